@@ -1,0 +1,7 @@
+"""pyinfra's settings for every run that is started from this folder."""
+
+from pyinfra import config
+
+config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
+# A machine that is off costs this once, in seconds.
+config.CONNECT_TIMEOUT = 2

@@ -1,0 +1,164 @@
+"""Who is in a group: the nodes and proxies that an inventory names, checked before anything else happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.inventory import Inventory
+
+from keydb_runbooks.runbooks.replication import Address
+from keydb_runbooks.schemas import Complaint, check_hosts
+
+NODES = "keydb"
+"""The inventory's group of servers."""
+
+PROXIES = "haproxy"
+"""The inventory's group of proxies."""
+
+
+class GroupError(PyinfraError):
+    """The inventory's data are wrong, or don't say which group is meant."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An ACL user. The password never shows in a repr."""
+
+    name: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.name!r}, ***)"
+
+
+@dataclass(frozen=True)
+class NodeEntry:
+    """A server that the inventory names, with the pyinfra host it runs on."""
+
+    host: Host
+    address: Address
+
+    @property
+    def name(self) -> str:
+        return str(self.host.name)
+
+    def user(self, role: str) -> Credentials:
+        """The ACL user of a role: application, replication, operator, monitoring or check."""
+        user = self.host.data.get("keydb_users")[role]
+        return Credentials(user["name"], user["password"])
+
+    def data(self, key: str) -> Any:
+        """The inventory's value, or the schema's default."""
+        return value_of(self.host, key)
+
+
+@dataclass(frozen=True)
+class ProxyEntry:
+    """A proxy that the inventory names."""
+
+    host: Host
+    write_address: Address
+
+    @property
+    def name(self) -> str:
+        return str(self.host.name)
+
+    def data(self, key: str) -> Any:
+        return value_of(self.host, key)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The nodes and proxies that belong together."""
+
+    name: str
+    nodes: tuple[NodeEntry, ...]
+    proxies: tuple[ProxyEntry, ...]
+
+    @property
+    def first_primary(self) -> str:
+        marked = [node.name for node in self.nodes if node.data("keydb_first_primary")]
+        return marked[0] if marked else self.nodes[0].name
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        return tuple(entry.host for entry in (*self.nodes, *self.proxies))
+
+    def node(self, name: str) -> NodeEntry:
+        return next(node for node in self.nodes if node.name == name)
+
+    def proxy(self, name: str) -> ProxyEntry:
+        return next(proxy for proxy in self.proxies if proxy.name == name)
+
+    # By name: inside a deploy ``host`` is pyinfra's stand-in for the host, not the object itself.
+    def node_of(self, host: Host) -> NodeEntry | None:
+        return next((node for node in self.nodes if node.name == host.name), None)
+
+    def proxy_of(self, host: Host) -> ProxyEntry | None:
+        return next((proxy for proxy in self.proxies if proxy.name == host.name), None)
+
+
+def value_of(host: Host, key: str) -> Any:
+    """A host's datum, or the default that the schema states for it."""
+    from keydb_runbooks.schemas import default_of
+
+    return host.data.get(key, default_of(key))
+
+
+def all_groups(inventory: Inventory) -> dict[str, Group]:
+    """Every group of an inventory by its name.
+
+    :raises GroupError: with every error of the inventory at once, a line each
+    """
+    nodes = list(inventory.groups.get(NODES, []))
+    proxies = list(inventory.groups.get(PROXIES, []))
+    if not nodes:
+        raise GroupError(f"the inventory has no group named {NODES!r}: list the servers there")
+    complaints = check_hosts(
+        {host.name: host.data.dict() for host in nodes},
+        {host.name: host.data.dict() for host in proxies},
+    )
+    if complaints:
+        raise GroupError(_told(complaints))
+    names = dict.fromkeys(value_of(host, "keydb_group") for host in nodes)
+    return {name: _group(name, nodes, proxies) for name in names}
+
+
+def the_group(inventory: Inventory, wanted: str | None) -> Group:
+    """The one group that a verb acts on.
+
+    :param wanted: what was given as ``--data group=...``, needed only if there are several
+    """
+    groups = all_groups(inventory)
+    if wanted is not None and wanted not in groups:
+        raise GroupError(f"there is no group {wanted!r}; allowed are {', '.join(groups)}")
+    if wanted is None and len(groups) > 1:
+        raise GroupError(f"the inventory has several groups: add --data group=..., one of {', '.join(groups)}")
+    return groups[wanted] if wanted is not None else next(iter(groups.values()))
+
+
+def _group(name: str, nodes: list[Host], proxies: list[Host]) -> Group:
+    return Group(
+        name,
+        tuple(
+            NodeEntry(host, Address(value_of(host, "keydb_address"), value_of(host, "keydb_port")))
+            for host in nodes
+            if value_of(host, "keydb_group") == name
+        ),
+        tuple(
+            ProxyEntry(host, Address(value_of(host, "haproxy_address"), value_of(host, "haproxy_write_port")))
+            for host in proxies
+            if value_of(host, "keydb_group") == name
+        ),
+    )
+
+
+def _told(complaints: list[Complaint]) -> str:
+    count = len(complaints)
+    head = "1 error in the inventory, nothing was changed:" if count == 1 else (
+        f"{count} errors in the inventory, nothing was changed:"
+    )
+    return "\n".join([head, *(f"    {complaint}" for complaint in complaints)])

@@ -1,0 +1,179 @@
+"""One RESP connection to a server, over whichever way pyinfra reaches the server's host.
+
+``link(host)`` gives a redis-py client that holds exactly one connection. It is never opened a second time behind
+the caller's back: after a time-out or a break it stays closed, so that no command is sent twice and none is sent by
+somebody who lost the right to (convergence-facts, "The lock without a file").
+
+Ways (links-facts): TCP from this machine for the sandbox and ``@local``; a ``direct-tcpip`` channel of the connection
+that pyinfra holds for SSH. A connector of another kind offers a method ``open_link_socket(address, port, timeout)``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import gevent
+import redis
+from paramiko import SSHException
+from pyinfra.api.host import Host
+from pyinfra.connectors.local import LocalConnector
+from redis.backoff import NoBackoff
+from redis.connection import Connection, ConnectionPool
+from redis.retry import Retry
+
+from keydb_runbooks.connectors.group import Credentials, NodeEntry
+from keydb_runbooks.runbooks.replication import Address
+
+Client = redis.Redis
+Dial = Callable[[float], Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+
+class LinkError(Exception):
+    """A link could not be opened or broke; ``code`` is one of ``Unread``'s codes.
+
+    After a break in the middle of a command it is unknown whether the server executed it.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class LinkConnection(Connection):
+    """A redis-py connection that is opened once, by ``dial`` instead of by an address of its own."""
+
+    def __init__(self, *, dial: Dial, **arguments: Any) -> None:
+        self._dial: Dial | None = dial
+        super().__init__(**arguments)
+
+    def _connect(self) -> Any:
+        dial, self._dial = self._dial, None
+        if dial is None:
+            raise redis.ConnectionError("the link is closed and is not opened again")
+        opened = dial(self.socket_connect_timeout)
+        opened.settimeout(self.socket_timeout)
+        return opened
+
+
+def link(node: NodeEntry, *, role: str = "operator") -> Client:
+    """Open a link to a server and log in.
+
+    :param role: which of the inventory's ACL users logs in
+    :raises LinkError: refused, no-answer, wrong-password, unreachable-host, not-a-server
+    """
+    return link_to(
+        node.host,
+        node.address,
+        node.user(role),
+        connect_timeout=node.data("keydb_connect_timeout"),
+        command_timeout=node.data("keydb_command_timeout"),
+    )
+
+
+def link_to(
+    host: Host,
+    address: Address,
+    user: Credentials,
+    *,
+    connect_timeout: float,
+    command_timeout: float,
+) -> Client:
+    """Open a link to any address that ``host`` can reach, a proxy's for instance; times in seconds.
+
+    :raises LinkError: as ``link``
+    """
+    if not host.connected:
+        raise LinkError("unreachable-host", f"pyinfra has no connection to {host.name}")
+    pool = ConnectionPool(
+        connection_class=LinkConnection,
+        max_connections=1,
+        dial=_dial(host, address),
+        host=address.host,
+        port=address.port,
+        username=user.name,
+        password=user.password,
+        protocol=2,
+        decode_responses=True,
+        encoding_errors="surrogateescape",
+        socket_connect_timeout=connect_timeout,
+        socket_timeout=command_timeout,
+        retry=Retry(NoBackoff(), 0),
+        driver_info=None,
+    )
+    client = redis.Redis(connection_pool=pool)
+    # The parsers of runbooks/ read INFO themselves, since redis-py keeps one value of repeated fields.
+    client.set_response_callback("INFO", lambda text, **_: text)
+    try:
+        client.ping()
+    except (redis.RedisError, OSError) as error:
+        raise explain(error, address) from None
+    return client
+
+
+def explain(error: Exception, address: Address) -> LinkError:
+    """Name what went wrong on a link, for people and for ``Unread``."""
+    if isinstance(error, LinkError):
+        return error
+    text = str(error)
+    if isinstance(error, redis.exceptions.BusyLoadingError):
+        return LinkError("loading", f"{address} is loading its data")
+    if isinstance(error, redis.AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
+        return LinkError("wrong-password", f"{address} does not accept the operator's name and password")
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return LinkError("not-permitted", f"{address} does not permit a command that is needed: {text}")
+    if isinstance(error, redis.TimeoutError | TimeoutError):
+        return LinkError("no-answer", f"{address} did not answer in time")
+    if isinstance(error, redis.ConnectionError | OSError):
+        if "refused" in text:
+            return LinkError("refused", f"nothing listens on {address}")
+        return LinkError("no-answer", f"the link to {address} broke: {text}")
+    return LinkError("not-a-server", f"{address} answered with an error: {text}")
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Do the same with every item at once; results in the items' order. The first exception is raised."""
+    greenlets = [gevent.spawn(work, item) for item in items]
+    gevent.joinall(greenlets)
+    return [greenlet.get() for greenlet in greenlets]
+
+
+def _dial(host: Host, address: Address) -> Dial:
+    connector = host.connector
+    if hasattr(connector, "open_link_socket"):
+        return lambda timeout: connector.open_link_socket(address.host, address.port, timeout)
+    if isinstance(connector, LocalConnector):
+        return lambda timeout: _tcp(address, timeout)
+    client = getattr(connector, "client", None)
+    if client is not None and hasattr(client, "get_transport"):
+        return lambda timeout: _channel(client.get_transport(), host, address, timeout)
+    kind = type(connector).__name__
+    raise LinkError("no-link", f"{host.name} is reached by {kind}, which offers no way for a link")
+
+
+def _tcp(address: Address, timeout: float) -> socket.socket:
+    opened = socket.create_connection((address.host, address.port), timeout)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return opened
+
+
+def _channel(transport: Any, host: Host, address: Address, timeout: float) -> Any:
+    try:
+        return transport.open_channel(
+            "direct-tcpip", (address.host, address.port), ("127.0.0.1", 0), timeout=timeout
+        )
+    except SSHException as error:
+        raise redis.ConnectionError(_channel_error(str(error), host, address)) from None
+
+
+def _channel_error(text: str, host: Host, address: Address) -> str:
+    if "prohibited" in text.lower():
+        return f"sshd on {host.name} forbids forwarding: it needs AllowTcpForwarding local"
+    if "connect failed" in text.lower():
+        return f"connection to {address} refused on {host.name}"
+    return text

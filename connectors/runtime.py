@@ -1,0 +1,102 @@
+"""HAProxy's runtime socket: one held connection, opened before the critical part.
+
+The socket stays a Unix socket for its owner only. On this machine it is opened directly; over SSH one exec channel
+runs ``socat`` as root (paramiko opens no Unix-socket channels).
+"""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from typing import Any
+
+from pyinfra.api.host import Host
+from pyinfra.connectors.local import LocalConnector
+
+from keydb_runbooks.connectors.group import ProxyEntry
+
+PROMPT = b"\n> "
+
+
+class RuntimeSocketError(Exception):
+    """The socket can't be reached, or HAProxy refused a command; ``code`` is ``refused`` or ``no-answer``."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Runtime:
+    """A held connection to one HAProxy in interactive mode.
+
+    :param stream: a socket-like object with ``sendall``, ``recv`` and ``close``
+    """
+
+    def __init__(self, name: str, stream: Any) -> None:
+        self.name = name
+        self._stream = stream
+        self._buffer = b""
+        # Interactive mode keeps the connection; HAProxy would close an idle one after 10 s.
+        self._exchange("prompt")
+        self._exchange("set timeout cli 1h")
+
+    def command(self, text: str) -> str:
+        """Send one command and return its answer, without the blank line behind it.
+
+        :raises RuntimeSocketError: if the connection broke; whether HAProxy executed it is unknown then
+        """
+        return self._exchange(text).strip("\n")
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _exchange(self, text: str) -> str:
+        try:
+            self._stream.sendall(text.encode() + b"\n")
+            while PROMPT not in b"\n" + self._buffer:
+                received = self._stream.recv(65536)
+                if not received:
+                    raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} closed its runtime socket")
+                self._buffer += received
+        except OSError as error:
+            raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} did not answer: {error}") from None
+        answer, _, self._buffer = (b"\n" + self._buffer).partition(PROMPT)
+        return answer.decode(errors="replace")
+
+
+def runtime(proxy: ProxyEntry) -> Runtime:
+    """Open a proxy's runtime socket.
+
+    :raises RuntimeSocketError: if the host can't be reached or nobody listens on the socket
+    """
+    host = proxy.host
+    if not host.connected:
+        raise RuntimeSocketError("unreachable-host", f"pyinfra has no connection to {host.name}")
+    path, timeout = proxy.data("haproxy_runtime_socket"), proxy.data("keydb_connect_timeout")
+    if isinstance(host.connector, LocalConnector):
+        return Runtime(proxy.name, _unix(path, timeout))
+    return Runtime(proxy.name, _socat(host, path, timeout))
+
+
+def _unix(path: str, timeout: float) -> socket.socket:
+    stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    stream.settimeout(timeout)
+    try:
+        stream.connect(path)
+    except TimeoutError:
+        raise RuntimeSocketError("no-answer", f"HAProxy does not answer on {path}") from None
+    except OSError as error:
+        raise RuntimeSocketError("refused", f"HAProxy does not listen on {path}: {error.strerror}") from None
+    return stream
+
+
+def _socat(host: Host, path: str, timeout: float) -> Any:
+    client = getattr(host.connector, "client", None)
+    if client is None:
+        kind = type(host.connector).__name__
+        raise RuntimeSocketError("no-answer", f"{host.name} is reached by {kind}, which holds no channel")
+    channel = client.get_transport().open_session(timeout=timeout)
+    channel.settimeout(timeout)
+    channel.exec_command(f"sudo -n socat - UNIX-CONNECT:{shlex.quote(path)}")
+    return channel

@@ -1,0 +1,131 @@
+"""Several nodes on this machine: ``@sandbox/NAME``.
+
+A sandbox node is a directory with ordinary user processes in it. For pyinfra it is a host like any other; commands run
+as ``@local`` runs them. What a sandbox has beyond that, starting, stopping, killing and freezing its processes, is in
+``operations/service.py`` (for deploys) and ``Processes`` (for people who play with faults).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyinfra.api.exceptions import InventoryError
+from pyinfra.connectors.base import ConnectorData, DataMeta
+from pyinfra.connectors.local import LocalConnector
+from typing_extensions import override
+
+MARK = "KEYDB_RUNBOOKS_SANDBOX"
+"""Environment variable that every process of a sandbox carries, with the sandbox's directory.
+
+Servers are started with ``set-proc-title no``, since a changed title overwrites the environment."""
+
+
+class SandboxData(ConnectorData, total=False):
+    """Connector data."""
+
+    sandbox_directory: str
+
+
+class SandboxConnector(LocalConnector):
+    """The ``@sandbox`` connector: one of several nodes on this machine.
+
+    .. code:: python
+
+        keydb = ["@sandbox/keydb-1", "@sandbox/keydb-2"]  # the hosts are called keydb-1 and keydb-2
+    """
+
+    data_cls = SandboxData
+    data_meta = {  # noqa: RUF012 - pyinfra's own shape
+        "sandbox_directory": DataMeta("Directory of the whole sandbox", None),
+    }
+
+    @override
+    @staticmethod
+    def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        if not name:
+            raise InventoryError("@sandbox needs a name: @sandbox/NAME")
+        yield name, {}, ["@sandbox"]
+
+    @override
+    def connect(self) -> None:
+        """Nothing to connect: the machine is this one."""
+
+
+class Processes:
+    """The processes of one sandbox, found by the mark that they carry.
+
+    :param directory: the sandbox's directory
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.resolve()
+
+    def all(self) -> list[int]:
+        """Process ids of everything that runs in this sandbox."""
+        mark = f"{MARK}={self.directory}".encode()
+        found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in found if pid != os.getpid() and mark in _environment(pid)]
+
+    def of(self, pid_file: Path) -> int | None:
+        """The process id in a file, None if there is no such process in this sandbox."""
+        try:
+            pid = int(pid_file.read_text())
+        except (OSError, ValueError):
+            return None
+        return pid if pid in self.all() else None
+
+    def signal(self, pid_file: Path, number: signal.Signals) -> None:
+        """Send a signal to a node's process: SIGTERM stops, SIGKILL kills, SIGSTOP freezes, SIGCONT thaws.
+
+        :raises ProcessLookupError: if it doesn't run
+        """
+        pid = self.of(pid_file)
+        if pid is None:
+            raise ProcessLookupError(f"no process of {self.directory} is named by {pid_file}")
+        os.kill(pid, number)
+        if number in (signal.SIGTERM, signal.SIGKILL):
+            self.wait([pid])
+
+    def stop_all(self, patience_seconds: float = 5.0) -> None:
+        """End everything in this sandbox: politely first, then for good."""
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            self._send(number, self.all())
+        if not self.wait(self.all(), patience_seconds):
+            self._send(signal.SIGKILL, self.all())
+            self.wait(self.all(), patience_seconds)
+
+    def wait(self, pids: list[int], patience_seconds: float = 10.0) -> bool:
+        """Wait until these processes are gone; False if they are not by then."""
+        deadline = time.monotonic() + patience_seconds
+        while any(_alive(pid) for pid in pids):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _send(self, number: signal.Signals, pids: list[int]) -> None:
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

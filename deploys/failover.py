@@ -1,0 +1,19 @@
+"""Failover: the primary is gone, and the best of the rest takes its role.
+
+    pyinfra inventories/sandbox.py deploys/failover.py
+
+--data to=NAME            the node that shall be the primary; without it the one with the most data
+--data accept_split=yes   go on although it isn't proved that the old primary takes no more writes
+--data accept_loss=NAME   a node whose own writes may be thrown away (several: NAME,NAME)
+--data allow_unread=NAME  a proxy that need not answer
+--data group=NAME         which group, if the inventory has several
+
+With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.
+"""
+
+from pyinfra import host
+
+from keydb_runbooks.operations import runbook
+from keydb_runbooks.runbooks import failover
+
+runbook.carry_out(host, "Failover", failover.plan)

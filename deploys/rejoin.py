@@ -1,0 +1,16 @@
+"""Rejoin: every node that doesn't follow the primary becomes its replica; no role moves.
+
+    pyinfra inventories/sandbox.py deploys/rejoin.py
+
+--data accept_loss=NAME   a node whose own writes may be thrown away (several: NAME,NAME)
+--data group=NAME         which group, if the inventory has several
+
+With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.
+"""
+
+from pyinfra import host
+
+from keydb_runbooks.operations import runbook
+from keydb_runbooks.runbooks import rejoin
+
+runbook.carry_out(host, "Rejoin", rejoin.plan)

@@ -1,0 +1,17 @@
+"""Start: servers and proxies that don't run are started, servers guarded; no file is written, no role moves.
+
+    pyinfra inventories/sandbox.py deploys/start.py -y
+
+A guarded server is nobody's primary and nobody's replica, and read-only. Rejoin makes it a replica.
+"""
+
+from pyinfra import host
+
+from keydb_runbooks.connectors.group import all_groups
+from keydb_runbooks.operations import haproxy, keydb, programs
+
+for group in all_groups(host.inventory).values():
+    if node := group.node_of(host):
+        keydb.running(name="Start the server, guarded", program=programs.server(node))
+    if proxy := group.proxy_of(host):
+        haproxy.running(name="Start the proxy", program=programs.proxy(proxy))

@@ -1,0 +1,1 @@
+"""Reading: pyinfra facts for one host, and ``observation`` for a whole group at once."""

@@ -1,0 +1,56 @@
+"""Facts about an HAProxy on one host, for anybody's deploy."""
+
+from __future__ import annotations
+
+import csv
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+
+# socat where it is, else Python: a Unix socket can't be opened from a plain shell.
+PYTHON = (
+    "import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); "
+    "s.sendall(b'show stat\\n'); "
+    "[sys.stdout.write(c.decode()) for c in iter(lambda: s.recv(65536), b'')]"
+)
+
+
+class HaproxyServers(FactBase[dict[str, dict[str, str]]]):
+    """Returns the status of every server of every backend, None if HAProxy didn't answer.
+
+    + socket: path of the runtime socket
+
+    .. code:: python
+
+        {"keydb-write": {"keydb-1": "UP", "keydb-2": "DOWN"}}
+    """
+
+    def command(self, socket: str) -> StringCommand:
+        script = (
+            'if command -v socat >/dev/null; then echo "show stat" | socat - UNIX-CONNECT:"$1"; '
+            'else python3 -c "$2" "$1"; fi'
+        )
+        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(socket), QuoteString(PYTHON))
+
+    def process(self, output: list[str]) -> dict[str, dict[str, str]]:
+        servers: dict[str, dict[str, str]] = {}
+        for row in csv.DictReader("\n".join(output).removeprefix("# ").splitlines()):
+            if row["svname"] not in ("FRONTEND", "BACKEND"):
+                servers.setdefault(row["pxname"], {})[row["svname"]] = row["status"]
+        return servers
+
+
+class HaproxyProcess(FactBase[int]):
+    """Returns the process id of HAProxy, 0 if none runs, None if that is unknown.
+
+    + pid_file: where HAProxy writes its process id
+    """
+
+    def command(self, pid_file: str) -> StringCommand:
+        script = (
+            'pid=$(head -n1 "$1" 2>/dev/null) || { echo 0; exit 0; }; '
+            'case "$(cat /proc/"$pid"/comm 2>/dev/null)" in haproxy*) echo "$pid";; *) echo 0;; esac'
+        )
+        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file))
+
+    def process(self, output: list[str]) -> int:
+        return int(output[0])

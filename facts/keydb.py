@@ -1,0 +1,114 @@
+"""Facts about a KeyDB, Valkey or Redis server on one host, for anybody's deploy.
+
+They speak to the server with what every machine has: bash opens the connection, and the password comes from a file on
+the node (``operations.keydb.credentials`` writes it), so no CLI is needed and no secret is in an argument.
+Runbooks don't use them for roles: they read the whole group at one moment through links (``observation``).
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api.exceptions import FactProcessError
+
+from keydb_runbooks.runbooks.configuration import ROLE_DIRECTIVE, parse
+from keydb_runbooks.runbooks.replication import Address, InfoError, node_from_info, read_info
+
+# fd 3 is the connection; the inline AUTH line comes from the file; QUIT makes the server close it.
+ASK = 'exec 3<>/dev/tcp/{host}/{port} && {{ cat {auth}; printf "INFO\\r\\nQUIT\\r\\n"; }} >&3 && cat <&3'
+
+
+class KeydbInfo(FactBase[dict[str, list[str]]]):
+    """Returns every field of INFO with its values in order, None if the server didn't answer.
+
+    + address: where the server listens
+    + port: its port
+    + auth_file: file on the node with an inline AUTH line, see ``keydb.credentials``
+
+    .. code:: python
+
+        {"role": ["slave"], "master_host": ["10.0.0.1"], "slave_repl_offset": ["104857"]}
+    """
+
+    shell_executable = "bash"
+
+    def command(self, address: str, port: int, auth_file: str) -> StringCommand:
+        script = ASK.format(host=address, port=int(port), auth=f'"{auth_file}"')
+        return StringCommand("timeout", "5", "bash", "-c", QuoteString(script))
+
+    def process(self, output: list[str]) -> dict[str, list[str]]:
+        errors = [line for line in output if line.startswith("-")]
+        if errors:
+            raise FactProcessError(f"the server answered {errors[0][1:]!r}: check the credentials file")
+        return read_info("\n".join(output))
+
+
+class Replication(TypedDict):
+    """What ``KeydbReplication`` returns; offsets in bytes of the stream, None is unknown."""
+
+    role: str
+    primary: str | None
+    link_up: bool | None
+    offset: int
+    replication_id: str
+    replicas_online: int
+
+
+class KeydbReplication(KeydbInfo):
+    """Returns the replication role, None if the server didn't answer. Arguments as ``KeydbInfo``.
+
+    .. code:: python
+
+        {"role": "replica", "primary": "10.0.0.1:6379", "link_up": True, "offset": 104857,
+         "replication_id": "8ac1...", "replicas_online": 0}
+    """
+
+    def process(self, output: list[str]) -> Replication:  # type: ignore[override]
+        super().process(output)
+        try:
+            node = node_from_info("", Address("", 0), "\n".join(output))
+        except InfoError as error:
+            raise FactProcessError(str(error)) from None
+        return Replication(
+            role=node.role.value,
+            primary=str(node.link.primary) if node.link is not None else None,
+            link_up=node.link.up if node.link is not None else None,
+            offset=node.offset,
+            replication_id=node.replication_id,
+            replicas_online=sum(replica.online for replica in node.replicas),
+        )
+
+
+class KeydbProcess(FactBase[int]):
+    """Returns the process id of the server, 0 if none runs, None if that is unknown.
+
+    + pid_file: where the server writes its process id
+    """
+
+    def command(self, pid_file: str) -> StringCommand:
+        # A killed server leaves its file behind, and its id may be somebody else's by now.
+        script = (
+            'pid=$(cat "$1" 2>/dev/null) || { echo 0; exit 0; }; '
+            'case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
+            '*keydb*|*redis*|*valkey*) grep -q "^State:.Z" /proc/"$pid"/status && echo 0 || echo "$pid";; '
+            "*) echo 0;; esac"
+        )
+        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file))
+
+    def process(self, output: list[str]) -> int:
+        return int(output[0])
+
+
+class KeydbConfiguredPrimary(FactBase[str]):
+    """Returns the ``replicaof`` of a configuration file as ``host port``, "" if it has none, None if unknown.
+
+    + path: the configuration file
+    """
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand("grep", "-iE", QuoteString("^[[:space:]]*(replicaof|slaveof|port)[[:space:]]"), QuoteString(path))
+
+    def process(self, output: list[str]) -> str:
+        lines = [line for line in parse("\n".join(output)) if line.key == (ROLE_DIRECTIVE,)]
+        return " ".join(lines[-1].values) if lines else ""

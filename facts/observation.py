@@ -1,0 +1,147 @@
+"""Read a whole group at once, through links opened in parallel, and tell what is there: a ``Topology``.
+
+A node that can't be read becomes an ``Unread`` with a code, never a missing row.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from functools import partial
+
+import redis
+
+from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link
+from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
+from keydb_runbooks.facts.keydb import KeydbConfiguredPrimary, KeydbProcess
+from keydb_runbooks.runbooks.proxy import Proxy, StatisticsError, UnreadProxy, proxy_from_statistics
+from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, node_from_info
+from keydb_runbooks.runbooks.steps import EPOCH_KEY
+from keydb_runbooks.runbooks.topology import Topology
+
+PROBE_KEY = "runbook:probe:none"
+"""A key that never exists: PFCOUNT of it is held by a pause, moves no offset and works on replicas
+(convergence-facts, "Seeing a pause")."""
+
+
+
+def observe(group: Group, *, disk: bool = False) -> Topology:
+    """Read every node and every proxy of a group.
+
+    :param disk: read the ``replicaof`` line of each configuration file as well, one shell command a node
+    """
+    work = [partial(_observe_node, node, disk) for node in group.nodes]
+    proxies = [partial(_observe_proxy, proxy, group.name) for proxy in group.proxies]
+    seen = in_parallel(lambda read: read(), [*work, *proxies])
+    return Topology(
+        group=group.name,
+        nodes=tuple(item for item in seen if isinstance(item, Node)),
+        unread=tuple(item for item in seen if isinstance(item, Unread)),
+        proxies=tuple(item for item in seen if isinstance(item, Proxy)),
+        unread_proxies=tuple(item for item in seen if isinstance(item, UnreadProxy)),
+        clients_only_through_proxies=bool(group.nodes[0].data("keydb_clients_only_through_proxies")),
+    )
+
+
+def _observe_node(entry: NodeEntry, disk: bool) -> Node | Unread:
+    try:
+        client = link(entry)
+        try:
+            return _read(entry, client, disk)
+        finally:
+            client.close()
+    except (LinkError, InfoError, redis.RedisError, OSError) as error:
+        return _unread(entry, error)
+
+
+def _read(entry: NodeEntry, client: Client, disk: bool) -> Node:
+    text = client.execute_command("INFO")
+    loading = "\nloading:1" in text.replace("\r", "")
+    epoch, read_only, paused = (None, True, None) if loading else _read_more(entry, client)
+    return node_from_info(
+        entry.name,
+        entry.address,
+        text,
+        epoch=epoch,
+        read_only=read_only,
+        paused=paused,
+        config_replicaof=_configured_primary(entry) if disk else None,
+    )
+
+
+def _read_more(entry: NodeEntry, client: Client) -> tuple[int | None, bool, bool | None]:
+    epoch: str | None = client.execute_command("GET", EPOCH_KEY)
+    answer: list[str] = client.execute_command("CONFIG GET", "replica-read-only", parse=False)
+    known = epoch is not None and epoch.isdigit()
+    return int(epoch or 0) if known else None, "no" not in list(answer), prove_pause(entry, client)
+
+
+def prove_pause(entry: NodeEntry, observer: Client) -> bool | None:
+    """Whether writes are paused on a server, proved instead of timed (convergence-facts, "Seeing a pause").
+
+    A second connection sends a command that a pause holds; while it hangs, ``observer`` looks at it. Blocked
+    means paused, answered means not paused.
+
+    :returns: None if there was no proof within the command time-out
+    """
+    probe = link(entry)
+    with suppress(redis.RedisError, OSError):
+        connection = probe.connection_pool.get_connection()
+        try:
+            return _hangs_blocked(connection, observer, time.monotonic() + entry.data("keydb_command_timeout"))
+        finally:
+            # A held probe that is closed is dropped: it is never executed later.
+            connection.disconnect()
+    return None
+
+
+def _hangs_blocked(connection: redis.Connection, observer: Client, deadline: float) -> bool | None:
+    connection.send_command("CLIENT", "ID")
+    identity = connection.read_response()
+    connection.send_command("PFCOUNT", PROBE_KEY)
+    while time.monotonic() < deadline:
+        if connection.can_read(timeout=0.005):
+            return False
+        row = str(observer.execute_command("CLIENT", "LIST", "ID", identity))
+        fields = dict(part.partition("=")[::2] for part in row.split())
+        if "b" in fields.get("flags", "") and fields.get("cmd", "").startswith("pfcount"):
+            return True
+    return None
+
+
+def _configured_primary(entry: NodeEntry) -> str | None:
+    path = f"{entry.data('keydb_config_directory')}/keydb.conf"
+    answer: str | None = entry.host.get_fact(KeydbConfiguredPrimary, path=path)
+    return answer
+
+
+def _unread(entry: NodeEntry, error: Exception) -> Unread:
+    if isinstance(error, InfoError):
+        return Unread(entry.name, entry.address, "not-a-server", str(error))
+    told = explain(error, entry.address)
+    stopped = told.code == "refused" and _is_stopped(entry)
+    return Unread(entry.name, entry.address, told.code, told.detail, stopped=stopped)
+
+
+def _is_stopped(entry: NodeEntry) -> bool:
+    """Ask the node's own machine whether the server's process is gone; unknown is not stopped."""
+    if not entry.host.connected:
+        return False
+    found = entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))
+    return found == 0
+
+
+def _observe_proxy(entry: ProxyEntry, group: str) -> Proxy | UnreadProxy:
+    try:
+        socket = runtime(entry)
+        try:
+            return proxy_from_statistics(entry.name, group, socket.command("show stat"))
+        finally:
+            socket.close()
+    except RuntimeSocketError as error:
+        return UnreadProxy(entry.name, error.code, error.detail)
+    except StatisticsError as error:
+        return UnreadProxy(entry.name, "no-backend", str(error))
+
+

@@ -1,0 +1,20 @@
+"""What all hosts of inventories/sandbox.py have in common."""
+
+import os
+from pathlib import Path
+
+from keydb_runbooks.connectors.secrets import kept_passwords
+
+sandbox_directory = str(Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")).resolve())
+sandbox_port_hint = "in the sandbox KEYDB_SANDBOX_PORT=... moves all ports"
+
+keydb_group = "demo"
+keydb_maxmemory = "64mb"
+keydb_clients_only_through_proxies = True
+
+# Made at random once, and kept in a file that only you can read.
+_passwords = kept_passwords(
+    Path(sandbox_directory) / "passwords.json",
+    ["application", "replication", "operator", "monitoring", "check"],
+)
+keydb_users = {role: {"name": role, "password": password} for role, password in _passwords.items()}

@@ -1,0 +1,52 @@
+"""Three servers and one proxy on this machine, as ordinary processes of yours.
+
+    pyinfra inventories/sandbox.py deploys/install.py -y
+
+KEYDB_SANDBOX_DIRECTORY  where everything is kept; default .sandbox
+KEYDB_SANDBOX_PORT       first of the ports; default 17000: proxy 17000 to 17002, servers 17011 to 17013
+KEYDB_SANDBOX_ENGINE     keydb, valkey or redis; default is the first that is found
+"""
+
+import os
+from pathlib import Path
+
+from keydb_runbooks.connectors.programs import find_proxy, find_server
+
+_directory = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")).resolve()
+_port = int(os.environ.get("KEYDB_SANDBOX_PORT", "17000"))
+_engine, _server = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
+
+
+def _node(number):
+    home = _directory / f"keydb-{number}"
+    return f"@sandbox/keydb-{number}", {
+        "keydb_engine": _engine,
+        "keydb_server": _server,
+        "keydb_address": "127.0.0.1",
+        "keydb_port": _port + 10 + number,
+        "keydb_config_directory": str(home),
+        "keydb_data_directory": str(home / "data"),
+        "keydb_log_file": str(home / "server.log"),
+        "keydb_pid_file": str(home / "server.pid"),
+        "keydb_first_primary": number == 1,
+    }
+
+
+keydb = [_node(1), _node(2), _node(3)]
+
+_home = _directory / "proxy-1"
+haproxy = [
+    (
+        "@sandbox/proxy-1",
+        {
+            "haproxy_program": find_proxy(),
+            "haproxy_address": "127.0.0.1",
+            "haproxy_write_port": _port,
+            "haproxy_read_port": _port + 1,
+            "haproxy_statistics_port": _port + 2,
+            "haproxy_config_directory": str(_home),
+            "haproxy_runtime_socket": str(_home / "admin.sock"),
+            "haproxy_pid_file": str(_home / "haproxy.pid"),
+        },
+    )
+]

@@ -1,0 +1,1 @@
+"""Changing: pyinfra operations for one host, and ``runbook`` for a whole group."""

@@ -1,0 +1,143 @@
+"""Operations on one HAProxy: its file and its process."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+from pyinfra import host
+from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from pyinfra.connectors.local import LocalConnector
+
+from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
+from keydb_runbooks.facts.haproxy import HaproxyProcess
+from keydb_runbooks.operations.files import NEW, replace_file
+from keydb_runbooks.operations.keydb import read_file
+from keydb_runbooks.operations.service import reload_proxy, start_proxy
+from keydb_runbooks.templates import render
+
+
+@operation()
+def configuration(program: str) -> Iterator[PyinfraCommand]:
+    """Give this proxy its ``haproxy.cfg``, checked by HAProxy itself, and reload it if it runs.
+
+    + program: path of HAProxy's program
+
+    **Example:**
+
+    .. code:: python
+
+        haproxy.configuration(name="Configure the proxy", program="/usr/sbin/haproxy")
+    """
+    group, entry = this_proxy(host)
+    path = config_path(entry)
+    wanted = wanted_configuration(group, entry)
+    if read_file(host, path) == wanted:
+        host.noop(f"{path} is as wanted")
+        return
+    check = StringCommand(QuoteString(program), "-c", "-q", "-f", QuoteString(path + NEW))
+    yield from replace_file(path, wanted, check)
+    if host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file")):
+        files = (entry.data("haproxy_pid_file"), entry.data("haproxy_runtime_socket"))
+        yield from reload_proxy(host, program, path, *files)
+
+
+@operation()
+def running(program: str) -> Iterator[PyinfraCommand]:
+    """Let HAProxy run.
+
+    + program: path of HAProxy's program
+
+    **Example:**
+
+    .. code:: python
+
+        haproxy.running(name="Start the proxy", program="/usr/sbin/haproxy")
+    """
+    _, entry = this_proxy(host)
+    pid = host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file"))
+    if pid is None:
+        raise OperationError(f"{entry.name}: it is unknown whether HAProxy runs; look at its pid file")
+    if pid:
+        host.noop(f"HAProxy runs as process {pid}")
+        return
+    yield FunctionCommand(_ports_are_free, (entry,), {})
+    yield from start_proxy(host, program, config_path(entry), entry.data("haproxy_pid_file"))
+
+
+def this_proxy(target: Host) -> tuple[Group, ProxyEntry]:
+    """The inventory's entry of a host, and its group.
+
+    :raises OperationError: if the host is no proxy
+    """
+    for group in all_groups(target.inventory).values():
+        entry = group.proxy_of(target)
+        if entry is not None:
+            return group, entry
+    raise OperationError(f"{target.name} is not in the inventory's group haproxy")
+
+
+def config_path(entry: ProxyEntry) -> str:
+    return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
+
+
+def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
+    """The text of ``haproxy.cfg`` that the inventory asks for."""
+    user = group.nodes[0].user("check")
+    check = _resp("AUTH", user.name, user.password) + _resp("INFO", "replication") + _resp("QUIT")
+    listeners = {
+        "address": entry.write_address.host,
+        "write_port": entry.write_address.port,
+        "read_port": entry.data("haproxy_read_port"),
+        # As hexadecimal digits any password survives, whatever characters it has.
+        "check": check.hex(),
+        "needs_replica": group.nodes[0].data("keydb_min_replicas_to_write") > 0,
+        "interval": entry.data("haproxy_check_interval"),
+        "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes],
+    }
+    return render(
+        "haproxy.cfg.j2",
+        runtime_socket=entry.data("haproxy_runtime_socket"),
+        pid_file=entry.data("haproxy_pid_file"),
+        max_connections=entry.data("haproxy_max_connections"),
+        statistics_port=entry.data("haproxy_statistics_port"),
+        groups={group.name: listeners},
+    )
+
+
+def _resp(*words: str) -> bytes:
+    """One command as the servers' protocol writes it."""
+    encoded = [word.encode() for word in words]
+    parts = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
+    return b"*%d\r\n%b" % (len(encoded), parts)
+
+
+def _ports_are_free(state: State, host: Host, entry: ProxyEntry) -> bool:
+    """Name a port that is taken before HAProxy fails on it with less to say."""
+    if not isinstance(host.connector, LocalConnector):
+        return True
+    ports = {
+        "haproxy_write_port": (entry.write_address.host, entry.write_address.port),
+        "haproxy_read_port": (entry.write_address.host, entry.data("haproxy_read_port")),
+        "haproxy_statistics_port": ("127.0.0.1", entry.data("haproxy_statistics_port")),
+    }
+    taken = [(key, place) for key, place in ports.items() if _taken(*place)]
+    for key, (address, port) in taken:
+        told = f"port {address}:{port} is taken by another process; stop that, or set {key} for {entry.name}"
+        hint = host.data.get("sandbox_port_hint")
+        host.log_styled(f"{told} ({hint})" if hint else told, fg="red")
+    return not taken
+
+
+def _taken(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,302 @@
+"""Operations on one server: its files, its process and, for the brave, its role.
+
+The role operations do what their name says and no more. Whoever wants the group to be safe uses the
+deploys, which look at everybody first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import redis
+from pyinfra import host
+from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from pyinfra.facts.files import FileContents
+from pyinfra.facts.files import File
+
+from keydb_runbooks.connectors.group import NodeEntry, all_groups
+from keydb_runbooks.connectors.link import Client, LinkError, explain, link
+from keydb_runbooks.facts.keydb import KeydbProcess
+from keydb_runbooks.operations.files import NEW, replace_file
+from keydb_runbooks.operations.service import start_server
+from keydb_runbooks.operations.users import ACL
+from keydb_runbooks.runbooks.configuration import Difference, differences, merge, quote
+from keydb_runbooks.runbooks.replication import Node, node_from_info
+from keydb_runbooks.templates import render
+
+# Boots on a socket of its own in a directory of its own, so that nothing that runs is touched.
+CHECK = """
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+"$1" "$2" --port 0 --unixsocket "$dir/s" --dir "$dir" --pidfile "$dir/p" --logfile "$dir/log" \
+    --daemonize no --appendonly no --save "" >"$dir/out" 2>&1 &
+pid=$!
+n=0
+until [ -S "$dir/s" ]; do
+    n=$((n+1))
+    if ! kill -0 $pid 2>/dev/null || [ $n -gt 500 ]; then
+        kill $pid 2>/dev/null
+        echo "the server refuses the new configuration:" >&2
+        grep -hE "FATAL|rror|Bad|>>>" "$dir/out" "$dir/log" >&2
+        exit 1
+    fi
+    sleep 0.02
+done
+kill $pid
+wait $pid 2>/dev/null
+exit 0
+"""
+
+
+@operation()
+def configuration(program: str) -> Iterator[PyinfraCommand]:
+    """Give this node its ``keydb.conf``, from the inventory's data; a running server takes over what it can.
+
+    + program: path of the server's program, which checks the file before the old one is replaced
+
+    The role is left alone: ``replicaof`` and everything that the inventory doesn't name stay as they are.
+
+    **Example:**
+
+    .. code:: python
+
+        keydb.configuration(name="Configure the server", program="/usr/bin/keydb-server")
+    """
+    entry = this_node(host)
+    path = config_path(entry)
+    wanted = wanted_configuration(entry)
+    present = read_file(host, path)
+    changes = differences(wanted, present) if present is not None else []
+    if present is not None and not changes:
+        host.noop(f"{path} has every directive as wanted")
+        return
+    content = wanted if present is None else merge(wanted, present)
+    check = StringCommand("sh", "-c", QuoteString(CHECK), "sh", QuoteString(program), QuoteString(path + NEW))
+    yield from replace_file(path, content, check)
+    if changes:
+        yield FunctionCommand(_apply, (entry, tuple(changes)), {})
+
+
+@operation()
+def credentials() -> Iterator[PyinfraCommand]:
+    """Give this node the file that ``facts.keydb.KeydbInfo`` logs in with: the monitoring user's AUTH line.
+
+    **Example:**
+
+    .. code:: python
+
+        keydb.credentials(name="Let facts log in")
+    """
+    entry = this_node(host)
+    user = entry.user("monitoring")
+    content = f"AUTH {quote(user.name)} {quote(user.password)}\n"
+    path = credentials_path(entry)
+    if read_file(host, path) == content:
+        host.noop(f"{path} is as wanted")
+        return
+    yield from replace_file(path, content, None)
+
+
+@operation()
+def running(program: str) -> Iterator[PyinfraCommand]:
+    """Let the server run. One that doesn't is started guarded: as nobody's replica, read-only.
+
+    + program: path of the server's program
+
+    **Example:**
+
+    .. code:: python
+
+        keydb.running(name="Start the server", program="/usr/bin/keydb-server")
+    """
+    entry = this_node(host)
+    pid = host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))
+    if pid is None:
+        raise OperationError(f"{entry.name}: it is unknown whether the server runs; look at {entry.data('keydb_pid_file')}")
+    if pid:
+        host.noop(f"the server runs as process {pid}")
+        return
+    yield FunctionCommand(_port_is_free, (entry,), {})
+    yield from start_server(host, program, config_path(entry), entry.data("keydb_pid_file"))
+
+
+@operation()
+def replica_of(primary: str) -> Iterator[PyinfraCommand]:
+    """Make this server a replica of another node and save that. Looks at nobody else: prefer ``deploys/rejoin.py``.
+
+    + primary: name of the node to follow, as in the inventory
+
+    **Example:**
+
+    .. code:: python
+
+        keydb.replica_of(name="Follow keydb-1", primary="keydb-1")
+    """
+    entry = this_node(host)
+    source = peer(entry, primary)
+    node = read_role(entry)
+    if node.link is not None and node.link.primary == source.address:
+        host.noop(f"{entry.name} already follows {primary}")
+        return
+    commands = (("REPLICAOF", source.address.host, str(source.address.port)), ("CONFIG", "REWRITE"))
+    yield FunctionCommand(_send, (entry, commands), {})
+
+
+@operation()
+def promoted() -> Iterator[PyinfraCommand]:
+    """Make this server a primary and save that. Looks at nobody else: prefer ``deploys/switchover.py``.
+
+    **Example:**
+
+    .. code:: python
+
+        keydb.promoted(name="Be the primary")
+    """
+    entry = this_node(host)
+    if read_role(entry).is_primary:
+        host.noop(f"{entry.name} already is a primary")
+        return
+    yield FunctionCommand(_send, (entry, (("REPLICAOF", "NO", "ONE"), ("CONFIG", "REWRITE"))), {})
+
+
+def this_node(target: Host) -> NodeEntry:
+    """The inventory's entry of a host.
+
+    :raises OperationError: if the host is no node
+    """
+    for group in all_groups(target.inventory).values():
+        entry = group.node_of(target)
+        if entry is not None:
+            return entry
+    raise OperationError(f"{target.name} is not in the inventory's group keydb")
+
+
+def peer(entry: NodeEntry, name: str) -> NodeEntry:
+    """Another node of the same group, by name.
+
+    :raises OperationError: if there is none
+    """
+    for group in all_groups(entry.host.inventory).values():
+        if group.node_of(entry.host) is not None:
+            for node in group.nodes:
+                if node.name == name and node.name != entry.name:
+                    return node
+            allowed = ", ".join(node.name for node in group.nodes if node.name != entry.name)
+            raise OperationError(f"{entry.name}: {name} is no other node of its group; allowed are {allowed}")
+    raise OperationError(f"{entry.name} is in no group")
+
+
+def config_path(entry: NodeEntry) -> str:
+    return f"{entry.data('keydb_config_directory')}/keydb.conf"
+
+
+def credentials_path(entry: NodeEntry) -> str:
+    return f"{entry.data('keydb_config_directory')}/monitoring.auth"
+
+
+def wanted_configuration(entry: NodeEntry) -> str:
+    """The text of ``keydb.conf`` that the inventory asks for, without any ``replicaof``."""
+    return render(
+        "keydb.conf.j2",
+        engine=entry.data("keydb_engine"),
+        address=entry.address.host,
+        port=entry.address.port,
+        daemonize="yes",
+        pid_file=entry.data("keydb_pid_file"),
+        log_file=entry.data("keydb_log_file"),
+        data_directory=entry.data("keydb_data_directory"),
+        persistence=entry.data("keydb_persistence"),
+        maxmemory=entry.data("keydb_maxmemory"),
+        backlog_size=entry.data("keydb_backlog_size"),
+        min_replicas_to_write=entry.data("keydb_min_replicas_to_write"),
+        min_replicas_max_lag=entry.data("keydb_min_replicas_max_lag"),
+        users={role: entry.user(role) for role in ACL},
+        acl=ACL,
+        settings=entry.data("keydb_settings"),
+    )
+
+
+def read_file(target: Host, path: str) -> str | None:
+    """The text of a file on a host, None if there is none.
+
+    :raises OperationError: if it is there and can't be read
+    """
+    info = target.get_fact(File, path=path)
+    if info is None:
+        return None
+    lines = target.get_fact(FileContents, path=path)
+    if lines is None:
+        raise OperationError(f"{target.name}: {path} can't be read")
+    return "\n".join([*lines, ""])
+
+
+def read_role(entry: NodeEntry) -> Node:
+    """What the server says of itself now.
+
+    :raises OperationError: if it can't be read
+    """
+    try:
+        client = link(entry)
+        text = client.execute_command("INFO")
+        client.close()
+    except (LinkError, redis.RedisError, OSError) as error:
+        raise OperationError(f"{entry.name}: {explain(error, entry.address).detail}") from None
+    return node_from_info(entry.name, entry.address, text)
+
+
+def _send(state: State, host: Host, entry: NodeEntry, commands: tuple[tuple[str, ...], ...]) -> bool:
+    try:
+        client = link(entry)
+        for command in commands:
+            client.execute_command(*command)
+            host.log(" ".join(command))
+        client.close()
+    except (LinkError, redis.RedisError, OSError) as error:
+        host.log_styled(explain(error, entry.address).detail, fg="red")
+        return False
+    return True
+
+
+def _port_is_free(state: State, host: Host, entry: NodeEntry) -> bool:
+    try:
+        link(entry).close()
+    except LinkError as error:
+        if error.code == "refused":
+            return True
+    told = f"port {entry.address} is taken by another process; stop that, or set keydb_port for {entry.name}"
+    hint = host.data.get("sandbox_port_hint")
+    host.log_styled(f"{told} ({hint})" if hint else told, fg="red")
+    return False
+
+
+def _apply(state: State, host: Host, entry: NodeEntry, changes: tuple[Difference, ...]) -> bool:
+    """Let a running server take over what changed, and say what needs a restart."""
+    try:
+        client = link(entry)
+    except LinkError as error:
+        if error.code == "refused":
+            return True
+        host.log_styled(f"the file is written, but the server keeps its settings: {error.detail}", fg="red")
+        return False
+    for change in changes:
+        if not _set(client, change):
+            host.log_styled(f"{change} (takes effect with a restart)", fg="yellow")
+        else:
+            host.log(str(change))
+    client.close()
+    return True
+
+
+def _set(client: Client, change: Difference) -> bool:
+    try:
+        if change.name == "user":
+            client.execute_command("ACL", "SETUSER", change.wanted[0], "reset", *change.wanted[1:])
+        else:
+            client.execute_command("CONFIG", "SET", change.name, " ".join(change.wanted))
+    except redis.ResponseError:
+        return False
+    return True

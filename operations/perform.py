@@ -1,0 +1,197 @@
+"""Performing a step: one function for each kind of ``runbooks.steps.Step``.
+
+A step either does what it says and returns what was seen, or raises ``StepFailed``. Whether a command was executed when
+its answer didn't come is unknown, and never assumed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from functools import singledispatch
+
+import redis
+
+from keydb_runbooks.connectors.group import Group, ProxyEntry
+from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
+from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
+from keydb_runbooks.runbooks.replication import Node, node_from_info, read_info
+from keydb_runbooks.runbooks.steps import VERIFY_KEY, CatchUp, InSync, Promote, Route, Step, VerifyWrite
+
+POLL_SECONDS = 0.0005
+SLOW_POLL_SECONDS = 0.02
+
+
+class StepFailed(Exception):
+    """A step could not be done; the text says what was seen, and where."""
+
+
+class Links:
+    """The held connections of a run: to every node and every proxy that it touches, opened before it begins.
+
+    :raises StepFailed: if one of them can't be opened
+    """
+
+    def __init__(self, group: Group, names: set[str]) -> None:
+        self.group = group
+        nodes = [entry for entry in group.nodes if entry.name in names]
+        proxies = [entry for entry in group.proxies if entry.name in names]
+        try:
+            self._clients = dict(zip((n.name for n in nodes), in_parallel(link, nodes), strict=True))
+            self._runtimes = dict(zip((p.name for p in proxies), in_parallel(runtime, proxies), strict=True))
+        except (LinkError, RuntimeSocketError) as error:
+            raise StepFailed(error.detail) from None
+
+    def node(self, name: str) -> Client:
+        return self._clients[name]
+
+    def proxy(self, name: str) -> Runtime:
+        return self._runtimes[name]
+
+    def read(self, name: str) -> Node:
+        """What a node says of itself now."""
+        entry = self.group.node(name)
+        return node_from_info(name, entry.address, self.node(name).execute_command("INFO"))
+
+    def reopen(self, name: str) -> None:
+        """A fresh link for undoing, when the held one broke."""
+        self._clients[name] = link(self.group.node(name))
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        for socket in self._runtimes.values():
+            socket.close()
+
+
+def perform_step(step: Step, links: Links) -> str:
+    """Do a step and return what was seen, in a few words.
+
+    :raises StepFailed: with what is wrong and where
+    """
+    try:
+        return perform(step, links)
+    except redis.ResponseError as error:
+        raise StepFailed(f"{step.where} refused: {error}") from None
+    except (LinkError, redis.RedisError, OSError) as error:
+        told = explain(error, links.group.node(step.where).address)
+        raise StepFailed(f"{told.detail}; whether it did what was asked is unknown") from None
+    except RuntimeSocketError as error:
+        raise StepFailed(f"{error.detail}; whether it did what was asked is unknown") from None
+
+
+@singledispatch
+def perform(step: Step, links: Links) -> str:
+    """Send the step's commands in one segment; each must be answered without an error."""
+    pipeline = links.node(step.where).pipeline(transaction=False)
+    for command in step.commands:
+        pipeline.execute_command(*command)
+    pipeline.execute(raise_on_error=True)
+    return "done"
+
+
+@perform.register
+def _promote(step: Promote, links: Links) -> str:
+    perform.dispatch(Step)(step, links)
+    role = links.read(step.where)
+    if not role.is_primary:
+        raise StepFailed(f"{step.where} answered, but says that it is a {role.role.value}")
+    return f"is the primary at offset {role.offset:,}"
+
+
+@perform.register
+def _catch_up(step: CatchUp, links: Links) -> str:
+    """Equal offsets, and the source is the same process as when the plan was made."""
+    behind = 0
+
+    def caught_up() -> bool | None:
+        nonlocal behind
+        # The source first: what it gets between the two looks would only make the target seem behind.
+        behind = _offset(links, step.source) - _offset(links, step.where)
+        return True if behind <= 0 else None
+
+    done = _until(caught_up, step.timeout_seconds, POLL_SECONDS)
+    fields = read_info(links.node(step.source).execute_command("INFO", "server"))
+    if fields.get("run_id") != [step.source_run_id]:
+        raise StepFailed(f"{step.source} was restarted meanwhile: it is another process now")
+    if done is None:
+        raise StepFailed(f"{step.where} still lacks {behind:,} bytes after {step.timeout_seconds:g} s")
+    return "has everything"
+
+
+@perform.register
+def _route(step: Route, links: Links) -> str:
+    socket = links.proxy(step.where)
+    for command in step.commands:
+        answer = socket.command(" ".join(command))
+        if answer:
+            raise StepFailed(f"HAProxy on {step.where} refused {' '.join(command)!r}: {answer}")
+    return "done"
+
+
+@perform.register
+def _in_sync(step: InSync, links: Links) -> str:
+    def joined() -> Node | None:
+        node = links.read(step.where)
+        followed = node.link is not None and node.link.primary == step.address
+        return node if followed and node.link is not None and node.link.up else None
+
+    node = _until(joined, step.timeout_seconds, SLOW_POLL_SECONDS)
+    if node is None:
+        raise StepFailed(f"{step.where} is not in sync with {step.primary} after {step.timeout_seconds:g} s")
+    return f"in sync at offset {node.offset:,}"
+
+
+@perform.register
+def _verify_write(step: VerifyWrite, links: Links) -> str:
+    entry = links.group.proxy(step.where)
+    seen = ""
+
+    def written() -> str | None:
+        nonlocal seen
+        try:
+            seen = _write_through(entry, links.group, step.primary_run_id)
+        except (LinkError, redis.RedisError, OSError) as error:
+            seen = explain(error, entry.write_address).detail
+        return "ok" if seen == "ok" else None
+
+    if _until(written, step.timeout_seconds, SLOW_POLL_SECONDS) is None:
+        raise StepFailed(f"no write through {step.where} reached {step.primary}: {seen}")
+    return f"written and read on {step.primary}"
+
+
+def _write_through(proxy: ProxyEntry, group: Group, run_id: str) -> str:
+    node = group.nodes[0]
+    client = link_to(
+        proxy.host,
+        proxy.write_address,
+        node.user("operator"),
+        connect_timeout=node.data("keydb_connect_timeout"),
+        command_timeout=node.data("keydb_command_timeout"),
+    )
+    try:
+        if read_info(client.execute_command("INFO", "server")).get("run_id") != [run_id]:
+            return "another node answers"
+        value = secrets.token_hex(8)
+        client.execute_command("SET", VERIFY_KEY, value)
+        return "ok" if client.execute_command("GET", VERIFY_KEY) == value else "another value came back"
+    finally:
+        client.close()
+
+
+def _offset(links: Links, name: str) -> int:
+    fields = read_info(links.node(name).execute_command("INFO", "replication"))
+    return int(fields.get("slave_repl_offset", fields["master_repl_offset"])[0])
+
+
+def _until(look: Callable[[], object], timeout_seconds: float, pause_seconds: float) -> object:
+    """Look again and again until there is something; None if there never was."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        found = look()
+        if found is not None:
+            return found
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(pause_seconds)

@@ -1,0 +1,41 @@
+"""Which programs run on a node: what the inventory says, else what is on the node's PATH."""
+
+from __future__ import annotations
+
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.host import Host
+from pyinfra.facts.server import Which
+
+from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
+
+SERVERS = {
+    "keydb": ("keydb-server",),
+    "valkey": ("valkey-server",),
+    "redis": ("redis-server",),
+}
+
+
+def server(node: NodeEntry) -> str:
+    """Path of the server's program on a node.
+
+    :raises OperationError: if the inventory names none and none is on PATH
+    """
+    named = node.data("keydb_server")
+    return str(named) if named else _which(node.host, SERVERS[node.data("keydb_engine")], "keydb_server")
+
+
+def proxy(entry: ProxyEntry) -> str:
+    """Path of HAProxy's program on a node.
+
+    :raises OperationError: if the inventory names none and none is on PATH
+    """
+    named = entry.data("haproxy_program")
+    return str(named) if named else _which(entry.host, ("haproxy",), "haproxy_program")
+
+
+def _which(host: Host, names: tuple[str, ...], key: str) -> str:
+    for name in names:
+        found = host.get_fact(Which, command=name)
+        if found:
+            return str(found)
+    raise OperationError(f"{host.name}: no {' or '.join(names)} on PATH; install it, or set {key} in the inventory")

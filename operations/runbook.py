@@ -1,0 +1,257 @@
+"""Runs a plan: observe, decide, act, verify, as one pyinfra operation.
+
+One operation that yields its steps as commands is the only thing of which pyinfra keeps the order and that stops at the first
+failure (pyinfra-facts, "Order and failure"). It belongs to one host, the conductor; the steps reach every node and
+proxy of the group through links that are opened before the first of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from pyinfra import logger
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.host import Host
+from pyinfra.api.output import format_text
+from pyinfra.api.state import State
+
+from keydb_runbooks.connectors.group import Group, the_group
+from keydb_runbooks.connectors.link import LinkError
+from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.operations.perform import Links, StepFailed, perform_step
+from keydb_runbooks.operations.show import plan_lines, print_topology, topology_json
+from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.steps import Step
+from keydb_runbooks.runbooks.topology import Topology
+
+Decide = Callable[[Topology], Answer]
+
+
+class RunbookRefused(OperationError):
+    """A verb was refused; nothing was changed."""
+
+
+def conducts(host: Host, group: Group) -> bool:
+    """Whether this host's run of the deploy file carries the runbook: the group's first host that is connected."""
+    connected = [member for member in group.hosts if member.connected]
+    return bool(connected) and connected[0].name == host.name
+
+
+def chosen_group(host: Host) -> Group:
+    """The group that ``--data group=...`` names, or the only one there is."""
+    return the_group(host.inventory, host.data.get("group"))
+
+
+def request_of(host: Host) -> Request:
+    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split."""
+    to = host.data.get("to")
+    return Request(
+        to=None if to is None else str(to),
+        allow_unread=_names(host.data.get("allow_unread")),
+        accept_loss=_names(host.data.get("accept_loss")),
+        accept_split=_yes("accept_split", host.data.get("accept_split", False)),
+    )
+
+
+def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int], Answer]) -> None:
+    """The body of a role verb's deploy: on the conductor show the plan, and add the operation that runs it.
+
+    :param decide: decides from the topology, the request and the group's ``min-replicas-to-write``
+    :raises RunbookRefused: with the refusal's sentence; nothing was changed
+    """
+    group = chosen_group(host)
+    if not conducts(host, group):
+        return
+    request = request_of(host)
+    min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
+
+    def decided(topology: Topology) -> Answer:
+        return decide(topology, request, min_replicas)
+
+    shown = prepare(group, decided)
+    if isinstance(shown, Plan):
+        run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown)
+
+
+def prepare(group: Group, decide: Decide) -> Plan | NothingToDo:
+    """Observe, decide and print what would be done.
+
+    :raises RunbookRefused: with the refusal's sentence
+    """
+    answer = decide(observe(group))
+    if isinstance(answer, Refusal):
+        raise RunbookRefused(str(answer))
+    lines = plan_lines(answer) if isinstance(answer, Plan) else [str(answer)]
+    for line in lines:
+        logger.info(line)
+    return answer
+
+
+def report_status(host: Host) -> None:
+    """The body of the status deploy: print the group on standard output, as a tree or as JSON, and end the run.
+
+    Ending it here, with nothing to execute, spares a read-only verb pyinfra's question whether to go on.
+    """
+    group = chosen_group(host)
+    if not conducts(host, group):
+        return
+    topology = observe(group, disk=True)
+    if host.data.get("format") == "json":
+        print(topology_json(topology))
+    else:
+        print_topology(topology)
+
+
+@operation()
+def found(group: Group) -> Iterator[PyinfraCommand]:
+    """Give a group its first primary if it never had one, and new empty nodes their place. It moves no role.
+
+    + group: the nodes and proxies, see ``connectors.group``
+    """
+    min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
+    decide = partial(founding.plan, first_primary=group.first_primary, min_replicas=min_replicas)
+    yield from run._inner(group, decide)
+
+
+@operation()
+def run(group: Group, decide: Decide, shown: Plan | None = None) -> Iterator[PyinfraCommand]:
+    """Observe again, refuse if the plan is no longer the one that was shown, then act and verify.
+
+    + group: the nodes and proxies, see ``connectors.group``
+    + decide: a pure function from a ``Topology`` to a ``Plan``, ``NothingToDo`` or ``Refusal``
+    + shown: the plan that a person saw; without it the plan is made now and shown now
+    """
+    answer: Answer | None = shown
+    if answer is None:
+        answer = _decide_now(group, decide)
+    if isinstance(answer, NothingToDo):
+        logger.info(str(answer))
+        return
+    if isinstance(answer, Refusal):
+        yield FunctionCommand(_tell_refusal, (answer,), {})
+        return
+    running = Run(group, answer)
+    yield FunctionCommand(running.begin, (decide,), {})
+    for number, _ in enumerate(answer.steps):
+        yield FunctionCommand(running.step, (number,), {})
+    yield FunctionCommand(running.end, (), {})
+
+
+class Run:
+    """One execution of a plan."""
+
+    def __init__(self, group: Group, plan: Plan) -> None:
+        self.group = group
+        self.plan = plan
+        self.links: Links | None = None
+        self.committed = False
+        self.changed = False
+        self.started = 0.0
+
+    def begin(self, state: State, host: Host, decide: Decide) -> bool:
+        """Look once more and open every link; nothing is changed yet."""
+        self.started = time.monotonic()
+        answer = _decide_now(self.group, decide)
+        if isinstance(answer, Refusal):
+            return _tell_refusal(state, host, answer)
+        if not isinstance(answer, Plan) or not same(answer, self.plan):
+            told = "the group changed since the plan was shown; nothing was changed: run it again and read the new plan"
+            host.log_styled(f"refused: plan-differs {self.plan.group}: {told}", fg="red", log_func=logger.error)
+            return False
+        # The same plan, with what was observed last: a step's expectations are never older than this.
+        self.plan = answer
+        try:
+            self.links = Links(self.group, {step.where for step in answer.steps} | {answer.primary})
+        except StepFailed as error:
+            host.log_styled(f"failed and unchanged: {error}", fg="red", log_func=logger.error)
+            return False
+        return True
+
+    def step(self, state: State, host: Host, number: int) -> bool:
+        """Do one step, print it with its duration; undo what can be undone if it fails."""
+        assert self.links is not None
+        step, before = self.plan.steps[number], time.monotonic()
+        self.committed = self.committed or step.commits
+        self.changed = self.changed or step.changes
+        place = f"[{number + 1:>2}/{len(self.plan.steps)}] {step.where:<12}"
+        try:
+            seen = perform_step(step, self.links)
+        except StepFailed as error:
+            host.log_styled(f"{place} {step.sentence}: {error}", fg="red", log_func=logger.error)
+            self._give_up(host, number)
+            return False
+        milliseconds = (time.monotonic() - before) * 1000
+        told = step.sentence if seen == "done" else f"{step.sentence}: {seen}"
+        logger.info(f"    {place} {milliseconds:7.1f} ms  {told}")
+        return True
+
+    def end(self, state: State, host: Host) -> bool:
+        assert self.links is not None
+        self.links.close()
+        seconds = time.monotonic() - self.started
+        done = f"done: {self.plan.verb} in {seconds:.2f} s; {self.plan.primary} is the primary of {self.plan.group}"
+        logger.info(f"    {format_text(done, 'green')}")
+        return True
+
+    def _give_up(self, host: Host, number: int) -> None:
+        """Undo, or say what is true now and how to go on."""
+        verb, links = self.plan.verb, self.links
+        assert links is not None
+        if not self.committed:
+            undone = all([_undo(step, links) for step in self.plan.undo]) if self.changed else True
+            told = "failed and unchanged" if undone else "failed, and writes are still held back: run the verb again"
+            host.log_styled(told, fg="red", log_func=logger.error)
+        else:
+            left = len(self.plan.steps) - number
+            told = f"failed and incomplete, {left} steps are left: run {verb} again (to={self.plan.primary}) to finish"
+            host.log_styled(told, fg="red", log_func=logger.error)
+        links.close()
+
+
+def same(now: Plan, shown: Plan) -> bool:
+    """Whether two plans go the same way: the same steps on the same nodes (run ids and targets are in the steps)."""
+    return now.steps == shown.steps and now.primary == shown.primary and now.former == shown.former
+
+
+def _undo(step: Step, links: Links) -> bool:
+    for attempt in (1, 2):
+        try:
+            perform_step(step, links)
+            return True
+        except StepFailed:
+            # The held link may be what broke; a fresh one is tried once.
+            if attempt == 1:
+                try:
+                    links.reopen(step.where)
+                except LinkError:
+                    return False
+    return False
+
+
+def _decide_now(group: Group, decide: Decide) -> Answer:
+    return decide(observe(group))
+
+
+def _tell_refusal(state: State, host: Host, refusal: Refusal) -> bool:
+    host.log_styled(str(refusal), fg="red", log_func=logger.error)
+    return False
+
+
+def _names(value: object) -> frozenset[str]:
+    if value in (None, False):
+        return frozenset()
+    if isinstance(value, list | tuple):
+        return frozenset(map(str, value))
+    return frozenset(part.strip() for part in str(value).split(",") if part.strip())
+
+
+def _yes(key: str, value: object) -> bool:
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if str(value).lower() not in words:
+        raise OperationError(f"--data {key}={value}: allowed are yes and no")
+    return words[str(value).lower()]

@@ -1,0 +1,15 @@
+"""The ACL users of a group and the least that each needs; docs/users.md tells the same in words."""
+
+from __future__ import annotations
+
+ACL = {
+    "application": "~* &* +@all -@dangerous",
+    "replication": "resetchannels -@all +psync +replconf",
+    "operator": "~runbook:* resetchannels -@all +ping +info +role +client +config +replicaof +get +set +pfcount +acl",
+    "monitoring": "resetchannels -@all +ping +info +role",
+    "check": "resetchannels -@all +ping +info",
+}
+"""Rules by role, in a form that CONFIG REWRITE gives back on every engine (docs/engines.md).
+
+``resetchannels`` stands in each limited one, because KeyDB grants all channels otherwise.
+"""

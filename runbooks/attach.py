@@ -1,0 +1,160 @@
+"""Making everybody follow the primary: shared by all verbs, and the whole of ``rejoin``."""
+
+from __future__ import annotations
+
+from keydb_runbooks.runbooks.lineage import Kinship, relate
+from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Node, Role
+from keydb_runbooks.runbooks.steps import (
+    Follow,
+    InSync,
+    Route,
+    SaveConfiguration,
+    Step,
+    Unpause,
+    VerifyWrite,
+)
+from keydb_runbooks.runbooks.topology import Topology
+
+SYNC_TIMEOUT_SECONDS = 60.0
+VERIFY_TIMEOUT_SECONDS = 5.0
+
+
+def strays(topology: Topology, primary: Node) -> tuple[Node, ...]:
+    """The nodes that answered and don't follow the primary, replicas before other primaries.
+
+    The order matters: a replica that is repointed before its old source steps down never meets a
+    source that refuses it (keydb-facts, "KeyDB closes file descriptor 0").
+    """
+    others = [node for node in topology.nodes if node is not primary and not node.follows(primary)]
+    return tuple(sorted(others, key=lambda node: (node.is_primary, node.name)))
+
+
+def attach(nodes: tuple[Node, ...], primary: Node) -> tuple[Step, ...]:
+    """Steps that make nodes follow a primary; whoever was paused is released as the last thing."""
+    follow = tuple(Follow(node.name, primary.name, primary.address) for node in nodes)
+    release = tuple(Unpause(node.name) for node in nodes if node.paused)
+    return (*follow, *release)
+
+
+def routes(topology: Topology, primary: Node) -> tuple[Step, ...]:
+    """Steps that send every proxy's writes to the primary, wherever they go now."""
+    return tuple(
+        Route(
+            proxy.name,
+            proxy.write_backend,
+            primary.name,
+            tuple(server.node for server in proxy.writers if server.node != primary.name),
+        )
+        for proxy in topology.proxies
+    )
+
+
+def verify(topology: Topology, primary: Node, replicas: tuple[str, ...]) -> tuple[Step, ...]:
+    """Steps that look at the result from outside."""
+    in_sync = tuple(
+        InSync(name, primary.name, primary.address, SYNC_TIMEOUT_SECONDS) for name in sorted(replicas)
+    )
+    written = tuple(
+        VerifyWrite(proxy.name, primary.name, primary.run_id, VERIFY_TIMEOUT_SECONDS)
+        for proxy in topology.proxies
+    )
+    return (*in_sync, *written)
+
+
+def refuse_harm(nodes: tuple[Node, ...], primary: Node, request: Request) -> Refusal | None:
+    """Why these nodes may not follow the primary: an empty source, or writes that only they hold."""
+    for node in nodes:
+        if node.loading:
+            return Refusal("loading", node.name, "is loading its data", "wait until status says that it is done")
+        relation = relate(node, primary)
+        if primary.empty and not node.empty:
+            return Refusal(
+                "empty-primary",
+                primary.name,
+                f"holds no keys, but {node.name} holds {node.keys:,}; following would wipe them",
+                f"stop {primary.name}, then run failover",
+            )
+        if relation.harmless or node.name in request.accept_loss:
+            continue
+        if relation.kinship is Kinship.UNRELATED:
+            told = f"shares no known history with {primary.name}, so what it alone holds is unknown"
+            code = "unrelated"
+        else:
+            told, code = f"holds {relation.lost_bytes:,} bytes that {primary.name} never had", "diverged"
+        return Refusal(code, node.name, told, f"save its data if you need them, then accept_loss={node.name}")
+    return None
+
+
+def refuse_mode(topology: Topology) -> Refusal | None:
+    """Why no verb may touch this group at all: its servers replicate in a way that has no one primary."""
+    for node in topology.nodes:
+        if node.cluster:
+            return Refusal("cluster-mode", node.name, "runs in cluster mode", "use CLUSTER FAILOVER there")
+        if node.role is Role.ACTIVE_REPLICA:
+            told = "runs in active-replica mode, where every node takes writes"
+            return Refusal("active-replica", node.name, told, "set active-replica no and restart it first")
+        if len(node.links) > 1:
+            told = f"replicates {len(node.links)} primaries (multi-master)"
+            return Refusal("multi-master", node.name, told, "leave one with REPLICAOF REMOVE host port first")
+    return None
+
+
+def refuse_unread(topology: Topology, request: Request) -> Refusal | None:
+    """Why a verb may not go on without hearing everybody: who is silent may be a primary."""
+    if not topology.nodes:
+        told = "; ".join(f"{node.name}: {node.detail}" for node in topology.unread)
+        return Refusal("no-node-answers", topology.group, told, "start a server or mend the way to it")
+    for node in topology.unread:
+        if node.name not in request.allow_unread and not node.stopped:
+            hint = f"mend that, or allow_unread={node.name} if you know that it is no primary"
+            return Refusal(f"node-{node.code}", node.name, node.detail, hint)
+    for proxy in topology.unread_proxies:
+        if proxy.name not in request.allow_unread:
+            hint = f"mend that, or allow_unread={proxy.name} to leave it to its own checks"
+            return Refusal(f"proxy-{proxy.code}", proxy.name, proxy.detail, hint)
+    return None
+
+
+def finish(verb: str, topology: Topology, primary: Node, request: Request) -> Plan | NothingToDo | Refusal:
+    """Whatever is left to do when the right node already is the primary.
+
+    That is what makes any verb finish what a dead run began: nodes that don't follow yet, a pause
+    that nobody ended, proxies that still point elsewhere.
+    """
+    nodes = strays(topology, primary)
+    if refusal := refuse_harm(nodes, primary, request):
+        return refusal
+    release = (Unpause(primary.name),) if primary.paused else ()
+    unsaved = (SaveConfiguration(primary.name),) if primary.config_replicaof else ()
+    wrong = any(proxy.writes_go_to != (primary.name,) for proxy in topology.proxies)
+    route = routes(topology, primary) if wrong or any(node.is_primary for node in nodes) else ()
+    steps: tuple[Step, ...] = (*release, *unsaved, *attach(nodes, primary), *route)
+    if not steps:
+        sentence = "is the primary, everybody follows it, and every proxy sends writes to it"
+        return NothingToDo("already-primary", primary.name, sentence)
+    relations = [relate(node, primary) for node in nodes]
+    accepted = [relation.lost_bytes for relation in relations if not relation.harmless]
+    return Plan(
+        verb=verb,
+        group=topology.group,
+        primary=primary.name,
+        former=primary.name,
+        steps=(*steps, *verify(topology, primary, tuple(node.name for node in nodes))),
+        loss=_loss(accepted),
+        proof=f"{primary.name} is the only rightful primary",
+        gap="none for clients of the primary",
+        warnings=tuple(
+            f"{node.name} needs a full resync: {relation.kinship.value}"
+            for node, relation in zip(nodes, relations, strict=True)
+            if not relation.partial
+        ),
+    )
+
+
+def _loss(accepted: list[int | None]) -> Loss:
+    if not accepted:
+        return Loss(0, "nobody who is attached holds anything that the primary lacks")
+    if None in accepted:
+        return Loss(None, "accepted by accept_loss: no known history tells how much")
+    return Loss(sum(lost or 0 for lost in accepted), "accepted by accept_loss, counted from the offsets")

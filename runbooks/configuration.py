@@ -1,0 +1,191 @@
+"""keydb.conf as directives: compare what is wanted with what is there, and merge.
+
+CONFIG REWRITE changes a file: it reorders, writes sizes its own way and adds lines. So files are compared by directive
+and meaning, what nobody asked for is kept, and ``replicaof`` belongs to the runbooks alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ROLE_DIRECTIVE = "replicaof"
+"""Never compared and never written: the line on disk records the role that a verb gave."""
+
+SECRET_DIRECTIVES = ("masterauth", "requirepass", "user", "tls-key-file-pass")
+
+_UNITS = {"": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
+_SIZES = ("maxmemory", "repl-backlog-size")
+
+# Names that one engine or another gives a directive when it rewrites its file.
+_ALIASES = {
+    "slaveof": "replicaof",
+    "primaryuser": "masteruser",
+    "primaryauth": "masterauth",
+    "min-slaves-to-write": "min-replicas-to-write",
+    "min-slaves-max-lag": "min-replicas-max-lag",
+    "slave-read-only": "replica-read-only",
+    "slave-serve-stale-data": "replica-serve-stale-data",
+    "slave-priority": "replica-priority",
+    "repl-ping-slave-period": "repl-ping-replica-period",
+}
+
+# Rules that an ACL user has whether it is told so or not, in one version or another.
+_ACL_DEFAULTS = {"sanitize-payload", "resetchannels", "resetkeys", "resetpass", "-@all", "reset", "nocommands"}
+_ACL_WORDS = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all"}
+
+
+@dataclass(frozen=True)
+class Directive:
+    """One line: a name in lower case and its values, unquoted."""
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What this line sets; of several lines with one key the last holds."""
+        name = _ALIASES.get(self.name, self.name)
+        return (name, self.values[0]) if name == "user" and self.values else (name,)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A directive that isn't as wanted; ``present`` is None if the file lacks it."""
+
+    name: str
+    wanted: tuple[str, ...]
+    present: tuple[str, ...] | None
+
+    @property
+    def secret(self) -> bool:
+        return self.name in SECRET_DIRECTIVES
+
+    def __str__(self) -> str:
+        if self.name == "user":
+            return f"user {self.wanted[0]}: {'is missing' if self.present is None else 'has other rules'}"
+        if self.secret:
+            return f"{self.name}: {'is missing' if self.present is None else 'has another value'}"
+        present = "is missing" if self.present is None else f"is {' '.join(self.present) or 'empty'}"
+        return f"{self.name}: {present}, wanted is {' '.join(self.wanted) or 'empty'}"
+
+
+class ConfigurationError(ValueError):
+    """A line can't be split into words."""
+
+
+def parse(text: str) -> list[Directive]:
+    """Split a configuration file into directives, in order; comments and blank lines are left out.
+
+    :raises ConfigurationError: with the number of the line whose quotes don't match
+    """
+    directives = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            try:
+                words = split_words(stripped)
+            except ValueError as error:
+                raise ConfigurationError(f"line {number}: {error}") from None
+            directives.append(Directive(words[0].lower(), tuple(words[1:])))
+    return directives
+
+
+def differences(wanted: str, present: str) -> list[Difference]:
+    """Compare two configuration files by directive; only what ``wanted`` names is looked at."""
+    wishes, found = _by_key(parse(wanted)), _by_key(parse(present))
+    result = []
+    for key, wish in wishes.items():
+        if key[0] == ROLE_DIRECTIVE:
+            continue
+        there = found.get(key)
+        if there is None or meaning(key[0], wish) != meaning(key[0], there):
+            result.append(Difference(key[0], _shown(wish), None if there is None else _shown(there)))
+    return result
+
+
+def merge(wanted: str, present: str) -> str:
+    """The wanted file, followed by the lines of the present one that it says nothing about."""
+    managed = set(_by_key(parse(wanted)))
+    kept = [line for line in parse(present) if line.key not in managed]
+    if not kept:
+        return wanted
+    lines = [" ".join([line.name, *map(quote, line.values)]) for line in kept]
+    return "\n".join([wanted.rstrip("\n"), "", "# Kept from the file that was here before.", *lines, ""])
+
+
+def meaning(name: str, lines: list[Directive]) -> object:
+    """What the lines of one directive mean, whatever way they are written."""
+    if name == "save":
+        words = [word for line in lines for value in line.values for word in value.split()]
+        return sorted(zip(words[::2], words[1::2], strict=False))
+    last = lines[-1].values
+    if name == "user":
+        return {_ACL_WORDS.get(rule, rule) for rule in last} - _ACL_DEFAULTS
+    if name in _SIZES and len(last) == 1:
+        return in_bytes(last[0])
+    return last
+
+
+def in_bytes(size: str) -> int | str:
+    """A size as the servers read it: ``1k`` is 1000 bytes, ``1kb`` is 1024."""
+    match = re.fullmatch(r"(\d+)\s*([a-z]*)", size.lower())
+    if match is None or match[2] not in _UNITS:
+        return size
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def quote(value: str) -> str:
+    """Write a value so that the servers read it back exactly, whatever bytes it has."""
+    if value and re.fullmatch(r"[A-Za-z0-9_./:@%+,=~*&|#>-]+", value) and not value.startswith("#"):
+        return value
+    escapes = {'"': '\\"', "\\": "\\\\"}
+    encoded = value.encode("utf-8", "surrogateescape")
+    return '"' + "".join(escapes.get(chr(b), chr(b) if 32 <= b < 127 else f"\\x{b:02x}") for b in encoded) + '"'
+
+
+def split_words(line: str) -> list[str]:
+    """Split a line into words as the servers do: double quotes with escapes, single quotes, bare words.
+
+    :raises ValueError: if a quote is not closed
+    """
+    words, rest = [], line.strip()
+    while rest:
+        match = _WORD.match(rest)
+        if match is None:
+            raise ValueError("a quote is not closed, or something stands behind a closing one")
+        words.append(_unquote(match))
+        rest = rest[match.end() :].lstrip()
+    return words
+
+
+_WORD = re.compile(r"""(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)'|(?P<bare>[^\s"']\S*))(?=\s|$)""")
+_ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_CONTROL = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
+
+
+def _unquote(match: re.Match[str]) -> str:
+    if match["bare"] is not None:
+        return match["bare"]
+    if match["single"] is not None:
+        return match["single"].replace("\\'", "'")
+
+    def unescape(found: re.Match[bytes]) -> bytes:
+        code = found[1]
+        if len(code) == 3:
+            return bytes([int(code[1:], 16)])
+        return _CONTROL.get(code, code)
+
+    raw = match["double"].encode("utf-8", "surrogateescape")
+    return _ESCAPE.sub(unescape, raw).decode("utf-8", "surrogateescape")
+
+
+def _by_key(directives: list[Directive]) -> dict[tuple[str, ...], list[Directive]]:
+    grouped: dict[tuple[str, ...], list[Directive]] = {}
+    for directive in directives:
+        grouped.setdefault(directive.key, []).append(directive)
+    return grouped
+
+
+def _shown(lines: list[Directive]) -> tuple[str, ...]:
+    return tuple(value for line in lines for value in line.values)

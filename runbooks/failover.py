@@ -1,0 +1,236 @@
+"""Failover: the primary is gone, and the best of the rest takes its role.
+
+Three questions come first, each answered by facts or refused: is it really gone (two places must say so), can
+it still acknowledge writes, and who has the most of its data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keydb_runbooks.runbooks.attach import (
+    attach,
+    finish,
+    refuse_mode,
+    routes,
+    verify,
+)
+from keydb_runbooks.runbooks.lineage import relate
+from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Node, Unread
+from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration, Unpause
+from keydb_runbooks.runbooks.topology import Topology
+
+
+def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
+    """Decide who takes over from a primary that is gone.
+
+    :param min_replicas: ``min-replicas-to-write`` that the candidate has after its promotion
+    """
+    if refusal := refuse_mode(topology) or _refuse_start(topology, request):
+        return refusal
+    primary = topology.rightful_primary()
+    if primary is not None:
+        return _primary_lives(topology, primary, request)
+    if refusal := _refuse_followed(topology) or _refuse_writers(topology, request):
+        return refusal
+    candidate = _candidate(topology, request)
+    if isinstance(candidate, Refusal):
+        return candidate
+    return _plan(topology, candidate, min_replicas)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why the silent nodes acknowledge no writes, or why that is not known."""
+
+    sufficient: bool
+    sentence: str
+
+
+def prove_silence(topology: Topology) -> Proof:
+    """Look for one proof that holds for every node that can't be read.
+
+    ``stopped``: its own machine says that no server runs there (and whoever starts it starts it
+    guarded). ``routes``: clients can't go around the proxies, all of these answered, and none leads there.
+    """
+    doubtful = [node for node in topology.unread if not node.stopped]
+    if not topology.unread:
+        return Proof(True, "every node answers and none is a primary")
+    if not doubtful:
+        names = " and ".join(node.name for node in topology.unread)
+        return Proof(True, f"no server process runs on {names}")
+    names = " and ".join(node.name for node in doubtful)
+    if topology.clients_only_through_proxies and topology.proxies and not topology.unread_proxies:
+        reached = {target for proxy in topology.proxies for target in proxy.writes_go_to}
+        if not reached & {node.name for node in doubtful}:
+            return Proof(True, f"clients can't go around the proxies, and none of these leads to {names}")
+    return Proof(False, f"{names} may still take writes")
+
+
+def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
+    if not topology.nodes:
+        told = "; ".join(f"{node.name}: {node.detail}" for node in topology.unread)
+        return Refusal("no-node-answers", topology.group, told, "start a server or mend the way to it")
+    if request.to is not None and request.to not in topology.names:
+        nodes = ", ".join(topology.names)
+        return Refusal("unknown-target", request.to, f"is no node of {topology.group}", f"allowed are {nodes}")
+    for proxy in topology.unread_proxies:
+        if proxy.name not in request.allow_unread:
+            hint = f"mend that, or allow_unread={proxy.name} to leave it to its own checks"
+            return Refusal(f"proxy-{proxy.code}", proxy.name, proxy.detail, hint)
+    for node in topology.unread:
+        if node.code in ("wrong-password", "not-permitted"):
+            hint = "set the password that the server has; a server that answers is not gone"
+            return Refusal(f"node-{node.code}", node.name, node.detail, hint)
+    if len(topology.primaries) > 1 and topology.rightful_primary() is None:
+        names = " and ".join(node.name for node in topology.primaries)
+        told = f"{names} are primaries, and neither lineage nor epoch tells which is the rightful one"
+        return Refusal("two-primaries", topology.group, told, "stop the one whose writes you can spare, then rejoin")
+    return None
+
+
+def _primary_lives(topology: Topology, primary: Node, request: Request) -> Answer:
+    """A primary answers: either a dead run left something to finish, or this is no failover."""
+    if request.to not in (None, primary.name):
+        return Refusal("primary-answers", primary.name, "is the primary and answers", f"run switchover to={request.to}")
+    if primary.empty and any(not node.empty for node in topology.nodes):
+        told = "is the primary and holds no keys, but its replicas do"
+        return Refusal("empty-primary", primary.name, told, "stop it, then run failover again")
+    answer = finish("failover", topology, primary, request)
+    if isinstance(answer, Plan):
+        proof = prove_silence(topology)
+        if not proof.sufficient and not request.accept_split:
+            return _refuse_split(proof)
+    return answer
+
+
+def _refuse_followed(topology: Topology) -> Refusal | None:
+    """A primary that any replica still hears is not gone."""
+    for node in topology.nodes:
+        if node.link is not None and not node.link.guarded and node.link.alive:
+            source = topology.at(node.link.primary)
+            name = source.name if source is not None else str(node.link.primary)
+            if isinstance(source, Node):
+                continue
+            told = f"still follows {name} (link up, heard {node.link.last_io_seconds} s ago): it is not gone"
+            return Refusal("still-followed", node.name, told, "use switchover, or wait 3 s and look again")
+    return None
+
+
+def _refuse_writers(topology: Topology, request: Request) -> Refusal | None:
+    proof = prove_silence(topology)
+    return None if proof.sufficient or request.accept_split else _refuse_split(proof)
+
+
+def _refuse_split(proof: Proof) -> Refusal:
+    hint = "stop its server or its machine; or accept_split=yes, and its writes from now on are lost"
+    return Refusal("not-fenced", "old primary", proof.sentence, hint)
+
+
+def _candidate(topology: Topology, request: Request) -> Node | Refusal:
+    able = [node for node in topology.nodes if _refuse_candidate(topology, node, request) is None]
+    if request.to is not None:
+        chosen = topology.node(request.to)
+        if chosen is None:
+            return Refusal("target-unread", request.to, "does not answer", "choose another target")
+        return _refuse_candidate(topology, chosen, request) or chosen
+    if not able:
+        told = [_refuse_candidate(topology, node, request) for node in sorted(topology.nodes, key=rank)]
+        return next(refusal for refusal in told if refusal is not None)
+    return min(able, key=rank)
+
+
+def rank(node: Node) -> tuple[int, int, str]:
+    """Sort key of candidates, best first: most data, then priority, then name.
+
+    Compared only within one lineage: ``_refuse_candidate`` keeps the others out.
+    """
+    return (-node.offset, node.priority, node.name)
+
+
+def _refuse_candidate(topology: Topology, node: Node, request: Request) -> Refusal | None:
+    """Why this node can't be promoted, or None."""
+    if node.loading:
+        return Refusal("loading", node.name, "is loading its data", "wait until status says that it is done")
+    if node.priority == 0:
+        told = "has replica-priority 0: it must never be the primary"
+        return Refusal("target-never-primary", node.name, told, "choose another target, or change its priority")
+    if node.link is not None and node.link.syncing:
+        told = "was cut off in the middle of a full resync: its data are not whole"
+        return Refusal("target-not-whole", node.name, told, "choose another target")
+    for other in topology.nodes:
+        if other is not node and not other.empty and other.name not in request.accept_loss:
+            if refusal := _refuse_behind(node, other):
+                return refusal
+    return None
+
+
+def _refuse_behind(node: Node, other: Node) -> Refusal | None:
+    """Why promoting ``node`` would throw away something that ``other`` holds, or might."""
+    if other.loading:
+        told = f"nobody can tell whether {other.name} has more, since it is loading its data"
+        return Refusal("loading", node.name, told, "wait until status says that it is done")
+    if node.empty:
+        return Refusal("target-empty", node.name, f"holds no keys, but {other.name} does", f"use to={other.name}")
+    if not _same_family(node, other):
+        told = f"shares no known history with {other.name}, so nobody can tell who has more"
+        return Refusal("unrelated", node.name, told, f"accept_loss={other.name} if you can spare what it holds")
+    if _ahead(other, node):
+        told = f"{other.name} holds writes that it lacks"
+        hint = f"use to={other.name}, or accept_loss={other.name} if you can spare them"
+        return Refusal("target-behind", node.name, told, hint)
+    return None
+
+
+def _same_family(one: Node, other: Node) -> bool:
+    return relate(one, other).lost_bytes is not None or relate(other, one).lost_bytes is not None
+
+
+def _ahead(other: Node, node: Node) -> bool:
+    """Whether ``other`` holds bytes of the stream that ``node`` lacks."""
+    if other.replication_id == node.replication_id:
+        return other.offset > node.offset
+    return relate(node, other).harmless and not relate(other, node).harmless
+
+
+def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
+    others = tuple(
+        sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name)
+    )
+    proof = prove_silence(topology)
+    former = _former(topology)
+    return Plan(
+        verb="failover",
+        group=topology.group,
+        primary=candidate.name,
+        former=former.name if former is not None else None,
+        steps=(
+            *(Unpause(node.name) for node in (candidate, *others) if node.paused),
+            Promote(candidate.name, topology.highest_epoch() + 1, min_replicas),
+            SaveConfiguration(candidate.name),
+            *attach(tuple(node for node in others if not node.loading), candidate),
+            *routes(topology, candidate),
+            *verify(topology, candidate, tuple(node.name for node in others if not node.loading)),
+        ),
+        loss=_loss(topology, former),
+        proof=proof.sentence,
+        gap="since the primary went; it ends when the routes have moved",
+        warnings=(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",))
+        + (("nobody else answers: with min-replicas-to-write set it will refuse writes",) if not others else ()),
+    )
+
+
+def _former(topology: Topology) -> Unread | None:
+    """The silent node that somebody's link names."""
+    named = [topology.at(node.link.primary) for node in topology.nodes if node.link is not None]
+    return next((node for node in named if isinstance(node, Unread)), None)
+
+
+def _loss(topology: Topology, former: Unread | None) -> Loss:
+    if former is not None:
+        return Loss(None, f"{former.name} can't be read, so what it acknowledged last can't be counted")
+    if topology.unread:
+        names = " and ".join(node.name for node in topology.unread)
+        return Loss(None, f"{names} can't be read, so what was acknowledged last can't be counted")
+    return Loss(None, "no primary answers, so what was acknowledged last can't be counted")

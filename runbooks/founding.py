@@ -1,0 +1,73 @@
+"""Founding: who is the primary of a group that never had one.
+
+``keydb_first_primary`` counts here and nowhere else: once a group had a primary, its servers know
+better than the inventory (design, "The role lives in the servers").
+"""
+
+from __future__ import annotations
+
+from keydb_runbooks.runbooks.attach import attach, refuse_mode, refuse_unread, routes, verify
+from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration
+from keydb_runbooks.runbooks.topology import Topology
+
+
+def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer:
+    """Found a group, or attach new and empty nodes to a founded one; move no role.
+
+    :param first_primary: name of the node that is the first primary of a virgin group
+    """
+    primary = topology.rightful_primary()
+    if primary is None and not all(virgin(node) for node in topology.nodes):
+        sentence = "had a primary before and has none now; install moves no role, run failover"
+        return NothingToDo("no-primary", topology.group, sentence)
+    if refusal := refuse_mode(topology) or (refuse_unread(topology, Request()) if primary is None else None):
+        return refusal
+    if primary is not None:
+        return _attach_new(topology, primary)
+    first = topology.node(first_primary)
+    if first is None:
+        nodes = ", ".join(topology.names)
+        return Refusal("unknown-first-primary", first_primary, "is no node of this group", f"allowed are {nodes}")
+    others = tuple(node for node in topology.nodes if node is not first)
+    return Plan(
+        verb="install",
+        group=topology.group,
+        primary=first.name,
+        former=None,
+        steps=(
+            Promote(first.name, 1, min_replicas),
+            SaveConfiguration(first.name),
+            *attach(others, first),
+            *routes(topology, first),
+            *verify(topology, first, tuple(node.name for node in others)),
+        ),
+        loss=Loss(0, "no node holds anything yet"),
+        proof="no node ever was a primary",
+        gap="none: nobody writes yet",
+    )
+
+
+def virgin(node: Node) -> bool:
+    """Whether a node never was part of a founded group: nothing in it, guarded, never promoted."""
+    return node.empty and node.guarded and node.epoch is None and node.second_offset < 0
+
+
+def _attach_new(topology: Topology, primary: Node) -> Answer:
+    new = tuple(node for node in topology.nodes if node is not primary and virgin(node))
+    if not new:
+        return NothingToDo("founded", topology.group, f"{primary.name} is the primary; install moves no role")
+    if primary.empty:
+        return Refusal("empty-primary", primary.name, "holds nothing, not even an epoch", "run status")
+    return Plan(
+        verb="install",
+        group=topology.group,
+        primary=primary.name,
+        former=primary.name,
+        steps=(*attach(new, primary), *verify(topology, primary, tuple(node.name for node in new))),
+        loss=Loss(0, "the new nodes hold nothing"),
+        proof=f"{primary.name} stays the primary",
+        gap="none",
+        warnings=tuple(f"{node.name} needs a full resync: it holds nothing" for node in new),
+    )

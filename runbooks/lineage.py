@@ -1,0 +1,74 @@
+"""How two data sets are related: may this node follow that primary, and what would it cost?
+
+The rules are keydb-facts, "Rejoin: what happens to an ex-primary", and convergence-facts, "Lineage".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from keydb_runbooks.runbooks.replication import NO_REPLICATION_ID, Node
+
+
+class Kinship(Enum):
+    """What a node's data are to a primary's."""
+
+    SAME = "the same lineage"
+    FORKED = "left the primary's history at the promotion"
+    DIVERGED = "holds bytes that the primary never had"
+    EMPTY = "holds nothing"
+    UNRELATED = "shares no history that the servers still know"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A node beside a primary.
+
+    ``lost_bytes``: bytes of the stream that following would throw away; None is unknown.
+    ``partial``: whether following is expected to need a partial resync only.
+    """
+
+    kinship: Kinship
+    lost_bytes: int | None
+    partial: bool
+
+    @property
+    def harmless(self) -> bool:
+        """Whether following throws nothing away."""
+        return self.lost_bytes == 0
+
+
+def relate(node: Node, primary: Node) -> Relation:
+    """Compare a node with the primary that it should follow.
+
+    A node that is still paused acknowledged nothing since the fork, whatever its offset says: what it
+    has beyond are PINGs (convergence-facts, "Lineage"). It needs a full resync then, but loses nothing.
+    """
+    if node.empty:
+        return Relation(Kinship.EMPTY, 0, partial=False)
+    if node.replication_id == primary.replication_id:
+        ahead = node.offset - primary.offset
+        if ahead <= 0:
+            return Relation(Kinship.SAME, 0, partial=_in_backlog(node, primary))
+        return Relation(Kinship.DIVERGED, 0 if node.paused else ahead, partial=False)
+    if _knows(primary.previous_replication_id, node.replication_id):
+        beyond = node.offset - (primary.second_offset - 1)
+        if beyond <= 0:
+            return Relation(Kinship.FORKED, 0, partial=_in_backlog(node, primary))
+        return Relation(Kinship.DIVERGED, 0 if node.paused else beyond, partial=False)
+    return Relation(Kinship.UNRELATED, None, partial=False)
+
+
+def descends(newer: Node, older: Node) -> bool:
+    """Whether ``newer`` was promoted out of ``older``'s stream."""
+    return _knows(newer.previous_replication_id, older.replication_id)
+
+
+def _knows(previous: str, replication_id: str) -> bool:
+    return previous != NO_REPLICATION_ID and previous == replication_id
+
+
+def _in_backlog(node: Node, primary: Node) -> bool:
+    first = primary.backlog_first
+    return first is not None and first <= node.offset + 1

@@ -1,0 +1,75 @@
+"""What one HAProxy believes: the CSV of ``show stat`` as a ``Proxy``."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ProxyServer:
+    """A server line of one backend: which node, and whether new connections go there."""
+
+    node: str
+    up: bool
+    status: str
+    check: str
+    sessions: int
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """An HAProxy that answered on its runtime socket."""
+
+    name: str
+    write_backend: str
+    read_backend: str
+    writers: tuple[ProxyServer, ...]
+    readers: tuple[ProxyServer, ...]
+
+    @property
+    def writes_go_to(self) -> tuple[str, ...]:
+        """The nodes that a new writing connection may reach."""
+        return tuple(server.node for server in self.writers if server.up)
+
+
+@dataclass(frozen=True)
+class UnreadProxy:
+    """An HAProxy that could not be read; ``detail`` is a sentence for people."""
+
+    name: str
+    code: str
+    detail: str
+
+
+class StatisticsError(ValueError):
+    """The text is not what ``show stat`` prints, or lacks the group's backends."""
+
+
+def proxy_from_statistics(name: str, group: str, text: str) -> Proxy:
+    """Make a ``Proxy`` of the CSV that ``show stat`` prints.
+
+    :param group: name of the group; its backends are ``GROUP-write`` and ``GROUP-read``
+    :raises StatisticsError: if a backend of the group is missing
+    """
+    rows = list(csv.DictReader(text.removeprefix("# ").splitlines()))
+    write, read = f"{group}-write", f"{group}-read"
+    present = {row.get("pxname") for row in rows}
+    missing = [backend for backend in (write, read) if backend not in present]
+    if missing:
+        raise StatisticsError(f"{name} has no backend {' and no backend '.join(missing)}")
+    return Proxy(name, write, read, _servers(rows, write), _servers(rows, read))
+
+
+def _servers(rows: list[dict[str, str]], backend: str) -> tuple[ProxyServer, ...]:
+    return tuple(
+        ProxyServer(
+            node=row["svname"],
+            up=row["status"].startswith("UP"),
+            status=row["status"],
+            check=row.get("check_status", "").removeprefix("* "),
+            sessions=int(row["scur"] or 0),
+        )
+        for row in rows
+        if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")
+    )

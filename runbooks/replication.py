@@ -1,0 +1,317 @@
+"""What one server says of itself: the text of INFO as a ``Node``.
+
+Holds no judgement: whether what a node says is good or bad is for ``topology`` to tell.
+The oddities of the field names are in keydb-facts, "INFO quirks for parsers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+NO_REPLICATION_ID = "0" * 40
+"""``master_replid2`` of a server that was never promoted."""
+
+GUARD_ADDRESS = "255.255.255.255"
+"""A ``replicaof`` that connects to nobody: the server starts read-only and waits for a person.
+
+The connect fails at once and leaves file descriptor 0 alone (keydb-facts, "Empty primary").
+"""
+
+LINK_ALIVE_SECONDS = 3
+"""A replica follows only if its link is up and it heard of its primary within this many seconds.
+
+A frozen primary's replicas say ``up`` for a minute (design, "Failover's proof").
+"""
+
+
+class Role(Enum):
+    PRIMARY = "primary"
+    REPLICA = "replica"
+    ACTIVE_REPLICA = "active replica"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens, as its peers reach it."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One replica, as its primary sees it (a ``slaveN:`` line)."""
+
+    address: Address
+    online: bool
+    offset: int
+    lag_seconds: int | None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A replica's connection to its primary, as the replica sees it."""
+
+    primary: Address
+    up: bool
+    last_io_seconds: int | None
+    syncing: bool
+
+    @property
+    def guarded(self) -> bool:
+        """Whether this link leads nowhere on purpose."""
+        return self.primary.host == GUARD_ADDRESS
+
+    @property
+    def alive(self) -> bool:
+        """Up, and heard of lately; unknown counts as not."""
+        heard = self.last_io_seconds
+        return self.up and heard is not None and 0 <= heard < LINK_ALIVE_SECONDS
+
+
+@dataclass(frozen=True)
+class Node:
+    """A server that answered.
+
+    Offsets are bytes of the replication stream. ``None`` means unknown, never zero or no:
+    ``epoch`` when the key is missing or could not be read, ``paused`` when no proof was possible,
+    ``config_replicaof`` when the configuration file could not be read.
+    """
+
+    name: str
+    address: Address
+    engine: str
+    version: str
+    run_id: str
+    role: Role
+    replication_id: str
+    previous_replication_id: str
+    offset: int
+    second_offset: int
+    backlog_first: int | None
+    backlog_size: int
+    replicas: tuple[Replica, ...]
+    links: tuple[Link, ...]
+    keys: int
+    loading: bool
+    read_only: bool
+    priority: int
+    unsaved_changes: int
+    cluster: bool
+    epoch: int | None = None
+    paused: bool | None = None
+    config_replicaof: str | None = None
+
+    @property
+    def is_primary(self) -> bool:
+        return self.role is Role.PRIMARY
+
+    @property
+    def link(self) -> Link | None:
+        """The one link of a replica; None for a primary and for a multi-master replica."""
+        return self.links[0] if len(self.links) == 1 else None
+
+    @property
+    def guarded(self) -> bool:
+        """Started as nobody's replica, read-only, until a person says what it is."""
+        return self.link is not None and self.link.guarded
+
+    @property
+    def empty(self) -> bool:
+        return self.keys == 0
+
+    def follows(self, primary: Node) -> bool:
+        """Whether this node says that it replicates ``primary`` (the link may be broken)."""
+        return self.link is not None and self.link.primary == primary.address
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A server that could not be read. It may be anything, a primary among others.
+
+    ``code`` is one of ``unreachable-host``, ``refused``, ``no-answer``, ``wrong-password``,
+    ``not-permitted`` and ``not-a-server``; ``detail`` is a sentence for people. ``stopped`` is True
+    only if the node's own machine was asked and no server process runs there.
+    """
+
+    name: str
+    address: Address
+    code: str
+    detail: str
+    stopped: bool = False
+
+
+class InfoError(ValueError):
+    """The text is no INFO of a server that can be in a group."""
+
+
+def read_info(text: str) -> dict[str, list[str]]:
+    """Return each field of INFO with its values in order, since one key may come several times.
+
+    >>> read_info("# Replication\\r\\nrole:master\\r\\n")
+    {'role': ['master']}
+    """
+    fields: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, separator, value = line.partition(":")
+        if separator and not line.startswith("#"):
+            fields.setdefault(key, []).append(value)
+    return fields
+
+
+def node_from_info(
+    name: str,
+    address: Address,
+    text: str,
+    *,
+    epoch: int | None = None,
+    paused: bool | None = None,
+    read_only: bool = True,
+    config_replicaof: str | None = None,
+) -> Node:
+    """Make a ``Node`` of INFO's text (all default sections).
+
+    :param address: where the group's inventory says that the server listens
+    :param epoch: value of the epoch key, None if missing or unknown
+    :param paused: whether writes are paused, None if that could not be proved
+    :param read_only: the server's ``replica-read-only``
+    :param config_replicaof: the ``replicaof`` line on disk, "" if there is none
+    :raises InfoError: if a field that every server has is missing or is no number
+    """
+    fields = _Fields(read_info(text))
+    return Node(
+        name=name,
+        address=address,
+        engine=_engine(fields),
+        version=fields.first("valkey_version", fields.first("redis_version", "")),
+        run_id=fields.required("run_id"),
+        role=_role(fields.required("role")),
+        replication_id=fields.required("master_replid"),
+        previous_replication_id=fields.first("master_replid2", NO_REPLICATION_ID),
+        offset=_offset(fields),
+        second_offset=fields.number("second_repl_offset", -1),
+        backlog_first=_backlog_first(fields),
+        backlog_size=fields.number("repl_backlog_size", 0),
+        replicas=_replicas(fields),
+        links=_links(fields),
+        keys=_keys(fields),
+        loading=fields.first("loading", "0") != "0",
+        read_only=read_only,
+        priority=fields.number("slave_priority", 100),
+        unsaved_changes=fields.number("rdb_changes_since_last_save", 0),
+        cluster=fields.first("cluster_enabled", "0") == "1",
+        epoch=epoch,
+        paused=paused,
+        config_replicaof=config_replicaof,
+    )
+
+
+class _Fields:
+    """Typed access to INFO's fields; a missing or odd one is an InfoError, never a guess."""
+
+    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+        self.fields = fields
+
+    def first(self, key: str, default: str) -> str:
+        return self.fields.get(key, [default])[0]
+
+    def required(self, key: str) -> str:
+        if key not in self.fields:
+            raise InfoError(f"INFO has no field {key}: this is no KeyDB, Valkey or Redis server, or a proxy")
+        return self.fields[key][0]
+
+    def number(self, key: str, default: int) -> int:
+        text = self.first(key, str(default))
+        try:
+            return int(text)
+        except ValueError:
+            raise InfoError(f"INFO field {key} is {text!r}, not a number") from None
+
+
+def _engine(fields: _Fields) -> str:
+    # KeyDB calls its version redis_version, but alone has an mvcc_depth.
+    if "mvcc_depth" in fields.fields:
+        return "keydb"
+    return "valkey" if "valkey_version" in fields.fields else "redis"
+
+
+def _role(word: str) -> Role:
+    roles = {"master": Role.PRIMARY, "slave": Role.REPLICA, "active-replica": Role.ACTIVE_REPLICA}
+    if word not in roles:
+        raise InfoError(f"INFO field role is {word!r}; allowed are {', '.join(roles)}")
+    return roles[word]
+
+
+def _offset(fields: _Fields) -> int:
+    # A replica's own place in the stream; master_repl_offset may lag behind it.
+    if "slave_repl_offset" in fields.fields:
+        return fields.number("slave_repl_offset", 0)
+    return fields.number("master_repl_offset", 0)
+
+
+def _backlog_first(fields: _Fields) -> int | None:
+    if fields.first("repl_backlog_active", "0") == "0":
+        return None
+    return fields.number("repl_backlog_first_byte_offset", 0)
+
+
+def _replicas(fields: _Fields) -> tuple[Replica, ...]:
+    lines = [
+        values[0]
+        for key, values in fields.fields.items()
+        if key.startswith("slave") and key[5:].isdigit() and "=" in values[0]
+    ]
+    return tuple(_replica(line) for line in lines)
+
+
+def _replica(line: str) -> Replica:
+    parts = dict(part.split("=", 1) for part in line.split(",") if "=" in part)
+    try:
+        lag = int(parts["lag"]) if "lag" in parts else None
+        return Replica(
+            address=Address(parts["ip"], int(parts["port"])),
+            online=parts["state"] == "online",
+            offset=int(parts["offset"]),
+            # A replica that never acknowledged is told as a lag of minus one by some versions.
+            lag_seconds=lag if lag is None or lag >= 0 else None,
+        )
+    except (KeyError, ValueError):
+        raise InfoError(f"INFO names a replica as {line!r}, which can't be read") from None
+
+
+def _links(fields: _Fields) -> tuple[Link, ...]:
+    # Multi-master repeats each key once per primary, the further ones with a number behind "master".
+    hosts = fields.fields.get("master_host", [])
+    if not hosts:
+        return ()
+    links = [_link(fields, "", hosts[0])]
+    number = 1
+    while f"master{number}_host" in fields.fields or f"master_{number}_host" in fields.fields:
+        stem = f"{number}" if f"master{number}_host" in fields.fields else f"_{number}"
+        links.append(_link(fields, stem, fields.required(f"master{stem}_host")))
+        number += 1
+    return tuple(links)
+
+
+def _link(fields: _Fields, stem: str, host: str) -> Link:
+    heard = fields.number(f"master{stem}_last_io_seconds_ago", -1)
+    return Link(
+        primary=Address(host, fields.number(f"master{stem}_port", 0)),
+        up=fields.first(f"master{stem}_link_status", "down") == "up",
+        last_io_seconds=heard if heard >= 0 else None,
+        syncing=fields.first(f"master{stem}_sync_in_progress", "0") == "1",
+    )
+
+
+def _keys(fields: _Fields) -> int:
+    total = 0
+    for key, values in fields.fields.items():
+        if key.startswith("db") and key[2:].isdigit():
+            parts = dict(part.split("=", 1) for part in values[0].split(",") if "=" in part)
+            total += int(parts.get("keys", "0"))
+    return total

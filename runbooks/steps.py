@@ -1,0 +1,221 @@
+"""The acts that a plan is made of, each described completely before anyone performs it.
+
+A step names its node, the raw commands that are sent, and a sentence. ``operations/perform.py`` performs
+them; what is printed for a dry run is this very object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from keydb_runbooks.runbooks.replication import Address
+
+SHORT_PAUSE_MILLISECONDS = 1500
+"""The first pause ends by itself: a run that dies before the second one harms nobody for long."""
+
+ENDLESS_PAUSE_MILLISECONDS = 10**12
+"""The second pause ends only when a verb ends it; any number a run could outlive loses writes
+(convergence-facts, "The pause")."""
+
+EPOCH_KEY = "runbook:epoch"
+"""Counts the promotions of a group, in its data: replicated, saved, absent on an empty node
+(convergence-facts, "Lineage")."""
+
+VERIFY_KEY = "runbook:verify"
+"""Written and read back through every proxy at the end of a run."""
+
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An act on one node or proxy.
+
+    ``commands`` are sent in one segment, in order. ``changes`` is False for waits and checks.
+    ``commits`` marks the step from which on there is no way back: before it a failed run is undone,
+    after it the run can only be finished.
+    """
+
+    where: str
+
+    changes: ClassVar[bool] = True
+    commits: ClassVar[bool] = False
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return ()
+
+    @property
+    def sentence(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def code(self) -> str:
+        """The step's name, for reports and tests."""
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class Pause(Step):
+    """Hold writes back on a primary. A later shorter pause doesn't shorten a longer one."""
+
+    milliseconds: int
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("CLIENT", "PAUSE", str(self.milliseconds), "WRITE"),)
+
+    @property
+    def sentence(self) -> str:
+        if self.milliseconds >= ENDLESS_PAUSE_MILLISECONDS:
+            return "hold writes back until a verb ends it"
+        return f"hold writes back for {self.milliseconds / 1000:g} s"
+
+
+@dataclass(frozen=True)
+class Unpause(Step):
+    """End a pause, so that a replica applies what it receives and clients get their answer."""
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("CLIENT", "UNPAUSE"),)
+
+    @property
+    def sentence(self) -> str:
+        return "end the pause"
+
+
+@dataclass(frozen=True)
+class CatchUp(Step):
+    """Wait until a replica has all that its primary has, and see that the primary is still the same process."""
+
+    source: str
+    source_run_id: str
+    timeout_seconds: float
+
+    changes: ClassVar[bool] = False
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("INFO", "replication"),)
+
+    @property
+    def sentence(self) -> str:
+        return f"wait until it has everything that {self.source} has, {self.timeout_seconds:g} s at most"
+
+
+@dataclass(frozen=True)
+class Promote(Step):
+    """Make a replica the primary and count the promotion, in one TCP segment.
+
+    Without the first command the epoch's SET is refused with -NOREPLICAS on every engine; the
+    setting is restored behind it.
+    """
+
+    epoch: int
+    min_replicas: int
+
+    commits: ClassVar[bool] = True
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+            ("REPLICAOF", "NO", "ONE"),
+            ("SET", EPOCH_KEY, str(self.epoch)),
+            ("CONFIG", "SET", "min-replicas-to-write", str(self.min_replicas)),
+        )
+
+    @property
+    def sentence(self) -> str:
+        return f"become the primary, epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class Follow(Step):
+    """Replicate another node, and save that at once: the line on disk is the record that survives."""
+
+    primary: str
+    address: Address
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("REPLICAOF", self.address.host, str(self.address.port)), ("CONFIG", "REWRITE"))
+
+    @property
+    def sentence(self) -> str:
+        return f"follow {self.primary}, and save that"
+
+
+@dataclass(frozen=True)
+class SaveConfiguration(Step):
+    """Write the role that a node has now into its configuration file."""
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("CONFIG", "REWRITE"),)
+
+    @property
+    def sentence(self) -> str:
+        return "save its role in its configuration file"
+
+
+@dataclass(frozen=True)
+class Route(Step):
+    """Send new writing connections to the primary and cut those that lead elsewhere.
+
+    The proxy's own check finds the same a moment later; this is faster (keydb-facts, "HAProxy in front").
+    """
+
+    backend: str
+    primary: str
+    others: tuple[str, ...]
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        cut = tuple(("set", "server", f"{self.backend}/{other}", "health", "down") for other in self.others)
+        end = tuple(("shutdown", "sessions", "server", f"{self.backend}/{other}") for other in self.others)
+        return (("set", "server", f"{self.backend}/{self.primary}", "health", "up"), *cut, *end)
+
+    @property
+    def sentence(self) -> str:
+        return f"send writes to {self.primary}"
+
+
+@dataclass(frozen=True)
+class InSync(Step):
+    """Wait until a replica's link to the primary is up."""
+
+    primary: str
+    address: Address
+    timeout_seconds: float
+
+    changes: ClassVar[bool] = False
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("INFO", "replication"),)
+
+    @property
+    def sentence(self) -> str:
+        return f"wait until it is in sync with {self.primary}, {self.timeout_seconds:g} s at most"
+
+
+@dataclass(frozen=True)
+class VerifyWrite(Step):
+    """Write a value through a proxy, read it back, and see which node answered."""
+
+    primary: str
+    primary_run_id: str
+    timeout_seconds: float
+
+    changes: ClassVar[bool] = False
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("INFO", "server"), ("SET", VERIFY_KEY, "<random>"), ("GET", VERIFY_KEY))
+
+    @property
+    def sentence(self) -> str:
+        return f"a write and a read through it reach {self.primary}"

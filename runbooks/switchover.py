@@ -1,0 +1,134 @@
+"""Switchover: the primary role moves on purpose, and no acknowledged write is lost.
+
+The order of the steps is convergence-facts, "The pause", and keydb-facts, "Planned switchover":
+a short pause, the target has everything, an endless pause, the target *still* has everything (a run that
+stalled past the short pause lost acknowledged writes without this look), promote, and only then everybody else.
+"""
+
+from __future__ import annotations
+
+from keydb_runbooks.runbooks.attach import (
+    attach,
+    finish,
+    refuse_harm,
+    refuse_mode,
+    refuse_unread,
+    routes,
+    strays,
+    verify,
+)
+from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.steps import (
+    ENDLESS_PAUSE_MILLISECONDS,
+    SHORT_PAUSE_MILLISECONDS,
+    CatchUp,
+    Pause,
+    Promote,
+    SaveConfiguration,
+    Step,
+    Unpause,
+)
+from keydb_runbooks.runbooks.topology import Topology
+
+CATCH_UP_SECONDS = 1.0
+"""Shorter than the short pause, so that writers wait no longer than they must."""
+
+
+def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
+    """Decide how the primary role moves to ``request.to``.
+
+    :param min_replicas: ``min-replicas-to-write`` that the target has after its promotion
+    """
+    if refusal := refuse_mode(topology) or refuse_unread(topology, request):
+        return refusal
+    if refusal := _refuse_unknown(topology, request):
+        return refusal
+    primary = topology.rightful_primary()
+    if primary is None:
+        return _refuse_no_primary(topology)
+    if primary.loading:
+        return Refusal("loading", primary.name, "is loading its data", "wait until status says that it is done")
+    if request.to == primary.name:
+        return finish("switchover", topology, primary, request)
+    if len(topology.primaries) > 1:
+        names = " and ".join(node.name for node in topology.primaries)
+        return Refusal("several-primaries", topology.group, f"{names} are primaries", "run rejoin first")
+    target = _target(topology, primary, request)
+    if isinstance(target, Refusal):
+        return target
+    others = tuple(node for node in topology.nodes if node not in (primary, target))
+    return refuse_harm(others, primary, request) or _plan(topology, primary, target, others, min_replicas)
+
+
+def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, ...], min_replicas: int) -> Plan:
+    ordered = (*sorted(others, key=lambda node: node.name), primary)
+    hold: tuple[Step, ...] = (
+        Pause(primary.name, SHORT_PAUSE_MILLISECONDS),
+        CatchUp(target.name, primary.name, primary.run_id, CATCH_UP_SECONDS),
+        Pause(primary.name, ENDLESS_PAUSE_MILLISECONDS),
+        CatchUp(target.name, primary.name, primary.run_id, CATCH_UP_SECONDS),
+    )
+    move: tuple[Step, ...] = (
+        Promote(target.name, topology.highest_epoch() + 1, min_replicas),
+        SaveConfiguration(target.name),
+        *attach(ordered, target),
+        *routes(topology, target),
+        *(() if primary.paused else (Unpause(primary.name),)),
+    )
+    return Plan(
+        verb="switchover",
+        group=topology.group,
+        primary=target.name,
+        former=primary.name,
+        steps=(*hold, *move, *verify(topology, target, tuple(node.name for node in ordered))),
+        loss=Loss(0, f"{primary.name} takes no writes until {target.name} has them all"),
+        proof=f"{primary.name} holds writes back until it is a replica",
+        gap="tens of milliseconds for writers, while the role moves",
+        undo=(Unpause(primary.name),),
+        warnings=tuple(f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary)),
+    )
+
+
+def _refuse_unknown(topology: Topology, request: Request) -> Refusal | None:
+    if request.to is None or request.to in topology.names:
+        return None
+    nodes = ", ".join(topology.names)
+    return Refusal("unknown-target", request.to, f"is no node of {topology.group}", f"allowed are {nodes}")
+
+
+def _refuse_no_primary(topology: Topology) -> Refusal:
+    if topology.primaries:
+        names = " and ".join(node.name for node in topology.primaries)
+        told = f"{names} are primaries, and neither lineage nor epoch tells which is the rightful one"
+        return Refusal("two-primaries", topology.group, told, "stop the one whose writes you can spare, then rejoin")
+    return Refusal("no-primary", topology.group, "nobody is primary", "run failover")
+
+
+def _target(topology: Topology, primary: Node, request: Request) -> Node | Refusal:
+    if request.to is not None:
+        target = topology.node(request.to)
+        if target is None:
+            return Refusal("target-unread", request.to, "does not answer", "choose another target")
+        return _refuse_target(target, primary) or target
+    ranked = [node for node in topology.nodes if node is not primary and not _refuse_target(node, primary)]
+    if not ranked:
+        return Refusal("no-target", topology.group, f"no replica is in sync with {primary.name}", "run status")
+    return min(ranked, key=lambda node: (node.priority, -node.offset, node.name))
+
+
+def _refuse_target(target: Node, primary: Node) -> Refusal | None:
+    """Why this node can't take over from a live primary, or None."""
+    if target.loading:
+        return Refusal("loading", target.name, "is loading its data", "wait until status says that it is done")
+    if target.guarded:
+        return Refusal("target-guarded", target.name, "was started guarded and follows nobody", "run rejoin first")
+    if not target.follows(primary):
+        return Refusal("target-stray", target.name, f"does not follow {primary.name}", "run rejoin first")
+    if target.link is None or not target.link.alive:
+        told = f"has no live link to {primary.name}"
+        return Refusal("target-not-in-sync", target.name, told, "wait for it, or choose another target")
+    if target.priority == 0:
+        told = "has replica-priority 0: it must never be the primary"
+        return Refusal("target-never-primary", target.name, told, "choose another target, or change its priority")
+    return None

@@ -1,0 +1,236 @@
+"""The whole group at one moment, and what is wrong with it.
+
+``find`` is a list of rules, one function each; a rule looks at the topology and tells findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from keydb_runbooks.runbooks.lineage import Kinship, descends, relate
+from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
+from keydb_runbooks.runbooks.replication import Address, Node, Role, Unread
+
+
+class Severity(Enum):
+    """How bad a finding is, worst first."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTICE = "notice"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be: a stable code, where, and a sentence with the way out."""
+
+    code: str
+    severity: Severity
+    where: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Everything that was observed of a group: the nodes and proxies that answered, and those that didn't."""
+
+    group: str
+    nodes: tuple[Node, ...]
+    unread: tuple[Unread, ...] = ()
+    proxies: tuple[Proxy, ...] = ()
+    unread_proxies: tuple[UnreadProxy, ...] = ()
+    clients_only_through_proxies: bool = False
+
+    @property
+    def primaries(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.is_primary)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every node's name, in the order of their names."""
+        return tuple(sorted(node.name for node in (*self.nodes, *self.unread)))
+
+    def node(self, name: str) -> Node | None:
+        return next((node for node in self.nodes if node.name == name), None)
+
+    def at(self, address: Address) -> Node | Unread | None:
+        return next((node for node in (*self.nodes, *self.unread) if node.address == address), None)
+
+    def highest_epoch(self) -> int:
+        """The highest epoch that anybody has seen; 0 if nobody has one."""
+        return max((node.epoch for node in self.nodes if node.epoch is not None), default=0)
+
+    def rightful_primary(self) -> Node | None:
+        """The primary that all others should follow, or None if the facts don't name exactly one.
+
+        Lineage first, then epoch (convergence-facts, "Lineage"). A missing epoch is unknown, not 0;
+        when lineage and epoch disagree, nobody is chosen.
+        """
+        primaries = self.primaries
+        for candidate in primaries:
+            others = [other for other in primaries if other is not candidate]
+            if all(supersedes(candidate, other) for other in others):
+                return candidate
+        return None
+
+
+def supersedes(newer: Node, older: Node) -> bool:
+    """Whether ``newer`` took the primary role after ``older``, by lineage, then by epoch."""
+    known = newer.epoch is not None and older.epoch is not None
+    later = known and (newer.epoch or 0) > (older.epoch or 0)
+    earlier = known and (newer.epoch or 0) < (older.epoch or 0)
+    if descends(newer, older):
+        return not earlier
+    if descends(older, newer):
+        return False
+    return later
+
+
+def find(topology: Topology) -> tuple[Finding, ...]:
+    """Tell all that is wrong with a group, worst first."""
+    findings = [finding for rule in _RULES for finding in rule(topology)]
+    order = list(Severity)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+
+
+def _unread(topology: Topology) -> Iterator[Finding]:
+    for node in topology.unread:
+        sentence = f"{node.detail}; it may be anything, a primary among others"
+        if node.stopped:
+            sentence = f"{node.detail}; its machine says that no server process runs"
+        yield Finding(f"node-{node.code}", Severity.WARNING, node.name, sentence)
+    for proxy in topology.unread_proxies:
+        yield Finding(f"proxy-{proxy.code}", Severity.WARNING, proxy.name, proxy.detail)
+
+
+def _number_of_primaries(topology: Topology) -> Iterator[Finding]:
+    primaries = topology.primaries
+    if not primaries:
+        yield Finding("no-primary", Severity.CRITICAL, topology.group, "nobody takes writes; run failover")
+    if len(primaries) > 1:
+        names = " and ".join(node.name for node in primaries)
+        rightful = topology.rightful_primary()
+        hint = f"{rightful.name} is the rightful one; run rejoin" if rightful else "the facts name no rightful one"
+        yield Finding("several-primaries", Severity.CRITICAL, topology.group, f"{names} are primaries; {hint}")
+
+
+def _empty_primary(topology: Topology) -> Iterator[Finding]:
+    for primary in topology.primaries:
+        full = [node.name for node in topology.nodes if not node.empty]
+        if primary.empty and not primary.loading and full:
+            sentence = f"holds no keys, but {' and '.join(full)} do: it must be nobody's source"
+            yield Finding("empty-primary", Severity.CRITICAL, primary.name, sentence)
+
+
+def _followers(topology: Topology) -> Iterator[Finding]:
+    primary = topology.rightful_primary()
+    for node in topology.nodes:
+        if node.role is Role.ACTIVE_REPLICA or len(node.links) > 1:
+            sentence = "replicates in active or multi-master mode, where two clients can take one lock"
+            yield Finding("several-writers", Severity.CRITICAL, node.name, sentence)
+        elif node.guarded:
+            sentence = "was started guarded and follows nobody; run rejoin, or failover if there is no primary"
+            yield Finding("guarded", Severity.WARNING, node.name, sentence)
+        elif node.link is not None and (primary is None or not node.follows(primary)):
+            yield _wrong_primary(topology, node)
+
+
+def _wrong_primary(topology: Topology, node: Node) -> Finding:
+    assert node.link is not None
+    source = topology.at(node.link.primary)
+    if source is None:
+        sentence = f"follows {node.link.primary}, which is no node of this group; run rejoin"
+        return Finding("follows-stranger", Severity.CRITICAL, node.name, sentence)
+    if isinstance(source, Node) and not source.is_primary:
+        sentence = f"follows {source.name}, which is a replica itself; run rejoin"
+        return Finding("chained", Severity.WARNING, node.name, sentence)
+    sentence = f"follows {source.name}, which is not the rightful primary"
+    return Finding("follows-other", Severity.WARNING, node.name, sentence)
+
+
+def _lineage(topology: Topology) -> Iterator[Finding]:
+    primary = topology.rightful_primary()
+    if primary is None:
+        return
+    for node in topology.nodes:
+        in_sync = node.follows(primary) and node.link is not None and node.link.up
+        if node is primary or in_sync or node.loading:
+            continue
+        relation = relate(node, primary)
+        if relation.kinship is Kinship.DIVERGED and relation.lost_bytes:
+            sentence = f"holds {relation.lost_bytes:,} bytes that {primary.name} never had"
+            yield Finding("diverged", Severity.WARNING, node.name, sentence)
+        if relation.kinship is Kinship.UNRELATED:
+            sentence = f"shares no known history with {primary.name}: what it alone holds is unknown"
+            yield Finding("unrelated", Severity.WARNING, node.name, sentence)
+
+
+def _links(topology: Topology) -> Iterator[Finding]:
+    for node in topology.nodes:
+        link = node.link
+        if link is None or link.guarded:
+            continue
+        if link.syncing:
+            yield Finding("syncing", Severity.WARNING, node.name, f"is loading all data from {link.primary}")
+        elif not link.up:
+            yield Finding("link-down", Severity.WARNING, node.name, f"has no link to {link.primary}")
+        elif not link.alive:
+            heard = "unknown" if link.last_io_seconds is None else f"{link.last_io_seconds} s ago"
+            yield Finding("link-silent", Severity.WARNING, node.name, f"heard of {link.primary} last: {heard}")
+
+
+def _replicas(topology: Topology) -> Iterator[Finding]:
+    for node in topology.nodes:
+        if node.loading:
+            yield Finding("loading", Severity.WARNING, node.name, "is loading its data")
+        if not node.is_primary and not node.read_only:
+            sentence = "is a replica that takes writes of its own; set replica-read-only yes"
+            yield Finding("writable-replica", Severity.CRITICAL, node.name, sentence)
+        for replica in node.replicas:
+            if not replica.online:
+                sentence = f"has a replica at {replica.address} that is not in sync yet"
+                yield Finding("unsynced-replica", Severity.NOTICE, node.name, sentence)
+
+
+def _pauses(topology: Topology) -> Iterator[Finding]:
+    for node in topology.nodes:
+        if node.paused:
+            sentence = "holds all writes back (a pause that a dead run left); any role verb ends it"
+            yield Finding("paused", Severity.CRITICAL, node.name, sentence)
+
+
+def _routes(topology: Topology) -> Iterator[Finding]:
+    primary = topology.rightful_primary()
+    for proxy in topology.proxies:
+        targets = proxy.writes_go_to
+        if primary is not None and targets != (primary.name,):
+            sentence = f"sends writes to {' and '.join(targets) or 'nobody'}, not to {primary.name} alone"
+            yield Finding("wrong-route", Severity.CRITICAL, proxy.name, sentence)
+
+
+def _disk(topology: Topology) -> Iterator[Finding]:
+    for node in topology.nodes:
+        line = node.config_replicaof
+        if line is None or node.guarded:
+            continue
+        link = node.link
+        running = f"{link.primary.host} {link.primary.port}" if link is not None else ""
+        if len(node.links) <= 1 and line != running:
+            sentence = f"runs with replicaof {running or 'none'}, but its file says {line or 'none'}"
+            yield Finding("not-saved", Severity.WARNING, node.name, sentence)
+
+
+_RULES = (
+    _unread,
+    _number_of_primaries,
+    _empty_primary,
+    _followers,
+    _lineage,
+    _links,
+    _replicas,
+    _pauses,
+    _routes,
+    _disk,
+)

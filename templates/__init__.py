@@ -1,0 +1,31 @@
+"""Jinja2 templates of configuration files, and what renders them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from keydb_runbooks.runbooks.configuration import quote
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("keydb_runbooks.templates", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - configuration files, not HTML
+    )
+    environment.filters["quoted"] = quote
+    environment.filters["sha256"] = lambda text: hashlib.sha256(text.encode()).hexdigest()
+    return environment
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template of this folder; an unknown name in it is an error, never an empty text."""
+    return _environment().get_template(template).render(**values)
