@@ -7,22 +7,39 @@ as ``@local`` runs them. What a sandbox has beyond that, starting, stopping, kil
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyinfra.api.exceptions import InventoryError
 from pyinfra.connectors.base import ConnectorData, DataMeta
 from pyinfra.connectors.local import LocalConnector
-from typing_extensions import override
+from typing_extensions import Unpack, override
+
+if TYPE_CHECKING:
+    from pyinfra.api.arguments import ConnectorArguments
+    from pyinfra.api.command import StringCommand
+    from pyinfra.connectors.util import CommandOutput
+
+DEFAULT_DIRECTORY = ".sandbox"
 
 MARK = "KEYDB_RUNBOOKS_SANDBOX"
 """Environment variable that every process of a sandbox carries, with the sandbox's directory.
 
 Servers are started with ``set-proc-title no``, since a changed title overwrites the environment."""
+
+
+SIGNALS = {
+    "kill": signal.SIGKILL,
+    "freeze": signal.SIGSTOP,
+    "thaw": signal.SIGCONT,
+}
+"""What can be done to one server: killed, frozen, thawed."""
 
 
 class SandboxData(ConnectorData, total=False):
@@ -52,8 +69,21 @@ class SandboxConnector(LocalConnector):
         yield name, {}, ["@sandbox"]
 
     @override
-    def connect(self) -> None:
-        """Nothing to connect: the machine is this one."""
+    def run_shell_command(
+        self,
+        command: StringCommand,
+        print_output: bool = False,
+        print_input: bool = False,
+        **arguments: Unpack[ConnectorArguments],
+    ) -> tuple[bool, CommandOutput]:
+        """As ``@local``; whatever is started carries the sandbox's mark, so that it can be found and stopped."""
+        arguments["_env"] = {**(arguments.get("_env") or {}), MARK: str(self.directory)}
+        return super().run_shell_command(command, print_output, print_input, **arguments)
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the whole sandbox."""
+        return Path(self.data["sandbox_directory"] or DEFAULT_DIRECTORY).resolve()
 
 
 class Processes:
@@ -91,13 +121,18 @@ class Processes:
         if number in (signal.SIGTERM, signal.SIGKILL):
             self.wait([pid])
 
-    def stop_all(self, patience_seconds: float = 5.0) -> None:
-        """End everything in this sandbox: politely first, then for good."""
-        for number in (signal.SIGCONT, signal.SIGTERM):
-            self._send(number, self.all())
-        if not self.wait(self.all(), patience_seconds):
-            self._send(signal.SIGKILL, self.all())
-            self.wait(self.all(), patience_seconds)
+    def stop_all(self, patience_seconds: float = 5.0) -> int:
+        """End everything in this sandbox, politely first, then for good; return how many processes there were."""
+        ended: set[int] = set()
+        # Again and again: a script that was about to start something may have done so meanwhile.
+        while pids := self.all():
+            ended.update(pids)
+            self._send(signal.SIGCONT, pids)
+            self._send(signal.SIGTERM, pids)
+            if not self.wait(pids, patience_seconds):
+                self._send(signal.SIGKILL, pids)
+                self.wait(pids, patience_seconds)
+        return len(ended)
 
     def wait(self, pids: list[int], patience_seconds: float = 10.0) -> bool:
         """Wait until these processes are gone; False if they are not by then."""
@@ -116,6 +151,26 @@ class Processes:
                 continue
 
 
+def main() -> int:
+    """``python -m keydb_runbooks.connectors.sandbox``: play with the processes of a sandbox."""
+    parser = argparse.ArgumentParser(prog="sandbox", description="Faults for the sandbox, and its end.")
+    parser.add_argument("act", choices=["stop", *SIGNALS], help="stop ends everything")
+    parser.add_argument("node", nargs="?", help="keydb-1, for instance; not for stop")
+    wanted = parser.parse_args()
+    processes = Processes(Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", DEFAULT_DIRECTORY)))
+    if wanted.act == "stop":
+        print(f"{processes.stop_all()} processes of {processes.directory} ended")
+        return 0
+    if wanted.node is None:
+        parser.error(f"{wanted.act} needs a node")
+    try:
+        processes.signal(processes.directory / wanted.node / "server.pid", SIGNALS[wanted.act])
+    except ProcessLookupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def _environment(pid: int) -> list[bytes]:
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -129,3 +184,7 @@ def _alive(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

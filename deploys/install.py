@@ -9,10 +9,9 @@ better than the inventory who is primary.
 from pyinfra import host
 from pyinfra.operations import files
 
-from keydb_runbooks.connectors.group import all_groups
 from keydb_runbooks.operations import haproxy, keydb, programs, runbook
 
-for group in all_groups(host.inventory).values():
+for group in runbook.groups(host):
     if node := group.node_of(host):
         server = programs.server(node)
         directories = ("keydb_config_directory", "keydb_data_directory")

@@ -7,10 +7,9 @@ A guarded server is nobody's primary and nobody's replica, and read-only. Rejoin
 
 from pyinfra import host
 
-from keydb_runbooks.connectors.group import all_groups
-from keydb_runbooks.operations import haproxy, keydb, programs
+from keydb_runbooks.operations import haproxy, keydb, programs, runbook
 
-for group in all_groups(host.inventory).values():
+for group in runbook.groups(host):
     if node := group.node_of(host):
         keydb.running(name="Start the server, guarded", program=programs.server(node))
     if proxy := group.proxy_of(host):

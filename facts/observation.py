@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import redis
@@ -16,8 +17,8 @@ from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parall
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.keydb import KeydbConfiguredPrimary, KeydbProcess
 from keydb_runbooks.runbooks.proxy import Proxy, StatisticsError, UnreadProxy, proxy_from_statistics
-from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, node_from_info
-from keydb_runbooks.runbooks.steps import EPOCH_KEY
+from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, node_from_info, read_ancestors
+from keydb_runbooks.runbooks.steps import EPOCH_KEY, LINEAGE_KEY
 from keydb_runbooks.runbooks.topology import Topology
 
 PROBE_KEY = "runbook:probe:none"
@@ -57,24 +58,26 @@ def _observe_node(entry: NodeEntry, disk: bool) -> Node | Unread:
 
 def _read(entry: NodeEntry, client: Client, disk: bool) -> Node:
     text = client.execute_command("INFO")
-    loading = "\nloading:1" in text.replace("\r", "")
-    epoch, read_only, paused = (None, True, None) if loading else _read_more(entry, client)
-    return node_from_info(
-        entry.name,
-        entry.address,
-        text,
-        epoch=epoch,
-        read_only=read_only,
-        paused=paused,
-        config_replicaof=_configured_primary(entry) if disk else None,
+    node = node_from_info(
+        entry.name, entry.address, text, config_replicaof=_configured_primary(entry) if disk else None
     )
+    return node if node.loading else _read_more(entry, client, node)
 
 
-def _read_more(entry: NodeEntry, client: Client) -> tuple[int | None, bool, bool | None]:
-    epoch: str | None = client.execute_command("GET", EPOCH_KEY)
-    answer: list[str] = client.execute_command("CONFIG GET", "replica-read-only", parse=False)
-    known = epoch is not None and epoch.isdigit()
-    return int(epoch or 0) if known else None, "no" not in list(answer), prove_pause(entry, client)
+def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
+    """What INFO doesn't tell. A loading server can't be asked for it."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("GET", EPOCH_KEY)
+    pipeline.execute_command("GET", LINEAGE_KEY)
+    pipeline.execute_command("CONFIG GET", "replica-read-only")
+    epoch, lineage, read_only = pipeline.execute()
+    return replace(
+        node,
+        epoch=int(epoch) if epoch is not None and epoch.isdigit() else None,
+        ancestors=read_ancestors(lineage),
+        read_only=read_only.get("replica-read-only") != "no",
+        paused=prove_pause(entry, client),
+    )
 
 
 def prove_pause(entry: NodeEntry, observer: Client) -> bool | None:

@@ -28,11 +28,12 @@ from keydb_runbooks.runbooks.configuration import Difference, differences, merge
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.templates import render
 
-# Boots on a socket of its own in a directory of its own, so that nothing that runs is touched.
+# Boots on a socket of its own in a directory of its own, so that nothing that runs is touched. The socket's
+# name is relative, since a Unix socket's path has 107 characters at most.
 CHECK = """
-dir=$(mktemp -d) || exit 1
+dir=$(mktemp -d "$(dirname "$2")/check.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
-"$1" "$2" --port 0 --unixsocket "$dir/s" --dir "$dir" --pidfile "$dir/p" --logfile "$dir/log" \
+"$1" "$2" --port 0 --unixsocket s --dir "$dir" --pidfile "$dir/p" --logfile "$dir/log" \
     --daemonize no --appendonly no --save "" >"$dir/out" 2>&1 &
 pid=$!
 n=0

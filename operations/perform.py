@@ -16,8 +16,27 @@ import redis
 from keydb_runbooks.connectors.group import Group, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
-from keydb_runbooks.runbooks.replication import Node, node_from_info, read_info
-from keydb_runbooks.runbooks.steps import VERIFY_KEY, CatchUp, InSync, Promote, Route, Step, VerifyWrite
+from keydb_runbooks.runbooks.replication import (
+    NO_REPLICATION_ID,
+    Ancestor,
+    Node,
+    node_from_info,
+    read_ancestors,
+    read_info,
+    write_ancestors,
+)
+from keydb_runbooks.runbooks.steps import (
+    LINEAGE_KEY,
+    LINEAGE_LENGTH,
+    VERIFY_KEY,
+    CatchUp,
+    InSync,
+    Promote,
+    RecordLineage,
+    Route,
+    Step,
+    VerifyWrite,
+)
 
 POLL_SECONDS = 0.0005
 SLOW_POLL_SECONDS = 0.02
@@ -98,6 +117,18 @@ def _promote(step: Promote, links: Links) -> str:
     if not role.is_primary:
         raise StepFailed(f"{step.where} answered, but says that it is a {role.role.value}")
     return f"is the primary at offset {role.offset:,}"
+
+
+@perform.register
+def _record_lineage(step: RecordLineage, links: Links) -> str:
+    """The former stream and its last offset come from the server itself, once it has been promoted."""
+    node, client = links.read(step.where), links.node(step.where)
+    recorded = read_ancestors(client.execute_command("GET", LINEAGE_KEY))
+    former = Ancestor(node.previous_replication_id, node.second_offset - 1)
+    if former.replication_id == NO_REPLICATION_ID or former in recorded:
+        return "already recorded"
+    client.execute_command("SET", LINEAGE_KEY, write_ancestors((former, *recorded)[:LINEAGE_LENGTH]))
+    return f"up to offset {former.last_offset:,} it is {former.replication_id[:8]}..."
 
 
 @perform.register

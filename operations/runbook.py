@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NoReturn
 
 from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
@@ -19,7 +20,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
-from keydb_runbooks.connectors.group import Group, the_group
+from keydb_runbooks.connectors.group import Group, GroupError, all_groups, the_group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations.perform import Links, StepFailed, perform_step
@@ -32,10 +33,6 @@ from keydb_runbooks.runbooks.topology import Topology
 Decide = Callable[[Topology], Answer]
 
 
-class RunbookRefused(OperationError):
-    """A verb was refused; nothing was changed."""
-
-
 def conducts(host: Host, group: Group) -> bool:
     """Whether this host's run of the deploy file carries the runbook: the group's first host that is connected."""
     connected = [member for member in group.hosts if member.connected]
@@ -43,8 +40,25 @@ def conducts(host: Host, group: Group) -> bool:
 
 
 def chosen_group(host: Host) -> Group:
-    """The group that ``--data group=...`` names, or the only one there is."""
-    return the_group(host.inventory, host.data.get("group"))
+    """The group that ``--data group=...`` names, or the only one there is.
+
+    :raises SystemExit: after every error of the inventory was printed
+    """
+    try:
+        return the_group(host.inventory, host.data.get("group"))
+    except GroupError as error:
+        stop(str(error))
+
+
+def groups(host: Host) -> tuple[Group, ...]:
+    """Every group of the inventory.
+
+    :raises SystemExit: after every error of the inventory was printed
+    """
+    try:
+        return tuple(all_groups(host.inventory).values())
+    except GroupError as error:
+        stop(str(error))
 
 
 def request_of(host: Host) -> Request:
@@ -62,7 +76,7 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
     """The body of a role verb's deploy: on the conductor show the plan, and add the operation that runs it.
 
     :param decide: decides from the topology, the request and the group's ``min-replicas-to-write``
-    :raises RunbookRefused: with the refusal's sentence; nothing was changed
+    :raises SystemExit: when the verb is refused; the refusal is printed and nothing was changed
     """
     group = chosen_group(host)
     if not conducts(host, group):
@@ -73,23 +87,27 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
     def decided(topology: Topology) -> Answer:
         return decide(topology, request, min_replicas)
 
-    shown = prepare(group, decided)
+    shown = decided(observe(group))
+    show_answer(host, shown)
     if isinstance(shown, Plan):
         run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown)
 
 
-def prepare(group: Group, decide: Decide) -> Plan | NothingToDo:
-    """Observe, decide and print what would be done.
+def show_answer(host: Host, answer: Answer) -> None:
+    """Print a plan, or that nothing has to be done.
 
-    :raises RunbookRefused: with the refusal's sentence
+    :raises SystemExit: after a refusal was printed
     """
-    answer = decide(observe(group))
     if isinstance(answer, Refusal):
-        raise RunbookRefused(str(answer))
-    lines = plan_lines(answer) if isinstance(answer, Plan) else [str(answer)]
-    for line in lines:
-        logger.info(line)
-    return answer
+        stop(str(answer))
+    for line in plan_lines(answer) if isinstance(answer, Plan) else [str(answer)]:
+        logger.info(f"    {line}")
+
+
+def stop(sentence: str) -> NoReturn:
+    """Say why nothing is done, and end the whole run without a traceback."""
+    logger.error(format_text(sentence, "red"))
+    raise SystemExit(1)
 
 
 def report_status(host: Host) -> None:
@@ -105,6 +123,7 @@ def report_status(host: Host) -> None:
         print(topology_json(topology))
     else:
         print_topology(topology)
+    raise SystemExit(1 if host.state.failed_hosts else 0)
 
 
 @operation()

@@ -8,13 +8,12 @@ comes back after a crash is never a second primary, and an empty one is nobody's
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 
-from keydb_runbooks.connectors.sandbox import MARK, SandboxConnector
+from keydb_runbooks.connectors.sandbox import SandboxConnector
 from keydb_runbooks.runbooks.replication import GUARD_ADDRESS
 
 GUARD = ("--replicaof", GUARD_ADDRESS, "1")
@@ -34,29 +33,29 @@ def start_proxy(host: Host, program: str, config: str, pid_file: str) -> Iterato
 
 def reload_proxy(host: Host, program: str, config: str, pid_file: str, socket: str) -> Iterator[StringCommand]:
     """Commands that replace HAProxy's process; the listening sockets are handed over, so nobody is refused."""
+    _known(host)
     script = '"$1" -D -f "$2" -x "$4" -sf $(cat "$3")'
     yield StringCommand(
-        *_environment(host), "sh", "-c", QuoteString(script), "sh", *map(QuoteString, (program, config, pid_file, socket))
+        "sh", "-c", QuoteString(script), "sh", *map(QuoteString, (program, config, pid_file, socket))
     )
 
 
 def _start(host: Host, arguments: list[str], pid_file: str) -> StringCommand:
+    _known(host)
     # 10 s at most: a server that daemonizes has its pid file long before.
     script = (
         'file="$1"; shift; rm -f "$file"; cd / && "$@" || exit 1; n=0; '
         'until [ -s "$file" ]; do n=$((n+1)); [ $n -gt 500 ] && exit 1; sleep 0.02; done'
     )
     return StringCommand(
-        *_environment(host), "sh", "-c", QuoteString(script), "sh", QuoteString(pid_file), *map(QuoteString, arguments)
+        "sh", "-c", QuoteString(script), "sh", QuoteString(pid_file), *map(QuoteString, arguments)
     )
 
 
-def _environment(host: Host) -> tuple[object, ...]:
+def _known(host: Host) -> None:
     if not isinstance(host.connector, SandboxConnector):
         raise OperationError(
             f"{host.name}: starting servers is known for @sandbox nodes only; "
             "on machines and pods start them with your own unit, guarded by "
             f"`{' '.join(GUARD)}`, then run the role verbs"
         )
-    directory = Path(str(host.connector.data["sandbox_directory"])).resolve()
-    return ("env", QuoteString(f"{MARK}={directory}"))

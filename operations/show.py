@@ -49,7 +49,8 @@ def topology_json(topology: Topology) -> str:
 
 def _tree(topology: Topology) -> Tree:
     primary = topology.rightful_primary()
-    root = Tree(Text(f"group {topology.group}", style="bold"))
+    versions = ", ".join(sorted({f"{node.engine} {node.version}" for node in topology.nodes}))
+    root = Tree(Text(f"group {topology.group}  {versions}", style="bold"))
     followers = [node for node in topology.nodes if primary is not None and node.follows(primary)]
     if primary is not None:
         branch = root.add(_row(primary, primary))
@@ -67,7 +68,7 @@ def _row(node: Node, primary: Node | None) -> Text:
     text = Text(f"{node.name:<10} ", style="bold")
     role = node.role.value if primary is node or not node.is_primary else "primary?"
     text.append(f"{role:<8}", style="green" if node is primary else "default")
-    text.append(f" {node.address}  {node.engine} {node.version}  offset {node.offset:,}", style="default")
+    text.append(f" {node.address}  offset {node.offset:,}", style="default")
     if node.link is not None and primary is not None and node.follows(primary):
         text.append(f"  lag {max(primary.offset - node.offset, 0):,} B", style="default")
         text.append("  in sync" if node.link.alive else "  link down", style="green" if node.link.alive else "red")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from keydb_runbooks.runbooks.lineage import Kinship, relate
+from keydb_runbooks.runbooks.lineage import Kinship, relate, unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node, Role
 from keydb_runbooks.runbooks.steps import (
     Follow,
     InSync,
+    RecordLineage,
     Route,
     SaveConfiguration,
     Step,
@@ -129,8 +130,9 @@ def finish(verb: str, topology: Topology, primary: Node, request: Request) -> Pl
     unsaved = (SaveConfiguration(primary.name),) if primary.config_replicaof else ()
     wrong = any(proxy.writes_go_to != (primary.name,) for proxy in topology.proxies)
     route = routes(topology, primary) if wrong or any(node.is_primary for node in nodes) else ()
+    record = (RecordLineage(primary.name),) if unrecorded(primary) else ()
     steps: tuple[Step, ...] = (*release, *unsaved, *attach(nodes, primary), *route)
-    if not steps:
+    if not steps and not record:
         sentence = "is the primary, everybody follows it, and every proxy sends writes to it"
         return NothingToDo("already-primary", primary.name, sentence)
     relations = [relate(node, primary) for node in nodes]
@@ -140,7 +142,7 @@ def finish(verb: str, topology: Topology, primary: Node, request: Request) -> Pl
         group=topology.group,
         primary=primary.name,
         former=primary.name,
-        steps=(*steps, *verify(topology, primary, tuple(node.name for node in nodes))),
+        steps=(*steps, *verify(topology, primary, tuple(node.name for node in nodes)), *record),
         loss=_loss(accepted),
         proof=f"{primary.name} is the only rightful primary",
         gap="none for clients of the primary",

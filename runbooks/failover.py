@@ -18,7 +18,7 @@ from keydb_runbooks.runbooks.attach import (
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node, Unread
-from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration, Unpause
+from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration, Unpause
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -212,6 +212,7 @@ def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
             *attach(tuple(node for node in others if not node.loading), candidate),
             *routes(topology, candidate),
             *verify(topology, candidate, tuple(node.name for node in others if not node.loading)),
+            RecordLineage(candidate.name),
         ),
         loss=_loss(topology, former),
         proof=proof.sentence,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from keydb_runbooks.runbooks.attach import attach, refuse_mode, refuse_unread, routes, verify
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration
+from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -42,6 +42,7 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
             *attach(others, first),
             *routes(topology, first),
             *verify(topology, first, tuple(node.name for node in others)),
+            RecordLineage(first.name),
         ),
         loss=Loss(0, "no node holds anything yet"),
         proof="no node ever was a primary",

@@ -1,6 +1,8 @@
 """How two data sets are related: may this node follow that primary, and what would it cost?
 
 The rules are keydb-facts, "Rejoin: what happens to an ex-primary", and convergence-facts, "Lineage".
+Servers remember one former replication id only, so after two promotions a node that comes back from its disk would
+be a stranger. Each promotion is therefore recorded in the data (docs/lineage.md), and these ancestors count as well.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ class Kinship(Enum):
     """What a node's data are to a primary's."""
 
     SAME = "the same lineage"
-    FORKED = "left the primary's history at the promotion"
+    FORKED = "is an earlier state of the primary's history"
     DIVERGED = "holds bytes that the primary never had"
     EMPTY = "holds nothing"
     UNRELATED = "shares no history that the servers still know"
@@ -52,17 +54,32 @@ def relate(node: Node, primary: Node) -> Relation:
         if ahead <= 0:
             return Relation(Kinship.SAME, 0, partial=_in_backlog(node, primary))
         return Relation(Kinship.DIVERGED, 0 if node.paused else ahead, partial=False)
-    if _knows(primary.previous_replication_id, node.replication_id):
-        beyond = node.offset - (primary.second_offset - 1)
-        if beyond <= 0:
-            return Relation(Kinship.FORKED, 0, partial=_in_backlog(node, primary))
-        return Relation(Kinship.DIVERGED, 0 if node.paused else beyond, partial=False)
-    return Relation(Kinship.UNRELATED, None, partial=False)
+    shared = _last_shared_offset(node, primary)
+    if shared is None:
+        return Relation(Kinship.UNRELATED, None, partial=False)
+    if node.offset > shared:
+        return Relation(Kinship.DIVERGED, 0 if node.paused else node.offset - shared, partial=False)
+    known_to_server = node.replication_id == primary.previous_replication_id
+    return Relation(Kinship.FORKED, 0, partial=known_to_server and _in_backlog(node, primary))
 
 
 def descends(newer: Node, older: Node) -> bool:
     """Whether ``newer`` was promoted out of ``older``'s stream."""
     return _knows(newer.previous_replication_id, older.replication_id)
+
+
+def _last_shared_offset(node: Node, primary: Node) -> int | None:
+    """Up to where the node's stream is part of the primary's history; None if it isn't known to be."""
+    if _knows(primary.previous_replication_id, node.replication_id):
+        return primary.second_offset - 1
+    known = (one.last_offset for one in primary.ancestors if one.replication_id == node.replication_id)
+    return next(known, None)
+
+
+def unrecorded(primary: Node) -> bool:
+    """Whether a primary's own promotion is missing in the recorded lineage."""
+    previous = primary.previous_replication_id
+    return previous != NO_REPLICATION_ID and previous not in {one.replication_id for one in primary.ancestors}
 
 
 def _knows(previous: str, replication_id: str) -> bool:

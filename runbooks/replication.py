@@ -75,12 +75,21 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A stream that a data set descends from: its replication id, and the last offset that was taken over."""
+
+    replication_id: str
+    last_offset: int
+
+
+@dataclass(frozen=True)
 class Node:
     """A server that answered.
 
     Offsets are bytes of the replication stream. ``None`` means unknown, never zero or no:
     ``epoch`` when the key is missing or could not be read, ``paused`` when no proof was possible,
-    ``config_replicaof`` when the configuration file could not be read.
+    ``config_replicaof`` when the configuration file could not be read. ``ancestors`` are the streams that
+    the data descend from, newest first, as far as promotions were recorded.
     """
 
     name: str
@@ -106,6 +115,7 @@ class Node:
     epoch: int | None = None
     paused: bool | None = None
     config_replicaof: str | None = None
+    ancestors: tuple[Ancestor, ...] = ()
 
     @property
     def is_primary(self) -> bool:
@@ -173,6 +183,7 @@ def node_from_info(
     paused: bool | None = None,
     read_only: bool = True,
     config_replicaof: str | None = None,
+    ancestors: tuple[Ancestor, ...] = (),
 ) -> Node:
     """Make a ``Node`` of INFO's text (all default sections).
 
@@ -181,6 +192,7 @@ def node_from_info(
     :param paused: whether writes are paused, None if that could not be proved
     :param read_only: the server's ``replica-read-only``
     :param config_replicaof: the ``replicaof`` line on disk, "" if there is none
+    :param ancestors: what ``read_ancestors`` made of the lineage key
     :raises InfoError: if a field that every server has is missing or is no number
     """
     fields = _Fields(read_info(text))
@@ -208,7 +220,23 @@ def node_from_info(
         epoch=epoch,
         paused=paused,
         config_replicaof=config_replicaof,
+        ancestors=ancestors,
     )
+
+
+def read_ancestors(text: str | None) -> tuple[Ancestor, ...]:
+    """Read the value of the lineage key; what can't be read is not known, so it is left out.
+
+    >>> read_ancestors("8ac1:1042")
+    (Ancestor(replication_id='8ac1', last_offset=1042),)
+    """
+    parts = [part.partition(":") for part in (text or "").split(",")]
+    return tuple(Ancestor(identity, int(last)) for identity, _, last in parts if identity and last.isdigit())
+
+
+def write_ancestors(ancestors: tuple[Ancestor, ...]) -> str:
+    """The value of the lineage key, as ``read_ancestors`` reads it."""
+    return ",".join(f"{ancestor.replication_id}:{ancestor.last_offset}" for ancestor in ancestors)
 
 
 class _Fields:

@@ -22,6 +22,12 @@ EPOCH_KEY = "runbook:epoch"
 """Counts the promotions of a group, in its data: replicated, saved, absent on an empty node
 (convergence-facts, "Lineage")."""
 
+LINEAGE_KEY = "runbook:lineage"
+"""The streams that the data descend from, newest first (docs/lineage.md)."""
+
+LINEAGE_LENGTH = 32
+"""How many promotions are remembered."""
+
 VERIFY_KEY = "runbook:verify"
 """Written and read back through every proxy at the end of a run."""
 
@@ -130,6 +136,19 @@ class Promote(Step):
     @property
     def sentence(self) -> str:
         return f"become the primary, epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class RecordLineage(Step):
+    """Record a promotion in the data, so that a node that comes back from its disk later is recognised."""
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("SET", LINEAGE_KEY, "<former replication id>:<its last offset>,..."),)
+
+    @property
+    def sentence(self) -> str:
+        return "record where its history comes from"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from enum import Enum
 
 from keydb_runbooks.runbooks.lineage import Kinship, descends, relate
 from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
-from keydb_runbooks.runbooks.replication import Address, Node, Role, Unread
+from keydb_runbooks.runbooks.replication import Address, Link, Node, Role, Unread
 
 
 class Severity(Enum):
@@ -134,20 +134,20 @@ def _followers(topology: Topology) -> Iterator[Finding]:
             sentence = "was started guarded and follows nobody; run rejoin, or failover if there is no primary"
             yield Finding("guarded", Severity.WARNING, node.name, sentence)
         elif node.link is not None and (primary is None or not node.follows(primary)):
-            yield _wrong_primary(topology, node)
+            yield from _wrong_primary(topology, node, node.link, primary)
 
 
-def _wrong_primary(topology: Topology, node: Node) -> Finding:
-    assert node.link is not None
-    source = topology.at(node.link.primary)
+def _wrong_primary(topology: Topology, node: Node, link: Link, primary: Node | None) -> Iterator[Finding]:
+    source = topology.at(link.primary)
     if source is None:
-        sentence = f"follows {node.link.primary}, which is no node of this group; run rejoin"
-        return Finding("follows-stranger", Severity.CRITICAL, node.name, sentence)
-    if isinstance(source, Node) and not source.is_primary:
+        sentence = f"follows {link.primary}, which is no node of this group; run rejoin"
+        yield Finding("follows-stranger", Severity.CRITICAL, node.name, sentence)
+    elif isinstance(source, Node) and not source.is_primary:
         sentence = f"follows {source.name}, which is a replica itself; run rejoin"
-        return Finding("chained", Severity.WARNING, node.name, sentence)
-    sentence = f"follows {source.name}, which is not the rightful primary"
-    return Finding("follows-other", Severity.WARNING, node.name, sentence)
+        yield Finding("chained", Severity.WARNING, node.name, sentence)
+    elif primary is not None:
+        sentence = f"follows {source.name}, not {primary.name}; run rejoin"
+        yield Finding("follows-other", Severity.WARNING, node.name, sentence)
 
 
 def _lineage(topology: Topology) -> Iterator[Finding]:

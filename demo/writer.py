@@ -1,0 +1,89 @@
+"""A client that writes unique values through the proxy and remembers every answer.
+
+    python demo/writer.py PORT JOURNAL        (until SIGTERM; the password comes from the sandbox's file)
+
+Each line of the journal is one write: ``SECONDS CLIENT NUMBER ok|failed``, with the monotonic clock's seconds at the
+answer. A failed write is never sent again under its number, since nobody knows whether it was executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+CLIENTS = 4
+WRITES_PER_SECOND = 1000
+PAUSE_AFTER_FAILURE_SECONDS = 0.002
+
+
+def key(client: int, number: int) -> str:
+    """The key of one write."""
+    return f"demo:{client}:{number}"
+
+
+def connect(port: int, password: str) -> redis.Redis:
+    """A client of the proxy, as an application would make it; one try for each write."""
+    return redis.Redis(
+        host="127.0.0.1",
+        port=port,
+        username="application",
+        password=password,
+        socket_timeout=5,
+        socket_connect_timeout=1,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        driver_info=None,
+    )
+
+
+def write(client: int, server: redis.Redis, stop: threading.Event, journal: list[str]) -> None:
+    """Write one value after the other, at an even pace, until told to stop."""
+    step = CLIENTS / WRITES_PER_SECOND
+    number, due = 0, time.monotonic()
+    while not stop.is_set():
+        number += 1
+        try:
+            server.set(key(client, number), number)
+            outcome = "ok"
+        except (redis.RedisError, OSError):
+            outcome = "failed"
+        now = time.monotonic()
+        journal.append(f"{now:.6f} {client} {number} {outcome}\n")
+        # Time that was lost is not made up for: that would be a burst no client makes.
+        due = max(due + step, now + (PAUSE_AFTER_FAILURE_SECONDS if outcome == "failed" else 0))
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def main() -> None:
+    port, path = int(sys.argv[1]), Path(sys.argv[2])
+    passwords = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")) / "passwords.json"
+    password = json.loads(passwords.read_text())["application"]
+    stop, journal = threading.Event(), list[str]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    threads = [
+        threading.Thread(target=write, args=(client, connect(port, password), stop, journal)) for client in range(CLIENTS)
+    ]
+    for thread in threads:
+        thread.start()
+    with path.open("w") as file:
+        written = 0
+        while any(thread.is_alive() for thread in threads) or written < len(journal):
+            upto = len(journal)
+            file.writelines(journal[written:upto])
+            file.flush()
+            written = upto
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
