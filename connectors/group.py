@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pyinfra.api.exceptions import PyinfraError
@@ -10,7 +11,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 
 from keydb_runbooks.runbooks.replication import Address
-from keydb_runbooks.schemas import Complaint, check_hosts
+from keydb_runbooks.schemas import Complaint, check_hosts, default_of
 
 NODES = "keydb"
 """The inventory's group of servers."""
@@ -103,11 +104,10 @@ class Group:
 
 def value_of(host: Host, key: str) -> Any:
     """A host's datum, or the default that the schema states for it."""
-    from keydb_runbooks.schemas import default_of
-
     return host.data.get(key, default_of(key))
 
 
+@lru_cache(maxsize=1)
 def all_groups(inventory: Inventory) -> dict[str, Group]:
     """Every group of an inventory by its name.
 

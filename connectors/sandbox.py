@@ -35,11 +35,12 @@ Servers are started with ``set-proc-title no``, since a changed title overwrites
 
 
 SIGNALS = {
+    "stop": signal.SIGTERM,
     "kill": signal.SIGKILL,
     "freeze": signal.SIGSTOP,
     "thaw": signal.SIGCONT,
 }
-"""What can be done to one server: killed, frozen, thawed."""
+"""What can be done to one server."""
 
 
 class SandboxData(ConnectorData, total=False):
@@ -154,11 +155,11 @@ class Processes:
 def main() -> int:
     """``python -m keydb_runbooks.connectors.sandbox``: play with the processes of a sandbox."""
     parser = argparse.ArgumentParser(prog="sandbox", description="Faults for the sandbox, and its end.")
-    parser.add_argument("act", choices=["stop", *SIGNALS], help="stop ends everything")
-    parser.add_argument("node", nargs="?", help="keydb-1, for instance; not for stop")
+    parser.add_argument("act", choices=list(SIGNALS))
+    parser.add_argument("node", nargs="?", help="keydb-1, for instance; stop without a node ends everything")
     wanted = parser.parse_args()
     processes = Processes(Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", DEFAULT_DIRECTORY)))
-    if wanted.act == "stop":
+    if wanted.act == "stop" and wanted.node is None:
         print(f"{processes.stop_all()} processes of {processes.directory} ended")
         return 0
     if wanted.node is None:

@@ -85,7 +85,7 @@ class Links:
 
 
 def perform_step(step: Step, links: Links) -> str:
-    """Do a step and return what was seen, in a few words.
+    """Do a step and return what was seen, in a few words; "" if there is no more to say than the step says.
 
     :raises StepFailed: with what is wrong and where
     """
@@ -107,7 +107,7 @@ def perform(step: Step, links: Links) -> str:
     for command in step.commands:
         pipeline.execute_command(*command)
     pipeline.execute(raise_on_error=True)
-    return "done"
+    return ""
 
 
 @perform.register
@@ -116,7 +116,7 @@ def _promote(step: Promote, links: Links) -> str:
     role = links.read(step.where)
     if not role.is_primary:
         raise StepFailed(f"{step.where} answered, but says that it is a {role.role.value}")
-    return f"is the primary at offset {role.offset:,}"
+    return f"is the primary, epoch {step.epoch}, at offset {role.offset:,}"
 
 
 @perform.register
@@ -126,9 +126,9 @@ def _record_lineage(step: RecordLineage, links: Links) -> str:
     recorded = read_ancestors(client.execute_command("GET", LINEAGE_KEY))
     former = Ancestor(node.previous_replication_id, node.second_offset - 1)
     if former.replication_id == NO_REPLICATION_ID or former in recorded:
-        return "already recorded"
+        return "nothing new to record about its history"
     client.execute_command("SET", LINEAGE_KEY, write_ancestors((former, *recorded)[:LINEAGE_LENGTH]))
-    return f"up to offset {former.last_offset:,} it is {former.replication_id[:8]}..."
+    return f"recorded its history: {former.replication_id[:8]} up to offset {former.last_offset:,}"
 
 
 @perform.register
@@ -148,7 +148,7 @@ def _catch_up(step: CatchUp, links: Links) -> str:
         raise StepFailed(f"{step.source} was restarted meanwhile: it is another process now")
     if done is None:
         raise StepFailed(f"{step.where} still lacks {behind:,} bytes after {step.timeout_seconds:g} s")
-    return "has everything"
+    return f"has everything that {step.source} has"
 
 
 @perform.register
@@ -158,7 +158,7 @@ def _route(step: Route, links: Links) -> str:
         answer = socket.command(" ".join(command))
         if answer:
             raise StepFailed(f"HAProxy on {step.where} refused {' '.join(command)!r}: {answer}")
-    return "done"
+    return ""
 
 
 @perform.register
@@ -171,7 +171,7 @@ def _in_sync(step: InSync, links: Links) -> str:
     node = _until(joined, step.timeout_seconds, SLOW_POLL_SECONDS)
     if node is None:
         raise StepFailed(f"{step.where} is not in sync with {step.primary} after {step.timeout_seconds:g} s")
-    return f"in sync at offset {node.offset:,}"
+    return f"is in sync with {step.primary} at offset {node.offset:,}"
 
 
 @perform.register
@@ -189,7 +189,7 @@ def _verify_write(step: VerifyWrite, links: Links) -> str:
 
     if _until(written, step.timeout_seconds, SLOW_POLL_SECONDS) is None:
         raise StepFailed(f"no write through {step.where} reached {step.primary}: {seen}")
-    return f"written and read on {step.primary}"
+    return f"a write and a read through it reach {step.primary}"
 
 
 def _write_through(proxy: ProxyEntry, group: Group, run_id: str) -> str:

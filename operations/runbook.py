@@ -197,7 +197,7 @@ class Run:
         step, before = self.plan.steps[number], time.monotonic()
         self.committed = self.committed or step.commits
         self.changed = self.changed or step.changes
-        place = f"[{number + 1:>2}/{len(self.plan.steps)}] {step.where:<12}"
+        place = f"{number + 1:>2}/{len(self.plan.steps)} {step.where:<10}"
         try:
             seen = perform_step(step, self.links)
         except StepFailed as error:
@@ -205,8 +205,7 @@ class Run:
             self._give_up(host, number)
             return False
         milliseconds = (time.monotonic() - before) * 1000
-        told = step.sentence if seen == "done" else f"{step.sentence}: {seen}"
-        logger.info(f"    {place} {milliseconds:7.1f} ms  {told}")
+        logger.info(f"    {place} {milliseconds:7.1f} ms  {seen or step.sentence}")
         return True
 
     def end(self, state: State, host: Host) -> bool:

@@ -1,10 +1,11 @@
-"""Plans and topologies as text for people, at most 100 columns wide, and as JSON for programs."""
+"""Plans and topologies as text for people, at most 80 columns wide, and as JSON for programs."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from enum import Enum
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console, Group
@@ -16,6 +17,8 @@ from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.topology import Finding, Severity, Topology, find
 
+WIDTH = 76
+
 STYLES = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
 
 
@@ -24,16 +27,21 @@ def plan_lines(plan: Plan) -> list[str]:
     former = f" from {plan.former}" if plan.former not in (None, plan.primary) else ""
     lines = [
         f"plan: {plan.verb} of {plan.group}: {plan.primary} is the primary afterwards{former}",
-        f"    expected gap    {plan.gap}",
-        f"    predicted loss  {plan.loss}",
-        f"    one writer      {plan.proof}",
-        *(f"    warning         {warning}" for warning in plan.warnings),
+        *_labelled("expected gap", plan.gap),
+        *_labelled("predicted loss", str(plan.loss)),
+        *_labelled("one writer", plan.proof),
+        *(line for warning in plan.warnings for line in _labelled("warning", warning)),
     ]
     for number, step in enumerate(plan.steps, start=1):
-        lines.append(f"    {number:>2}. {step.where:<12} {step.sentence}")
+        lines.append(f"{number:>2}. {step.where:<10} {step.sentence}")
         if step.changes:
-            lines.extend(f"{'':21}{' '.join(command)}" for command in step.commands)
+            lines.extend(f"{'':15}{' '.join(command)}" for command in step.commands)
     return lines
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    """A line ``label  text``, wrapped beneath the text."""
+    return wrap(text, WIDTH, initial_indent=f"{label:<15} ", subsequent_indent=" " * 16)
 
 
 def print_topology(topology: Topology) -> None:
@@ -71,7 +79,7 @@ def _row(node: Node, primary: Node | None) -> Text:
     text.append(f" {node.address}  offset {node.offset:,}", style="default")
     if node.link is not None and primary is not None and node.follows(primary):
         text.append(f"  lag {max(primary.offset - node.offset, 0):,} B", style="default")
-        text.append("  in sync" if node.link.alive else "  link down", style="green" if node.link.alive else "red")
+        text.append("  in sync" if node.link.alive else "  no link", style="green" if node.link.alive else "red")
     if node is primary:
         text.append(f"  epoch {'unknown' if node.epoch is None else node.epoch}", style="default")
     return text

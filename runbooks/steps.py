@@ -108,7 +108,7 @@ class CatchUp(Step):
 
     @property
     def sentence(self) -> str:
-        return f"wait until it has everything that {self.source} has, {self.timeout_seconds:g} s at most"
+        return f"wait until it has all that {self.source} has ({self.timeout_seconds:g} s at most)"
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class RecordLineage(Step):
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("SET", LINEAGE_KEY, "<former replication id>:<its last offset>,..."),)
+        return (("SET", LINEAGE_KEY, "<former id>:<its last offset>,..."),)
 
     @property
     def sentence(self) -> str:
@@ -218,7 +218,7 @@ class InSync(Step):
 
     @property
     def sentence(self) -> str:
-        return f"wait until it is in sync with {self.primary}, {self.timeout_seconds:g} s at most"
+        return f"wait until it is in sync ({self.timeout_seconds:g} s at most)"
 
 
 @dataclass(frozen=True)

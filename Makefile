@@ -1,0 +1,101 @@
+# All set-up is done by make itself: Python 3.10 or newer and make are enough.
+# `make` alone lists the targets; `make clean` leaves nothing behind.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+UV ?= uv
+
+# The folders that are imported as keydb_runbooks.<folder>; pyproject.toml lists the same ones.
+FOLDERS := runbooks connectors facts operations schemas templates
+TYPING := build/typing/keydb_runbooks
+
+# pip's own cache would be a file left behind outside of this folder; PIP_NO_CACHE_DIR=0 keeps one all the same.
+PIP_NO_CACHE_DIR ?= 1
+export PIP_NO_CACHE_DIR
+# The locks are complete, so nothing is left to resolve; modules are compiled when they are first imported.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
+
+ifdef ENGINE
+export KEYDB_SANDBOX_ENGINE := $(ENGINE)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check stop clean lock
+
+help:
+	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
+	@echo "make test      every test that needs no root (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
+	@echo "make test-all  the slow ones too"
+	@echo "make check     lint, format and types"
+	@echo "make stop      stop the sandbox's servers, keep their files"
+	@echo "make clean     stop them and remove everything that make and the project made"
+
+demo: $(VENV)/.demo
+	@$(BIN)/python demo/story.py
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+
+test-all: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+# All of them run, even if the first one fails. mypy sees the folders through links (docs/reuse.md), people read their real names.
+check: $(VENV)/.dev $(TYPING)
+	@failed=""; \
+	echo "lint (ruff)"; $(BIN)/ruff check --quiet . || failed="$$failed lint"; \
+	echo "format (ruff)"; $(BIN)/ruff format --quiet --check --diff . || failed="$$failed format"; \
+	echo "types (mypy)"; $(BIN)/mypy --no-error-summary >build/mypy.txt 2>&1 || failed="$$failed types"; \
+	sed 's|^$(TYPING)/||' build/mypy.txt; \
+	if [ -n "$$failed" ]; then echo "check failed:$$failed"; exit 1; fi; \
+	echo "check passed: lint, format, types"
+
+stop:
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m keydb_runbooks.connectors.sandbox stop; \
+	else echo "nothing to stop: there is no $(VENV)"; fi
+
+# Files of a server that still runs are not removed under it.
+clean:
+	@if [ -d .sandbox ] && [ -x $(BIN)/python ]; then \
+		$(BIN)/python -m keydb_runbooks.connectors.sandbox stop || \
+			{ echo "not cleaned: the sandbox could not be stopped (see above)"; exit 1; }; \
+	elif [ -d .sandbox ]; then echo "no $(VENV), so the sandbox's servers were not looked for"; fi
+	@rm -rf $(VENV) .sandbox build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.coverage .coverage.* htmlcov pyinfra-debug.log
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# For maintainers: fits the locks to pyproject.toml; UPGRADE=--upgrade takes the newest of everything.
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --python-version 3.10 \
+	--no-annotate $(UPGRADE) pyproject.toml
+lock:
+	@$(COMPILE) --extra sandbox --extra build --output-file locks/demo.lock
+	@$(COMPILE) --all-extras --constraints locks/demo.lock --output-file locks/dev.lock
+
+# Set-up. Each stamp is touched last, so that a set-up that was interrupted is simply done again.
+
+$(VENV)/.made:
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "There is no $(PYTHON) here. Install Python 3.10 or newer, or name one: make PYTHON=/path/to/python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "$(PYTHON) is `"$(PYTHON)" -V 2>&1`, 3.10 or newer is needed. Name another one: make PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) lacks its venv module. On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
+	@echo "Setting up $(VENV) with `"$(PYTHON)" -V`: once, about half a minute"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.demo: locks/demo.lock pyproject.toml | $(VENV)/.made
+	@$(PIP) -r locks/demo.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# The bigger lock has everything of the smaller one, so whoever starts here needs no second round.
+$(VENV)/.dev: locks/dev.lock pyproject.toml | $(VENV)/.made
+	@$(PIP) -r locks/dev.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch $(VENV)/.demo $@
+
+$(TYPING): Makefile
+	@rm -rf $@ && mkdir -p $@
+	@for folder in $(FOLDERS); do ln -s ../../../$$folder $@/$$folder; done

@@ -1,0 +1,20 @@
+"""An example: three machines with a server each, two with a proxy each, reached by SSH.
+
+    pyinfra inventories/prod.py deploys/status.py
+
+What works on machines today: status, switchover, failover and rejoin of a group that is installed already, given the
+five users of docs/users.md and HAProxy backends named `sessions-write` and `sessions-read`. Installing on
+machines is not there yet: install refuses to start a server anywhere but in the sandbox.
+"""
+
+keydb = [
+    # The name is what `to=` takes. keydb_address is where the server listens and its peers reach it.
+    ("keydb-1.example.com", {"keydb_address": "10.0.0.11", "keydb_first_primary": True}),
+    ("keydb-2.example.com", {"keydb_address": "10.0.0.12"}),
+    ("keydb-3.example.com", {"keydb_address": "10.0.0.13"}),
+]
+
+haproxy = [
+    ("proxy-1.example.com", {"haproxy_address": "10.0.0.21"}),
+    ("proxy-2.example.com", {"haproxy_address": "10.0.0.22"}),
+]

@@ -1,0 +1,171 @@
+"""INFO of real servers, recorded in info/*.txt, becomes the node that info.yaml expects."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from keydb_runbooks.runbooks.replication import (
+    Address,
+    Ancestor,
+    InfoError,
+    Link,
+    Node,
+    Role,
+    node_from_info,
+    read_ancestors,
+    read_info,
+    write_ancestors,
+)
+
+HERE = Path(__file__).parent
+FIXTURES = {path.stem: path for path in (HERE / "info").glob("*.txt")}
+EXPECTED = yaml.safe_load((HERE / "info.yaml").read_text())
+SERVER = "run_id:1\r\nrole:master\r\nmaster_replid:a\r\n"
+
+
+def parse(text: str) -> Node:
+    return node_from_info("keydb-1", Address("10.0.0.1", 6379), text)
+
+
+def recorded(fixture: str) -> Node:
+    return parse(FIXTURES[fixture].read_bytes().decode())
+
+
+def summary(node: Node) -> dict[str, object]:
+    """A node in the words of info.yaml."""
+    return {
+        "engine": node.engine,
+        "version": node.version,
+        "role": node.role.value,
+        "links": [link_words(link) for link in node.links],
+        "guarded": node.guarded,
+        "offset": node.offset,
+        "promoted at": node.second_offset,
+        "backlog": node.backlog_first,
+        "replicas": [f"{one.address} {'online' if one.online else 'not yet'}" for one in node.replicas],
+        "keys": node.keys,
+        "loading": node.loading,
+    }
+
+
+def link_words(link: Link) -> str:
+    heard = "never heard" if link.last_io_seconds is None else f"heard {link.last_io_seconds} s ago"
+    return f"{link.primary} {'up' if link.up else 'down'}, {heard}{', syncing' if link.syncing else ''}"
+
+
+def test_every_recorded_info_has_a_row_and_every_row_a_recorded_info():
+    assert sorted(EXPECTED) == sorted(FIXTURES)
+
+
+@pytest.mark.parametrize("fixture", sorted(EXPECTED))
+def test_a_recorded_info_is_read_as_its_row_says(fixture):
+    expected = EXPECTED[fixture]
+    if "error" in expected:
+        with pytest.raises(InfoError) as caught:
+            recorded(fixture)
+        assert str(caught.value) == expected["error"]
+    else:
+        assert summary(recorded(fixture)) == expected
+
+
+@pytest.mark.parametrize("fixture", [name for name in sorted(EXPECTED) if "promoted at" in EXPECTED[name]])
+def test_forty_zeros_and_minus_one_come_together_and_mean_never_promoted(fixture):
+    node = recorded(fixture)
+    assert (node.previous_replication_id == "0" * 40) == (node.second_offset == -1)
+
+
+def test_two_masters_are_two_links_though_the_second_is_called_master_1():
+    links = recorded("keydb-active-replica-two-masters").links
+    assert [link.primary for link in links] == [Address("127.0.0.1", 25072), Address("127.0.0.1", 25071)]
+
+
+def test_a_node_with_two_masters_has_not_the_one_link_that_verbs_look_at():
+    node = recorded("keydb-active-replica-two-masters-one-down")
+    assert (node.link, node.role, [link.up for link in node.links]) == (None, Role.ACTIVE_REPLICA, [True, False])
+
+
+def test_masters_numbered_without_an_underscore_are_found_too():
+    told = "master_host:a\nmaster_port:1\nmaster1_host:b\nmaster1_port:2\nmaster2_host:c\nmaster2_port:3\n"
+    assert [str(link.primary) for link in parse(SERVER + told).links] == ["a:1", "b:2", "c:3"]
+
+
+def test_a_field_that_comes_twice_keeps_both_values_in_order():
+    fields = read_info(FIXTURES["keydb-active-replica-two-masters"].read_bytes().decode())
+    assert fields["slave_repl_offset"] == ["1238", "9617"]
+
+
+def test_a_replica_stands_where_it_read_not_where_it_would_be_as_a_primary():
+    assert parse(SERVER + "slave_repl_offset:40\nmaster_repl_offset:37\n").offset == 40
+
+
+def test_connected_replicas_that_are_not_online_are_told_apart():
+    node = recorded("keydb-primary-replica-wait-bgsave")
+    assert [replica.online for replica in node.replicas] == [False]
+
+
+def test_a_lag_of_minus_one_is_unknown():
+    node = parse(SERVER + "slave0:ip=h,port=1,state=online,offset=5,lag=-1\nslave1:ip=h,port=2,state=online,offset=5\n")
+    assert [replica.lag_seconds for replica in node.replicas] == [None, None]
+
+
+def test_keys_of_all_databases_count():
+    node = parse(SERVER + "db0:keys=2,expires=0\ndb7:keys=3,expires=0\ndbfoo:keys=9\n")
+    assert (node.keys, node.empty) == (5, False)
+
+
+def test_what_info_does_not_say_is_unknown():
+    node = parse(SERVER)
+    assert (node.epoch, node.paused, node.config_replicaof, node.backlog_first, node.links) == (None, None, None, None, ())
+
+
+@pytest.mark.parametrize("heard, up, alive", [(0, True, True), (2, True, True), (3, True, False), (None, True, False), (1, False, False)])
+def test_a_link_is_alive_only_if_up_and_heard_within_three_seconds(heard, up, alive):
+    assert Link(Address("a", 1), up=up, last_io_seconds=heard, syncing=False).alive is alive
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("", "INFO has no field run_id: this is no KeyDB, Valkey or Redis server, or a proxy"),
+        ("run_id:1\n", "INFO has no field role: this is no KeyDB, Valkey or Redis server, or a proxy"),
+        ("run_id:1\nrole:master\n", "INFO has no field master_replid: this is no KeyDB, Valkey or Redis server, or a proxy"),
+        ("run_id:1\nrole:sentinel\n", "INFO field role is 'sentinel'; allowed are master, slave, active-replica"),
+        (SERVER + "master_repl_offset:many\n", "INFO field master_repl_offset is 'many', not a number"),
+        (SERVER + "second_repl_offset:\n", "INFO field second_repl_offset is '', not a number"),
+        (SERVER + "slave0:ip=h,port=1,state=online\n", "INFO names a replica as 'ip=h,port=1,state=online', which can't be read"),
+        (SERVER + "slave0:ip=h,port=x,state=online,offset=1\n", "INFO names a replica as 'ip=h,port=x,state=online,offset=1', which can't be read"),
+        (SERVER + "repl_backlog_active:1\nrepl_backlog_first_byte_offset:1.5\n", "INFO field repl_backlog_first_byte_offset is '1.5', not a number"),
+    ],
+)  # fmt: skip
+def test_something_else_than_a_server_is_refused_by_the_field_that_shows_it(text, sentence):
+    with pytest.raises(InfoError) as caught:
+        parse(text)
+    assert str(caught.value) == sentence
+
+
+def test_an_odd_number_of_keys_is_an_info_error_too():
+    with pytest.raises(InfoError):
+        parse(SERVER + "db0:keys=many,expires=0\n")
+
+
+@given(st.text())
+def test_any_text_at_all_is_a_node_or_an_info_error(text):
+    try:
+        parse(text)
+    except InfoError:
+        pass
+
+
+ANCESTORS = st.builds(Ancestor, st.text("0123456789abcdef", min_size=40, max_size=40), st.integers(0, 2**63))
+
+
+@given(st.lists(ANCESTORS, max_size=32))
+def test_ancestors_come_back_as_they_were_written(ancestors):
+    assert read_ancestors(write_ancestors(tuple(ancestors))) == tuple(ancestors)
+
+
+@pytest.mark.parametrize("text", [None, "", ",", "abc", "abc:", ":5", "abc:-1", "abc:x", "abc:²"])
+def test_ancestors_that_cannot_be_read_are_not_known(text):
+    assert read_ancestors(text) == ()

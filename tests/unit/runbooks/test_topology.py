@@ -1,0 +1,174 @@
+"""A case for every finding, and who the rightful primary is."""
+
+from dataclasses import replace
+
+import pytest
+from keydb_runbooks.runbooks.replication import Address, Link, Replica, Role
+from keydb_runbooks.runbooks.topology import Severity, find, supersedes
+from worlds import (
+    RUNBOOKS,
+    address,
+    broken,
+    codes,
+    group,
+    guarded,
+    link,
+    orphan,
+    primary,
+    promoted,
+    proxy,
+    replica,
+    silent,
+    silent_proxy,
+    stream,
+)
+
+HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
+STRANGER = Link(Address("192.0.2.9", 6379), up=True, last_io_seconds=0, syncing=False)
+
+# (what is seen, all findings as people read them)
+CASES = [
+    (HEALTHY, []),
+    ((primary(1), silent(2)), ["warning node-no-answer keydb-2: does not answer within 2 s; it may be anything, a primary among others"]),
+    ((primary(1), silent(2, "refused", stopped=True)), ["warning node-refused keydb-2: does not answer within 2 s; its machine says that no server process runs"]),
+    ((primary(1), silent_proxy()), ["warning proxy-no-socket proxy-1: has no runtime socket"]),
+    ((orphan(1, 9, links=(broken(2),)), orphan(2)), [
+        "critical no-primary demo: nobody takes writes; run failover",
+        "warning chained keydb-1: follows keydb-2, which is a replica itself; run rejoin",
+        "warning chained keydb-2: follows keydb-1, which is a replica itself; run rejoin",
+        "warning link-down keydb-1: has no link to 10.0.0.2:6379",
+        "warning link-down keydb-2: has no link to 10.0.0.1:6379",
+    ]),
+    ((primary(1), promoted(2), replica(3, 2, replication_id=stream("b"), offset=1200)), [
+        "critical several-primaries demo: keydb-1 and keydb-2 are primaries; keydb-2 is the rightful one; run rejoin",
+    ]),
+    ((primary(1), primary(2)), ["critical several-primaries demo: keydb-1 and keydb-2 are primaries; the facts name no rightful one"]),
+    ((primary(1, keys=0), replica(2)), ["critical empty-primary keydb-1: holds no keys, but keydb-2 do: it must be nobody's source"]),
+    ((primary(1), replica(2, role=Role.ACTIVE_REPLICA)), ["critical several-writers keydb-2: replicates in active or multi-master mode, where two clients can take one lock"]),
+    ((primary(1), replica(2, links=(link(1), link(3)))), ["critical several-writers keydb-2: replicates in active or multi-master mode, where two clients can take one lock"]),
+    ((primary(1), guarded(2)), ["warning guarded keydb-2: was started guarded and follows nobody; run rejoin, or failover if there is no primary"]),
+    ((primary(1), replica(2, links=(STRANGER,))), ["critical follows-stranger keydb-2: follows 192.0.2.9:6379, which is no node of this group; run rejoin"]),
+    ((primary(1), replica(2), replica(3, 2)), ["warning chained keydb-3: follows keydb-2, which is a replica itself; run rejoin"]),
+    ((promoted(2), primary(1), replica(3, 1)), [
+        "critical several-primaries demo: keydb-2 and keydb-1 are primaries; keydb-2 is the rightful one; run rejoin",
+        "warning follows-other keydb-3: follows keydb-1, not keydb-2; run rejoin",
+    ]),
+    ((promoted(2), silent(1), orphan(3)), [
+        "warning node-no-answer keydb-1: does not answer within 2 s; it may be anything, a primary among others",
+        "warning follows-other keydb-3: follows keydb-1, not keydb-2; run rejoin",
+        "warning link-down keydb-3: has no link to 10.0.0.1:6379",
+    ]),
+    ((promoted(2), guarded(1, offset=2234)), [
+        "warning guarded keydb-1: was started guarded and follows nobody; run rejoin, or failover if there is no primary",
+        "warning diverged keydb-1: holds 1,234 bytes that keydb-2 never had",
+    ]),
+    ((promoted(2), guarded(1, replication_id=stream("f"))), [
+        "warning guarded keydb-1: was started guarded and follows nobody; run rejoin, or failover if there is no primary",
+        "warning unrelated keydb-1: shares no known history with keydb-2: what it alone holds is unknown",
+    ]),
+    ((primary(1), replica(2, links=(link(1, up=False, syncing=True),))), ["warning syncing keydb-2: is loading all data from 10.0.0.1:6379"]),
+    ((primary(1), orphan(2)), ["warning link-down keydb-2: has no link to 10.0.0.1:6379"]),
+    ((primary(1), replica(2, links=(link(1, last_io_seconds=9),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: 9 s ago"]),
+    ((primary(1), replica(2, links=(link(1, last_io_seconds=None),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: unknown"]),
+    ((primary(1), replica(2, loading=True)), ["warning loading keydb-2: is loading its data"]),
+    ((primary(1), replica(2, read_only=False)), ["critical writable-replica keydb-2: is a replica that takes writes of its own; set replica-read-only yes"]),
+    ((primary(1, replicas=(Replica(address(2), online=False, offset=0, lag_seconds=0),)), replica(2)), ["notice unsynced-replica keydb-1: has a replica at 10.0.0.2:6379 that is not in sync yet"]),
+    ((primary(1, paused=True), replica(2)), ["critical paused keydb-1: holds all writes back (a pause that a dead run left); any role verb ends it"]),
+    ((primary(1), replica(2), proxy(2)), ["critical wrong-route proxy-1: sends writes to keydb-2, not to keydb-1 alone"]),
+    ((primary(1), replica(2), proxy(1, 2)), ["critical wrong-route proxy-1: sends writes to keydb-1 and keydb-2, not to keydb-1 alone"]),
+    ((primary(1), replica(2), proxy()), ["critical wrong-route proxy-1: sends writes to nobody, not to keydb-1 alone"]),
+    ((primary(1, config_replicaof="10.0.0.2 6379"), replica(2, config_replicaof="10.0.0.1 6379")), ["warning not-saved keydb-1: runs with replicaof none, but its file says 10.0.0.2 6379"]),
+    ((primary(1, config_replicaof=""), replica(2, config_replicaof="")), ["warning not-saved keydb-2: runs with replicaof 10.0.0.1 6379, but its file says none"]),
+]  # fmt: skip
+
+
+def told(topology):
+    return [f"{finding.severity.value} {finding.code} {finding.where}: {finding.sentence}" for finding in find(topology)]
+
+
+@pytest.mark.parametrize("members, expected", CASES)
+def test_all_that_is_wrong_is_told_and_nothing_else(members, expected):
+    assert told(group(*members)) == expected
+
+
+def test_every_finding_that_can_be_told_has_a_case():
+    cases = {line.split()[1] for _, expected in CASES for line in expected}
+    missing = {
+        code for code in codes("Finding", "topology") if not any(case.startswith(code.rstrip("*")) for case in cases)
+    }
+    assert (missing, (RUNBOOKS / "topology.py").exists()) == (set(), True)
+
+
+def test_findings_come_worst_first():
+    order = list(Severity)
+    seen = group(primary(1, paused=True), silent(2), replica(3, loading=True, read_only=False), proxy(3))
+    ranks = [order.index(finding.severity) for finding in find(seen)]
+    assert ranks == sorted(ranks) and len(set(ranks)) > 1
+
+
+def test_a_guarded_node_is_not_told_that_its_file_says_something_else():
+    assert "not-saved" not in " ".join(told(group(primary(1), guarded(2, config_replicaof=""))))
+
+
+def test_what_cannot_be_read_of_a_file_is_no_finding():
+    assert told(group(primary(1, config_replicaof=None), replica(2, config_replicaof=None))) == []
+
+
+def test_a_sibling_that_was_read_later_and_is_further_has_not_diverged():
+    assert told(group(primary(1), replica(2, offset=1040))) == []
+
+
+def test_while_a_node_cannot_be_read_nobody_claims_that_nobody_takes_writes():
+    assert "nobody takes writes" not in " ".join(told(group(orphan(2), silent(1))))
+
+
+def test_nobody_claims_that_nobody_takes_writes_where_every_node_does():
+    pair = group(replica(1, 2, role=Role.ACTIVE_REPLICA), replica(2, 1, role=Role.ACTIVE_REPLICA))
+    assert "nobody takes writes" not in " ".join(told(pair))
+
+
+OLD, NEW = primary(1, epoch=1), promoted(2)
+
+# (primaries, name of the rightful one)
+RIGHTFUL = [
+    ((), None),
+    ((OLD,), "keydb-1"),
+    ((OLD, NEW), "keydb-2"),
+    ((NEW, OLD), "keydb-2"),
+    ((replace(OLD, epoch=None), replace(NEW, epoch=None)), "keydb-2"),  # lineage alone
+    ((replace(OLD, epoch=2), NEW), "keydb-2"),
+    ((replace(OLD, epoch=3), NEW), None),  # lineage and epoch disagree
+    ((primary(1, epoch=4), primary(2, epoch=5)), "keydb-2"),  # epoch alone
+    ((primary(1, epoch=5), primary(2, epoch=5)), None),
+    ((primary(1, epoch=None), primary(2, epoch=5)), None),  # a missing epoch is unknown, not 0
+    ((primary(1, epoch=None), primary(2, epoch=None)), None),
+    ((OLD, NEW, primary(3, replication_id=stream("c"), previous_replication_id=stream("b"), epoch=3)), "keydb-3"),
+    ((OLD, NEW, primary(3, replication_id=stream("c"), epoch=None)), None),
+]
+
+
+@pytest.mark.parametrize("primaries, name", RIGHTFUL)
+def test_the_rightful_primary_is_the_one_that_took_over_from_all_others(primaries, name):
+    rightful = group(*primaries, replica(9)).rightful_primary()
+    assert (rightful.name if rightful else None) == name
+
+
+@pytest.mark.parametrize("one", [OLD, NEW, primary(3, epoch=7), primary(4, epoch=None)])
+@pytest.mark.parametrize("other", [OLD, NEW, primary(3, epoch=7), primary(4, epoch=None)])
+def test_two_primaries_never_supersede_each_other(one, other):
+    assert not (supersedes(one, other) and supersedes(other, one))
+
+
+def test_two_primaries_that_each_know_the_others_stream_are_nobodys_choice():
+    one = promoted(1, epoch=None, replication_id=stream("a"), previous_replication_id=stream("b"))
+    two = promoted(2, epoch=None, replication_id=stream("b"), previous_replication_id=stream("a"))
+    assert group(one, two).rightful_primary() is group(two, one).rightful_primary() is None
+
+
+def test_names_are_those_of_all_nodes_in_order():
+    assert group(primary(3), silent(1), replica(2)).names == ("keydb-1", "keydb-2", "keydb-3")
+
+
+def test_the_highest_epoch_counts_and_nobodys_is_none():
+    assert group(primary(1, epoch=3), primary(2, epoch=None)).highest_epoch() == 3
+    assert group(primary(1, epoch=None)).highest_epoch() == 0
