@@ -8,6 +8,6 @@
 
 from pyinfra import host
 
-from keydb_runbooks.operations import runbook
+from keydb_runbooks.operations import status
 
-runbook.report_status(host)
+status.report(host)

@@ -24,7 +24,7 @@ from keydb_runbooks.connectors.group import Group, GroupError, all_groups, the_g
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations.perform import Links, StepFailed, perform_step
-from keydb_runbooks.operations.show import plan_lines, print_topology, topology_json
+from keydb_runbooks.operations.show import plan_lines
 from keydb_runbooks.runbooks import founding
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.steps import Step
@@ -108,22 +108,6 @@ def stop(sentence: str) -> NoReturn:
     """Say why nothing is done, and end the whole run without a traceback."""
     logger.error(format_text(sentence, "red"))
     raise SystemExit(1)
-
-
-def report_status(host: Host) -> None:
-    """The body of the status deploy: print the group on standard output, as a tree or as JSON, and end the run.
-
-    Ending it here, with nothing to execute, spares a read-only verb pyinfra's question whether to go on.
-    """
-    group = chosen_group(host)
-    if not conducts(host, group):
-        return
-    topology = observe(group, disk=True)
-    if host.data.get("format") == "json":
-        print(topology_json(topology))
-    else:
-        print_topology(topology)
-    raise SystemExit(1 if host.state.failed_hosts else 0)
 
 
 @operation()

@@ -172,7 +172,8 @@ def _constants(tree: ast.Module) -> dict[str, set[str]]:
         if not isinstance(assign, ast.Assign):
             continue
         target, value = assign.targets[0], assign.value
-        pairs = zip(target.elts, value.elts) if isinstance(value, ast.Tuple) else [(target, value)]
+        both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+        pairs = zip(target.elts, value.elts) if both else [(target, value)]
         for name, text in pairs:
             if isinstance(name, ast.Name) and isinstance(text, ast.Constant):
                 named.setdefault(name.id, set()).add(text.value)

@@ -1,0 +1,118 @@
+"""A group as a tree for people, at most 80 columns wide, or as JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from enum import Enum
+from typing import Any
+
+from pyinfra.api.host import Host
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.operations import runbook
+from keydb_runbooks.runbooks.replication import Node, Unread
+from keydb_runbooks.runbooks.topology import Finding, Severity, Topology, find
+
+STYLES = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
+
+
+def report(host: Host) -> None:
+    """The body of the status deploy: print the group on standard output, as a tree or as JSON, and end the run.
+
+    Ending it here, with nothing to execute, spares a read-only verb pyinfra's question whether to go on.
+    """
+    group = runbook.chosen_group(host)
+    if not runbook.conducts(host, group):
+        return
+    topology = observe(group, disk=True)
+    if host.data.get("format") == "json":
+        print(topology_json(topology))
+    else:
+        print_topology(topology)
+    raise SystemExit(1 if host.state.failed_hosts else 0)
+
+
+def print_topology(topology: Topology) -> None:
+    """Print a group as a tree, with what each proxy believes and what is wrong."""
+    Console().print(Group(_tree(topology), _proxies(topology), _findings(find(topology))))
+
+
+def topology_json(topology: Topology) -> str:
+    """The same as JSON: every field of every node, and the findings."""
+    document = {**_plain(topology), "findings": _plain(find(topology))}
+    return json.dumps(document, indent=2)
+
+
+def _tree(topology: Topology) -> Tree:
+    primary = topology.rightful_primary()
+    versions = ", ".join(sorted({f"{node.engine} {node.version}" for node in topology.nodes}))
+    root = Tree(Text(f"group {topology.group}  {versions}", style="bold"))
+    followers = [node for node in topology.nodes if primary is not None and node.follows(primary)]
+    if primary is not None:
+        branch = root.add(_row(primary, primary))
+        for node in followers:
+            branch.add(_row(node, primary))
+    for node in topology.nodes:
+        if node is not primary and node not in followers:
+            root.add(_row(node, primary))
+    for unread in topology.unread:
+        root.add(_unread_row(unread))
+    return root
+
+
+def _row(node: Node, primary: Node | None) -> Text:
+    text = Text(f"{node.name:<10} ", style="bold")
+    role = node.role.value if primary is node or not node.is_primary else "primary?"
+    text.append(f"{role:<8}", style="green" if node is primary else "default")
+    text.append(f" {node.address}  offset {node.offset:,}", style="default")
+    if node.link is not None and primary is not None and node.follows(primary):
+        text.append(f"  lag {max(primary.offset - node.offset, 0):,} B", style="default")
+        text.append("  in sync" if node.link.alive else "  no link", style="green" if node.link.alive else "red")
+    if node is primary:
+        text.append(f"  epoch {'unknown' if node.epoch is None else node.epoch}", style="default")
+    return text
+
+
+def _unread_row(unread: Unread) -> Text:
+    state = "stopped" if unread.stopped else "unknown"
+    text = Text(f"{unread.name:<10} ", style="bold")
+    text.append(f"? {state}", style="red")
+    text.append(f"  {unread.detail}", style="default")
+    return text
+
+
+def _proxies(topology: Topology) -> Table:
+    table = Table("proxy", "writes go to", "reads go to", "sessions", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for proxy in topology.proxies:
+        readers = ", ".join(server.node for server in proxy.readers if server.up) or "nobody"
+        sessions = sum(server.sessions for server in (*proxy.writers, *proxy.readers))
+        table.add_row(proxy.name, ", ".join(proxy.writes_go_to) or "nobody", readers, str(sessions))
+    for unread in topology.unread_proxies:
+        table.add_row(unread.name, "? unknown", "? unknown", "?")
+    return table
+
+
+def _findings(findings: tuple[Finding, ...]) -> Text:
+    if not findings:
+        return Text("healthy: nothing found", style="green")
+    text = Text()
+    for number, finding in enumerate(findings):
+        text.append("\n" if number else "")
+        text.append(f"{finding.severity.value:<8} ", style=STYLES[finding.severity])
+        text.append(f"{finding.code} {finding.where}: {finding.sentence}")
+    return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""A folder with the same name as this project's."""

@@ -1,0 +1,72 @@
+"""The sandbox tier: every story on real servers, once for each engine that this machine has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# With importlib mode pytest adds no folder itself: this one for the kit, the repository's for demo/.
+for folder in (Path(__file__).parent, Path(__file__).parents[2]):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+from kit import Sandbox, find_proxy  # noqa: E402
+
+from keydb_runbooks.connectors.programs import ENGINES, engines  # noqa: E402
+
+WANTED = tuple(ENGINES.values())
+
+
+def pytest_report_header() -> list[str]:
+    """Which engines run, and which are absent and why."""
+    present = engines()
+    lines = [f"sandbox tests: {engine}: {path}" for engine, path in present.items()]
+    for engine in WANTED:
+        if engine not in present:
+            lines.append(f"sandbox tests: {engine} is absent: no {engine}-server on PATH, so its tests don't run")
+    try:
+        lines.append(f"sandbox tests: proxy: {find_proxy()}")
+    except LookupError as error:
+        lines.append(f"sandbox tests: none runs: {error}")
+    return lines
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        metafunc.parametrize("engine", list(engines()), scope="session")
+
+
+@pytest.fixture
+def nothing(engine: str) -> Iterator[Sandbox]:
+    """A sandbox in which nothing is installed."""
+    sandbox = Sandbox(engine)
+    try:
+        yield sandbox
+    finally:
+        sandbox.remove()
+
+
+@pytest.fixture(scope="session")
+def founded(engine: str) -> Iterator[Sandbox]:
+    """A group that was installed once, kept as an image."""
+    sandbox = Sandbox(engine)
+    try:
+        sandbox.install().ok()
+        sandbox.fill(50)
+        sandbox.keep_image()
+        yield sandbox
+    finally:
+        sandbox.remove()
+
+
+@pytest.fixture
+def group(founded: Sandbox) -> Iterator[Sandbox]:
+    """The founded group, fresh: keydb-1 is the primary, the others follow, and everybody holds some keys."""
+    founded.restore()
+    try:
+        yield founded
+    finally:
+        founded.kill_all()

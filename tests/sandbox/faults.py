@@ -1,0 +1,51 @@
+"""A deploy with a fault in it: a role verb whose run dies or stalls directly behind one of its steps.
+
+    pyinfra inventories/sandbox.py tests/sandbox/faults.py --data verb=switchover --data die_after=Pause:2 -y
+
+--data verb=NAME         which of runbooks/ is carried out
+--data die_after=STEP:N  the process kills itself behind the N-th step of this kind
+--data stall=NODE        behind the first CatchUp this node is frozen for longer than the short pause, and thawed
+                         behind the second pause: the tool and the target slept while clients went on writing
+"""
+
+import os
+import signal
+import time
+from collections import Counter
+from importlib import import_module
+from pathlib import Path
+
+from pyinfra import host
+
+from keydb_runbooks.operations import runbook
+
+STALL_SECONDS = 1.8
+
+
+def _inject(data):
+    honest, seen = runbook.perform_step, Counter()
+    stalled = data.get("stall")
+    pid_file = Path(data.sandbox_directory) / str(stalled) / "server.pid"
+
+    def perform_step(step, links):
+        told = honest(step, links)
+        seen[step.code] += 1
+        place = f"{step.code}:{seen[step.code]}"
+        if place == data.get("die_after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if stalled and place == "CatchUp:1":
+            os.kill(int(pid_file.read_text()), signal.SIGSTOP)
+            time.sleep(STALL_SECONDS)
+        if stalled and place == "Pause:2":
+            os.kill(int(pid_file.read_text()), signal.SIGCONT)
+        return told
+
+    perform_step.faulty = True
+    runbook.perform_step = perform_step
+
+
+# The file runs once for every host.
+if not hasattr(runbook.perform_step, "faulty"):
+    _inject(host.data)
+
+runbook.carry_out(host, host.data.verb.capitalize(), import_module(f"keydb_runbooks.runbooks.{host.data.verb}").plan)

@@ -1,0 +1,64 @@
+"""``make demo`` interrupted: whatever it was doing, no process is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from kit import REPOSITORY, Sandbox
+
+# A word of the output, and what happens when it comes.
+MOMENTS = {
+    "deploys/install.py": "while servers start",
+    "predicted loss": "in the switchover",
+    "5. The dead server": "behind the kill",
+}
+
+
+def of_session(session: int) -> list[int]:
+    """Processes of a session: the demo, its pyinfra and its writer."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=[told.replace(" ", "-") for told in MOMENTS.values()])
+def test_an_interrupted_demo_leaves_no_process(nothing: Sandbox, moment: str) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-u", "demo/story.py"],
+        cwd=REPOSITORY,
+        env=nothing.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = ""
+    try:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            said += line
+            if moment in line:
+                break
+        # As the terminal does it: to everybody in the foreground.
+        os.killpg(demo.pid, signal.SIGINT)
+        said += demo.communicate(timeout=30)[0]
+        assert moment in said
+        assert demo.returncode == 130, said
+        assert "Traceback" not in said, said
+        assert nothing.processes.all() == []
+        assert of_session(demo.pid) == []
+    finally:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+            demo.wait()

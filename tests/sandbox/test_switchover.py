@@ -1,0 +1,110 @@
+"""Switchover, and what a run that died in its middle leaves to the next one."""
+
+from __future__ import annotations
+
+import pytest
+from kit import FAULTS, NODES, Sandbox, writing
+
+ENDLESS = 10**12
+
+# Where the tool dies in a switchover to keydb-2, and who is the primary when everything stands still.
+DEATHS = {
+    "Pause:1": "in the short pause",
+    "Pause:2": "in the endless pause",
+    "Promote:1": "behind the promotion",
+    "Follow:1": "behind the sibling's repointing",
+    "Follow:2": "behind the old primary's repointing",
+    "Route:1": "behind the routing",
+    "InSync:2": "before the verification",
+}
+
+
+def full_syncs(group: Sandbox) -> int:
+    return sum(int(str(group.info(node)["sync_full"])) for node in NODES)
+
+
+def test_a_switchover_under_a_writer_loses_no_acknowledged_write(group: Sandbox) -> None:
+    with writing(group) as writer:
+        before = full_syncs(group)
+
+        group.run("switchover", to="keydb-2").ok()
+
+        writer.write_on()
+        assert writer.lost() == 0
+    group.healthy("keydb-2")
+    assert full_syncs(group) == before
+    assert group.ask("keydb-2", "GET", "runbook:epoch") == "2"
+    assert group.findings() == []
+
+
+def test_a_role_that_wandered_through_all_nodes_comes_home_without_loss(group: Sandbox) -> None:
+    with writing(group) as writer:
+        for target in ("keydb-3", "keydb-2", "keydb-1"):
+            group.run("switchover", to=target).ok()
+        writer.write_on()
+        assert writer.lost() == 0
+    group.healthy("keydb-1")
+    assert group.ask("keydb-1", "GET", "runbook:epoch") == "4"
+
+
+def test_a_tool_that_stalled_past_the_short_pause_loses_nothing(group: Sandbox) -> None:
+    with writing(group) as writer:
+        group.run(FAULTS, verb="switchover", to="keydb-2", stall="keydb-2").ok()
+        writer.write_on()
+        assert writer.lost() == 0
+    group.healthy("keydb-2")
+
+
+@pytest.mark.parametrize("death", DEATHS, ids=[place.replace(" ", "-") for place in DEATHS.values()])
+def test_the_same_switchover_finishes_what_a_killed_one_began(group: Sandbox, death: str) -> None:
+    with writing(group) as writer:
+        killed = group.run(FAULTS, verb="switchover", to="keydb-2", die_after=death)
+        assert killed.code == -9, killed.text
+
+        group.run("switchover", to="keydb-2").ok()
+
+        writer.write_on()
+        assert writer.lost() == 0
+    group.healthy("keydb-2")
+
+
+def test_rejoin_undoes_or_finishes_a_killed_switchover(group: Sandbox) -> None:
+    for death, primary in (("Pause:2", "keydb-1"), ("Promote:1", "keydb-2")):
+        with writing(group) as writer:
+            assert group.run(FAULTS, verb="switchover", to="keydb-2", die_after=death).code == -9
+            group.run("rejoin").ok()
+            writer.write_on()
+            assert writer.lost() == 0
+        group.healthy(primary)
+
+
+def test_a_pause_left_behind_is_found_and_ended_by_the_next_switchover(group: Sandbox) -> None:
+    group.ask("keydb-1", "CLIENT", "PAUSE", ENDLESS, "WRITE")
+
+    assert "paused" in group.findings()
+    group.run("switchover", to="keydb-2").ok()
+
+    group.healthy("keydb-2")
+    assert group.writable()
+
+
+def test_a_pause_left_behind_is_ended_by_rejoin(group: Sandbox) -> None:
+    group.ask("keydb-1", "CLIENT", "PAUSE", ENDLESS, "WRITE")
+
+    group.run("rejoin").ok()
+
+    group.healthy("keydb-1")
+    assert group.writable()
+
+
+def test_a_target_that_cannot_catch_up_leaves_everything_as_it_was(group: Sandbox) -> None:
+    """A paused replica applies nothing: it is alive, answers, and never gets there."""
+    group.ask("keydb-2", "CLIENT", "PAUSE", ENDLESS, "WRITE")
+    with writing(group) as writer:
+        result = group.run("switchover", to="keydb-2")
+        if result.code == 0:
+            pytest.skip("this engine's replica applies its stream in a pause")
+        result.refused("still lacks", "failed and unchanged")
+        writer.write_on()
+    assert not group.paused("keydb-1")
+    assert group.primaries() == ["keydb-1"]

@@ -1,0 +1,239 @@
+"""Failover: its proof, its candidate, its refusals word for word, and what a re-run does after a death anywhere."""
+
+import pytest
+from dataclasses import replace
+from keydb_runbooks.runbooks import failover, rejoin
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.steps import Promote
+from keydb_runbooks.runbooks.topology import find
+from worlds import (
+    World,
+    broken,
+    codes,
+    group,
+    guarded,
+    lines,
+    link,
+    orphan,
+    primary,
+    promoted,
+    proxy,
+    replica,
+    silent,
+    silent_proxy,
+    stream,
+)
+
+ANY = Request()
+SPLIT = Request(accept_split=True)
+DEAD = silent(1, "refused", stopped=True)
+GONE = (DEAD, orphan(2), orphan(3), proxy())
+
+
+def decide(*members, request=ANY, **changes):
+    return failover.plan(group(*members, **changes), request, 1)
+
+
+def test_the_order_of_a_failover():
+    assert lines(decide(*GONE)) == [
+        "Promote keydb-2",
+        "SaveConfiguration keydb-2",
+        "Follow keydb-3",
+        "Route proxy-1",
+        "InSync keydb-3",
+        "VerifyWrite proxy-1",
+        "RecordLineage keydb-2",
+    ]
+
+
+def test_what_a_failover_says_of_itself():
+    plan = decide(*GONE)
+    assert (plan.primary, plan.former, plan.undo, plan.warnings) == ("keydb-2", "keydb-1", (), ())
+    assert str(plan.loss) == "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"
+    assert plan.proof == "no server process runs on keydb-1"
+    assert plan.gap == "since the primary went; it ends when the routes have moved"
+
+
+def test_the_epoch_grows_by_one_over_all_that_answer():
+    plan = decide(DEAD, orphan(2, epoch=None), orphan(3, epoch=6))
+    assert Promote("keydb-2", 7, 1) in plan.steps
+
+
+def test_nodes_that_a_dead_run_left_paused_are_released_before_anything_else():
+    plan = decide(DEAD, orphan(2, paused=True), orphan(3, paused=True))
+    assert lines(plan)[:3] == ["Unpause keydb-2", "Unpause keydb-3", "Promote keydb-2"]
+
+
+def test_a_node_that_is_loading_is_left_for_rejoin():
+    plan = decide(DEAD, orphan(2), orphan(3, loading=True), request=Request(accept_loss=frozenset({"keydb-3"})))
+    assert not [line for line in lines(plan) if "keydb-3" in line]
+
+
+def test_the_last_node_is_promoted_so_that_it_takes_writes_and_says_so():
+    plan = decide(DEAD, orphan(2))
+    assert [step.min_replicas for step in plan.steps if isinstance(step, Promote)] == [0]
+    assert any("keydb-2" in warning or "nobody else" in warning for warning in plan.warnings)
+
+
+# (members, why the silent ones acknowledge nothing or why that is unknown)
+SILENCE = [
+    ((orphan(2), orphan(3)), {}, True, "every node answers and none is a primary"),
+    ((DEAD, orphan(2)), {}, True, "no server process runs on keydb-1"),
+    ((silent(1), orphan(2)), {}, False, "keydb-1 may still take writes"),
+    ((silent(1), silent(3), orphan(2)), {}, False, "keydb-1 and keydb-3 may still take writes"),
+    ((silent(1), orphan(2), proxy()), {"clients_only_through_proxies": True}, True, "clients can't go around the proxies, and none of these leads to keydb-1"),
+    ((silent(1), orphan(2), proxy()), {}, False, "keydb-1 may still take writes"),
+    ((silent(1), orphan(2), proxy(1)), {"clients_only_through_proxies": True}, False, "keydb-1 may still take writes"),
+    ((silent(1), orphan(2), proxy(), proxy(1, number=2)), {"clients_only_through_proxies": True}, False, "keydb-1 may still take writes"),
+    ((silent(1), orphan(2), proxy(), silent_proxy(2)), {"clients_only_through_proxies": True}, False, "keydb-1 may still take writes"),
+    ((silent(1), orphan(2)), {"clients_only_through_proxies": True}, False, "keydb-1 may still take writes"),
+    ((DEAD, silent(3), orphan(2)), {}, False, "keydb-3 may still take writes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("members, changes, sufficient, sentence", SILENCE)
+def test_a_proof_that_the_silent_nodes_acknowledge_nothing(members, changes, sufficient, sentence):
+    proof = failover.prove_silence(group(*members, **changes))
+    assert (proof.sufficient, proof.sentence) == (sufficient, sentence)
+
+
+def test_a_route_that_is_down_but_still_has_sessions_proves_nothing():
+    """Idle connections survive maint, drain and down (keydb-facts, "HAProxy in front")."""
+    seen = group(silent(1), orphan(2), proxy(sessions=3), clients_only_through_proxies=True)
+    assert not failover.prove_silence(seen).sufficient
+
+
+def test_going_on_without_a_proof_is_said_in_the_plan():
+    plan = decide(silent(1), orphan(2), orphan(3), request=SPLIT)
+    assert plan.warnings == ("accepted by accept_split: keydb-1 may still take writes",)
+
+
+# (members, request, the node that is chosen)
+CHOICES = [
+    ((DEAD, orphan(2), orphan(3)), ANY, "keydb-2"),
+    ((DEAD, orphan(2, offset=990), orphan(3)), ANY, "keydb-3"),
+    ((DEAD, orphan(2), orphan(3, priority=50)), ANY, "keydb-3"),
+    ((DEAD, orphan(2, priority=0), orphan(3)), ANY, "keydb-3"),
+    ((DEAD, orphan(2, keys=0), orphan(3)), ANY, "keydb-3"),
+    ((DEAD, orphan(2, links=(link(1, up=False, syncing=True),), keys=0), orphan(3)), ANY, "keydb-3"),
+    ((DEAD, orphan(2), orphan(3)), Request(to="keydb-3"), "keydb-3"),
+    ((DEAD, orphan(2, offset=990), orphan(3)), Request(to="keydb-2", accept_loss=frozenset({"keydb-3"})), "keydb-2"),
+    ((DEAD, guarded(2), guarded(3, offset=1100)), ANY, "keydb-3"),
+    # keydb-3 followed a promotion that keydb-2 never heard of: it has more, though its offset is lower.
+    ((DEAD, orphan(2, offset=900), orphan(3, replication_id=stream("b"), previous_replication_id=stream("a"), second_offset=901, offset=950)), ANY, "keydb-3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("members, request_, chosen", CHOICES)
+def test_the_node_with_the_most_data_of_one_lineage_is_chosen(members, request_, chosen):
+    assert decide(*members, request=request_).primary == chosen
+
+
+def to(number, *accepted):
+    return Request(to=f"keydb-{number}", accept_loss=frozenset(accepted))
+
+
+WAIT = "wait until status says that it is done"
+FENCE = "stop its server or its machine; or accept_split=yes, and its writes from now on are lost"
+REFUSALS = [
+    ((DEAD, orphan(2, cluster=True)), ANY, "refused: cluster-mode keydb-2: runs in cluster mode; use CLUSTER FAILOVER there"),
+    ((silent(1), silent(2)), ANY, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; start a server or mend the way to it"),
+    (GONE, to(9), "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2, keydb-3"),
+    ((DEAD, orphan(2), silent_proxy()), ANY, "refused: proxy-no-socket proxy-1: has no runtime socket; mend that, or allow_unread=proxy-1 to leave it to its own checks"),
+    ((silent(1, "wrong-password"), orphan(2)), SPLIT, "refused: node-wrong-password keydb-1: does not answer within 2 s; set the password that the server has; a server that answers is not gone"),
+    ((silent(1, "not-permitted"), orphan(2)), SPLIT, "refused: node-not-permitted keydb-1: does not answer within 2 s; set the password that the server has; a server that answers is not gone"),
+    ((primary(1), primary(2)), ANY, "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
+    ((primary(1), replica(2)), to(2), "refused: primary-answers keydb-1: is the primary and answers; run switchover to=keydb-2"),
+    ((primary(1, keys=0), replica(2)), ANY, "refused: empty-primary keydb-1: is the primary and holds no keys, but its replicas do; stop it, then run failover again"),
+    ((promoted(2), orphan(3, 1), silent(1)), ANY, f"refused: not-fenced old primary: keydb-1 may still take writes; {FENCE}"),
+    ((silent(1), replica(2), orphan(3)), SPLIT, "refused: still-followed keydb-2: still follows keydb-1 (link up, heard 1 s ago): it is not gone; use switchover, or wait 3 s and look again"),
+    ((replica(2, 9), orphan(3)), ANY, "refused: still-followed keydb-2: still follows 10.0.0.9:6379 (link up, heard 1 s ago): it is not gone; use switchover, or wait 3 s and look again"),
+    ((silent(1), orphan(2), orphan(3)), ANY, f"refused: not-fenced old primary: keydb-1 may still take writes; {FENCE}"),
+    (GONE, to(1), "refused: target-unread keydb-1: does not answer; choose another target"),
+    ((DEAD, orphan(2, loading=True)), ANY, f"refused: loading keydb-2: is loading its data; {WAIT}"),
+    ((DEAD, orphan(2, priority=0)), ANY, "refused: target-never-primary keydb-2: has replica-priority 0: it must never be the primary; choose another target, or change its priority"),
+    ((DEAD, orphan(2, links=(link(1, up=False, syncing=True),))), ANY, "refused: target-not-whole keydb-2: was cut off in the middle of a full resync: its data are not whole; choose another target"),
+    ((DEAD, orphan(2), orphan(3, loading=True)), to(2), f"refused: loading keydb-2: nobody can tell whether keydb-3 has more, since it is loading its data; {WAIT}"),
+    ((DEAD, orphan(2, keys=0), orphan(3)), to(2), "refused: target-empty keydb-2: holds no keys, but keydb-3 does; use to=keydb-3"),
+    ((DEAD, orphan(2), orphan(3, replication_id=stream("f"))), to(2), "refused: unrelated keydb-2: shares no known history with keydb-3, so nobody can tell who has more; accept_loss=keydb-3 if you can spare what it holds"),
+    ((DEAD, orphan(2, offset=990), orphan(3)), to(2), "refused: target-behind keydb-2: keydb-3 holds writes that it lacks; use to=keydb-3, or accept_loss=keydb-3 if you can spare them"),
+    ((DEAD, orphan(2, role=Role.ACTIVE_REPLICA)), ANY, "refused: active-replica keydb-2: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("members, request_, sentence", REFUSALS)
+def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, request_, sentence):
+    answer = decide(*members, request=request_)
+    assert isinstance(answer, Refusal) and str(answer) == sentence
+
+
+def test_every_refusal_of_a_failover_has_a_case():
+    cases = {sentence.split()[1] for _, _, sentence in REFUSALS}
+    told = codes("Refusal", "failover")
+    assert {code for code in told if not any(case.startswith(code.rstrip("*")) for case in cases)} == set()
+
+
+def test_a_primary_that_answers_and_is_followed_is_nothing_to_do():
+    answer = decide(primary(1), replica(2), proxy(1, nodes=2))
+    assert isinstance(answer, NothingToDo) and answer.code == "already-primary"
+
+
+def test_a_frozen_primary_is_not_called_gone_while_a_replica_still_hears_it():
+    assert decide(silent(1), replica(2), orphan(3), request=SPLIT).code == "still-followed"
+
+
+def test_a_frozen_primary_is_gone_once_every_replica_heard_nothing_for_three_seconds():
+    quiet = link(1, last_io_seconds=3)
+    answer = decide(silent(1), replica(2, links=(quiet,)), replica(3, links=(quiet,)), request=SPLIT)
+    assert isinstance(answer, Plan)
+
+
+def test_replicas_that_follow_each_other_are_no_sign_of_a_living_primary():
+    assert isinstance(decide(DEAD, orphan(2), replica(3, 2)), Plan)
+
+
+STEPS = lines(decide(*GONE))
+DEATHS = [pytest.param(done, id=f"{done}-then-dead-before-{step}") for done, step in enumerate([*STEPS, "the end"])]
+DISK = pytest.mark.parametrize("disk", [True, False], ids=["files-read", "files-not-read"])
+
+
+def dead_run(done, disk=True):
+    world = World(primary(1), replica(2), replica(3), disk=disk)
+    world.kill("keydb-1")
+    world.perform(failover.plan(world.topology(), ANY, 1).steps[:done])
+    world.pass_time()
+    return world
+
+
+def finish(world):
+    for _ in range(3):
+        answer = failover.plan(world.topology(), ANY, 1)
+        if not isinstance(answer, Plan):
+            assert isinstance(answer, NothingToDo), answer
+            return world
+        world.perform(answer.steps)
+    raise AssertionError("three runs were not enough")
+
+
+@DISK
+@pytest.mark.parametrize("done", DEATHS)
+def test_run_again_after_any_death_a_failover_ends_with_one_writer(done, disk):
+    world = finish(dead_run(done, disk))
+    assert (world.writers, world.route) == (["keydb-2"], {"keydb-2"})
+    assert list(world.servers["keydb-2"].log) == world.acknowledged
+
+
+@DISK
+@pytest.mark.parametrize("done", DEATHS)
+def test_run_again_after_any_death_every_role_is_saved_on_disk(done, disk):
+    world = finish(dead_run(done, disk))
+    assert [world.servers[name].disk for name in ("keydb-2", "keydb-3")] == ["", "10.0.0.2 6379"]
+
+
+def test_the_old_primary_that_returns_guarded_is_attached_by_rejoin():
+    world = finish(dead_run(0))
+    old = world.servers["keydb-1"]
+    old.alive, old.node = True, replace(guarded(1), offset=1000)
+    world.perform(rejoin.plan(world.topology(), ANY, 1).steps)
+    assert find(world.topology()) == ()

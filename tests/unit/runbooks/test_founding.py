@@ -1,0 +1,135 @@
+"""Founding: the first primary of a group that never had one, and nobody else's role."""
+
+import pytest
+from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal
+from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.steps import Promote
+from worlds import (
+    World,
+    codes,
+    group,
+    guarded,
+    lines,
+    orphan,
+    primary,
+    promoted,
+    proxy,
+    replica,
+    silent,
+    silent_proxy,
+    virgin,
+)
+
+NEW = (virgin(1), virgin(2), virgin(3), proxy())
+
+
+def decide(*members, first="keydb-1"):
+    return founding.plan(group(*members), first, min_replicas=1)
+
+
+def test_the_order_of_a_founding():
+    assert lines(decide(*NEW)) == [
+        "Promote keydb-1",
+        "SaveConfiguration keydb-1",
+        "Follow keydb-2",
+        "Follow keydb-3",
+        "Route proxy-1",
+        "InSync keydb-2",
+        "InSync keydb-3",
+        "VerifyWrite proxy-1",
+        "RecordLineage keydb-1",
+    ]
+
+
+def test_what_a_founding_says_of_itself():
+    plan = decide(*NEW, first="keydb-3")
+    assert (plan.primary, plan.former, plan.warnings) == ("keydb-3", None, ())
+    assert Promote("keydb-3", 1, 1) in plan.steps
+    assert str(plan.loss) == "0 bytes (no node holds anything yet)"
+    assert (plan.proof, plan.gap) == ("no node ever was a primary", "none: nobody writes yet")
+
+
+def test_new_nodes_are_attached_to_a_founded_group():
+    plan = decide(primary(1), replica(2), virgin(3), proxy(1))
+    assert lines(plan)[:2] == ["Follow keydb-3", "InSync keydb-3"]
+    assert (plan.primary, plan.warnings) == ("keydb-1", ("keydb-3 needs a full resync: it holds nothing",))
+
+
+FOUNDED = "is the primary; install moves no role"
+# (members, what is said)
+NOTHING = [
+    ((primary(1), replica(2)), f"nothing to do: founded demo: keydb-1 {FOUNDED}"),
+    ((promoted(2), replica(1, 2)), f"nothing to do: founded demo: keydb-2 {FOUNDED}"),
+    ((promoted(2), guarded(1)), f"nothing to do: founded demo: keydb-2 {FOUNDED}"),  # rejoin decides about its data
+    ((primary(1), silent(2)), f"nothing to do: founded demo: keydb-1 {FOUNDED}"),
+    ((guarded(1), guarded(2)), "nothing to do: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
+    ((virgin(1), orphan(2)), "nothing to do: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("members, sentence", NOTHING)
+def test_install_moves_no_role(members, sentence):
+    answer = decide(*members)
+    assert isinstance(answer, NothingToDo) and str(answer) == sentence
+
+
+REFUSALS = [
+    (NEW, "keydb-9", "refused: unknown-first-primary keydb-9: is no node of this group; allowed are keydb-1, keydb-2, keydb-3"),
+    ((virgin(1), silent(2)), "keydb-1", "refused: node-no-answer keydb-2: does not answer within 2 s; mend that, or allow_unread=keydb-2 if you know that it is no primary"),
+    ((virgin(1), silent_proxy()), "keydb-1", "refused: proxy-no-socket proxy-1: has no runtime socket; mend that, or allow_unread=proxy-1 to leave it to its own checks"),
+    ((silent(1),), "keydb-1", "refused: no-node-answers demo: keydb-1: does not answer within 2 s; start a server or mend the way to it"),
+    ((virgin(1, cluster=True),), "keydb-1", "refused: cluster-mode keydb-1: runs in cluster mode; use CLUSTER FAILOVER there"),
+    ((primary(1, keys=0), virgin(2)), "keydb-1", "refused: empty-primary keydb-1: holds nothing, not even an epoch; run status"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("members, first, sentence", REFUSALS)
+def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, first, sentence):
+    answer = decide(*members, first=first)
+    assert isinstance(answer, Refusal) and str(answer) == sentence
+
+
+def test_every_refusal_of_a_founding_has_a_case():
+    assert codes("Refusal", "founding") <= {sentence.split()[1] for _, _, sentence in REFUSALS}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"keys": 1}, {"epoch": 1}, {"second_offset": 5}, {"links": ()}, {"links": (orphan(2).links[0],)}]
+)
+def test_a_node_with_any_trace_of_a_past_is_not_virgin(changes):
+    assert founding.virgin(virgin(1)) and not founding.virgin(virgin(1, **changes))
+
+
+def test_a_group_is_not_founded_while_a_node_is_stopped_that_may_hold_the_data():
+    answer = decide(virgin(1), virgin(2), silent(3, "refused", stopped=True))
+    assert isinstance(answer, Refusal)
+
+
+def test_a_first_primary_that_is_stopped_is_not_called_unknown():
+    answer = decide(virgin(2), silent(1, "refused", stopped=True))
+    assert isinstance(answer, Refusal) and "is no node of this group" not in answer.sentence
+
+
+def test_new_nodes_wait_for_a_primary_that_is_still_loading():
+    answer = decide(primary(1, loading=True), virgin(2))
+    assert not isinstance(answer, Plan)
+
+
+STEPS = lines(decide(*NEW))
+DEATHS = [pytest.param(done, id=f"{done}-then-dead-before-{step}") for done, step in enumerate([*STEPS, "the end"])]
+
+
+@pytest.mark.parametrize("done", DEATHS)
+def test_install_run_again_after_any_death_ends_with_one_founded_group(done):
+    world = World(virgin(1), virgin(2), virgin(3))
+    decision = founding.plan(world.topology(), "keydb-1", min_replicas=1)
+    world.perform(decision.steps[:done])
+    again = founding.plan(world.topology(), "keydb-1", min_replicas=1)
+    if isinstance(again, Plan):
+        # HAProxy's own check finds the founded primary; install alone never has to move a route back.
+        world.route = {"keydb-1"}
+        world.perform(again.steps)
+    assert isinstance(founding.plan(world.topology(), "keydb-1", min_replicas=1), NothingToDo)
+    assert world.writers == ["keydb-1"]
+    assert all(world.servers[name].disk == "10.0.0.1 6379" for name in ("keydb-2", "keydb-3"))

@@ -1,0 +1,142 @@
+"""Rejoin: everybody follows the primary, and nothing is destroyed silently."""
+
+import pytest
+from keydb_runbooks.runbooks import rejoin
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.steps import Unpause
+from worlds import (
+    codes,
+    group,
+    guarded,
+    lines,
+    orphan,
+    primary,
+    promoted,
+    proxy,
+    replica,
+    silent,
+    silent_proxy,
+    stream,
+    virgin,
+)
+
+ANY = Request()
+
+
+def decide(*members, request=ANY):
+    return rejoin.plan(group(*members), request, 1)
+
+
+def follower(number, **changes):
+    return replica(number, 2, **{"replication_id": stream("b"), "offset": 1200, **changes})
+
+
+def test_the_order_of_a_rejoin():
+    plan = decide(promoted(2), primary(1), orphan(3, 1), proxy(1))
+    assert lines(plan) == [
+        "Follow keydb-3",  # replicas before primaries: nobody is sent to a source that refuses it
+        "Follow keydb-1",
+        "Route proxy-1",
+        "InSync keydb-1",
+        "InSync keydb-3",
+        "VerifyWrite proxy-1",
+    ]
+
+
+def test_a_guarded_node_comes_back_without_a_warning_if_its_resync_is_partial():
+    plan = decide(promoted(2), guarded(1), proxy(2))
+    assert (lines(plan)[:1], plan.warnings) == (["Follow keydb-1"], ())
+    assert str(plan.loss) == "0 bytes (nobody who is attached holds anything that the primary lacks)"
+
+
+# (the node that comes back, the warning)
+WARNINGS = [
+    (guarded(1, offset=1), "keydb-1 needs a full resync: is an earlier state of the primary's history"),
+    (virgin(1), "keydb-1 needs a full resync: holds nothing"),
+    (primary(1, offset=1056, paused=True), "keydb-1 needs a full resync: holds bytes that the primary never had"),
+]
+
+
+@pytest.mark.parametrize("node, warning", WARNINGS)
+def test_a_full_resync_is_said_before_with_its_reason(node, warning):
+    assert decide(promoted(2, backlog_first=100), node).warnings == (warning,)
+
+
+# (who is attached with accept_loss, the predicted loss)
+LOSSES = [
+    ((guarded(1, offset=1234),), "234 bytes (accepted by accept_loss, counted from the offsets)"),
+    ((guarded(1, offset=1234), guarded(3, offset=1001)), "235 bytes (accepted by accept_loss, counted from the offsets)"),
+    ((guarded(1, offset=1234), guarded(3, replication_id=stream("f"))), "unknown (accepted by accept_loss: no known history tells how much)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("nodes, loss", LOSSES)
+def test_what_was_accepted_is_predicted_in_bytes_or_as_unknown(nodes, loss):
+    plan = decide(promoted(2), *nodes, request=Request(accept_loss=frozenset({"keydb-1", "keydb-3"})))
+    assert str(plan.loss) == loss
+
+
+# (members, the steps that change something)
+LEFT_OVERS = [
+    ((promoted(2, paused=True), follower(1)), ["Unpause keydb-2"]),
+    ((promoted(2, config_replicaof="10.0.0.1 6379"), follower(1)), ["SaveConfiguration keydb-2"]),
+    ((promoted(2), follower(1), proxy(1)), ["Route proxy-1"]),
+    ((promoted(2), follower(1), proxy(1, 2)), ["Route proxy-1"]),
+    ((promoted(2, ancestors=()), follower(1), proxy(2)), ["RecordLineage keydb-2"]),
+    ((promoted(2), primary(1, paused=True)), ["Follow keydb-1", "Unpause keydb-1"]),
+    ((promoted(2), follower(1, paused=True)), ["Unpause keydb-1"]),
+]
+
+
+@pytest.mark.parametrize("members, expected", LEFT_OVERS)
+def test_whatever_a_dead_run_left_is_finished(members, expected):
+    plan = decide(*members)
+    assert isinstance(plan, Plan), plan
+    assert [f"{step.code} {step.where}" for step in plan.steps if step.changes] == expected
+
+
+def test_a_primary_that_a_dead_switchover_left_paused_is_released_first():
+    plan = decide(primary(1, paused=True), orphan(2))
+    assert plan.steps[0] == Unpause("keydb-1")
+
+
+@pytest.mark.parametrize("request_", [ANY, Request(accept_loss=frozenset({"keydb-2"}))])
+def test_nobody_is_sent_to_a_primary_that_is_still_loading(request_):
+    """It would refuse the handshake, and KeyDB would close a descriptor (keydb-facts, "KeyDB closes file descriptor 0")."""
+    answer = decide(primary(1, loading=True, keys=3, offset=0), virgin(2), request=request_)
+    assert isinstance(answer, Refusal) and answer.code == "loading"
+
+
+def test_nodes_and_proxies_that_do_not_answer_are_left_alone():
+    plan = decide(promoted(2), guarded(1), silent(3), silent_proxy())
+    assert [line for line in lines(plan) if "keydb-3" in line or "proxy" in line] == []
+
+
+def test_a_whole_group_is_nothing_to_do():
+    answer = decide(primary(1), replica(2), silent(3), proxy(1))
+    assert answer == NothingToDo("already-joined", "demo", "every node that answers follows keydb-1")
+    assert str(answer) == "nothing to do: already-joined demo: every node that answers follows keydb-1"
+
+
+SAVE = "save its data if you need them, then accept_loss=keydb-1"
+REFUSALS = [
+    ((promoted(2), primary(1, role=Role.ACTIVE_REPLICA)), "refused: active-replica keydb-1: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
+    ((silent(1),), "refused: no-node-answers demo: keydb-1: does not answer within 2 s; start a server or mend the way to it"),
+    ((primary(1), primary(2)), "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
+    ((orphan(1, 2), guarded(2)), "refused: no-primary demo: there is nobody to follow; run failover first"),
+    ((promoted(2), guarded(1, offset=1002)), f"refused: diverged keydb-1: holds 2 bytes that keydb-2 never had; {SAVE}"),
+    ((promoted(2), guarded(1, replication_id=stream("f"))), f"refused: unrelated keydb-1: shares no known history with keydb-2, so what it alone holds is unknown; {SAVE}"),
+    ((promoted(2), guarded(1, loading=True)), "refused: loading keydb-1: is loading its data; wait until status says that it is done"),
+    ((promoted(2, keys=0), guarded(1)), "refused: empty-primary keydb-2: holds no keys, but keydb-1 holds 5; following would wipe them; stop keydb-2, then run failover"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("members, sentence", REFUSALS)
+def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, sentence):
+    answer = decide(*members)
+    assert isinstance(answer, Refusal) and str(answer) == sentence
+
+
+def test_every_refusal_of_a_rejoin_has_a_case():
+    assert codes("Refusal", "rejoin") <= {sentence.split()[1] for _, sentence in REFUSALS}
