@@ -3,6 +3,7 @@
     pyinfra inventories/sandbox.py deploys/rejoin.py
 
 --data accept_loss=NAME   a node whose own writes may be thrown away (several: NAME,NAME)
+--data accept_minority_lock=yes  go on though less than half of the nodes answer
 --data group=NAME         which group, if the inventory has several
 
 With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.

@@ -13,7 +13,7 @@ from functools import singledispatch
 
 import redis
 
-from keydb_runbooks.connectors.group import Group, ProxyEntry
+from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
 from keydb_runbooks.runbooks.replication import (
@@ -47,23 +47,28 @@ class StepFailed(Exception):
 
 
 class Links:
-    """The held connections of a run: to every node and every proxy that it touches, opened before it begins.
+    """The held connections of a run: to every node and every proxy that answers, opened before it begins.
 
-    :raises StepFailed: if one of them can't be opened
+    :param needed: names of those without which the run can't begin
+    :raises StepFailed: if one of these can't be opened
     """
 
-    def __init__(self, group: Group, names: set[str]) -> None:
+    def __init__(self, group: Group, needed: set[str]) -> None:
         self.group = group
-        nodes = [entry for entry in group.nodes if entry.name in names]
-        proxies = [entry for entry in group.proxies if entry.name in names]
-        try:
-            self._clients = dict(zip((n.name for n in nodes), in_parallel(link, nodes), strict=True))
-            self._runtimes = dict(zip((p.name for p in proxies), in_parallel(runtime, proxies), strict=True))
-        except (LinkError, RuntimeSocketError) as error:
-            raise StepFailed(error.detail) from None
+        self.clients: dict[str, Client] = {}
+        self._runtimes: dict[str, Runtime] = {}
+        opened = in_parallel(_try_to_open, [*group.nodes, *group.proxies])
+        for entry, link_or_error in zip([*group.nodes, *group.proxies], opened, strict=True):
+            if isinstance(link_or_error, Runtime):
+                self._runtimes[entry.name] = link_or_error
+            elif not isinstance(link_or_error, Exception):
+                self.clients[entry.name] = link_or_error
+            elif entry.name in needed:
+                self.close()
+                raise StepFailed(str(link_or_error))
 
     def node(self, name: str) -> Client:
-        return self._clients[name]
+        return self.clients[name]
 
     def proxy(self, name: str) -> Runtime:
         return self._runtimes[name]
@@ -75,13 +80,20 @@ class Links:
 
     def reopen(self, name: str) -> None:
         """A fresh link for undoing, when the held one broke."""
-        self._clients[name] = link(self.group.node(name))
+        self.clients[name] = link(self.group.node(name))
 
     def close(self) -> None:
-        for client in self._clients.values():
+        for client in self.clients.values():
             client.close()
         for socket in self._runtimes.values():
             socket.close()
+
+
+def _try_to_open(entry: NodeEntry | ProxyEntry) -> Client | Runtime | Exception:
+    try:
+        return link(entry) if isinstance(entry, NodeEntry) else runtime(entry)
+    except (LinkError, RuntimeSocketError) as error:
+        return error
 
 
 def perform_step(step: Step, links: Links) -> str:

@@ -15,7 +15,6 @@ from typing import NoReturn
 from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.output import format_text
 from pyinfra.api.state import State
@@ -23,6 +22,7 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group, GroupError, all_groups, the_group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.operations import lock
 from keydb_runbooks.operations.perform import Links, StepFailed, perform_step
 from keydb_runbooks.operations.show import plan_lines
 from keydb_runbooks.runbooks import founding
@@ -68,7 +68,7 @@ def request_of(host: Host) -> Request:
         to=None if to is None else str(to),
         allow_unread=_names(host.data.get("allow_unread")),
         accept_loss=_names(host.data.get("accept_loss")),
-        accept_split=_yes("accept_split", host.data.get("accept_split", False)),
+        accept_split=yes_or_no(host, "accept_split"),
     )
 
 
@@ -157,23 +157,29 @@ class Run:
         self.started = 0.0
 
     def begin(self, state: State, host: Host, decide: Decide) -> bool:
-        """Look once more and open every link; nothing is changed yet."""
+        """Open every link, lock out other operators, and look once more; nothing is changed yet."""
         self.started = time.monotonic()
+        try:
+            self.links = Links(self.group, {step.where for step in self.plan.steps})
+            minority = yes_or_no(host, "accept_minority_lock")
+            lock.take(self.links.clients, len(self.group.nodes), self.plan.verb, minority)
+        except StepFailed as error:
+            return self._tell(host, f"failed and unchanged: {error}")
+        except lock.LockRefused as error:
+            return self._tell(host, f"refused: {error}")
         answer = _decide_now(self.group, decide)
         if isinstance(answer, Refusal):
-            return _tell_refusal(state, host, answer)
+            return self._tell(host, str(answer))
         if not isinstance(answer, Plan) or not same(answer, self.plan):
-            told = "the group changed since the plan was shown; nothing was changed: run it again and read the new plan"
-            host.log_styled(f"refused: plan-differs {self.plan.group}: {told}", fg="red", log_func=logger.error)
-            return False
-        # The same plan, with what was observed last: a step's expectations are never older than this.
-        self.plan = answer
-        try:
-            self.links = Links(self.group, {step.where for step in answer.steps} | {answer.primary})
-        except StepFailed as error:
-            host.log_styled(f"failed and unchanged: {error}", fg="red", log_func=logger.error)
-            return False
+            told = "it changed since the plan was shown; nothing was changed: run this again and read the new plan"
+            return self._tell(host, f"refused: plan-differs {self.plan.group}: {told}")
         return True
+
+    def _tell(self, host: Host, sentence: str) -> bool:
+        host.log_styled(sentence, fg="red", log_func=logger.error)
+        if self.links is not None:
+            self.links.close()
+        return False
 
     def step(self, state: State, host: Host, number: int) -> bool:
         """Do one step, print it with its duration; undo what can be undone if it fails."""
@@ -252,8 +258,13 @@ def _names(value: object) -> frozenset[str]:
     return frozenset(part.strip() for part in str(value).split(",") if part.strip())
 
 
-def _yes(key: str, value: object) -> bool:
+def yes_or_no(host: Host, key: str) -> bool:
+    """What ``--data KEY=yes`` says, no without it.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
     words = {"yes": True, "true": True, "no": False, "false": False}
-    if str(value).lower() not in words:
-        raise OperationError(f"--data {key}={value}: allowed are yes and no")
-    return words[str(value).lower()]
+    value = str(host.data.get(key, "no")).lower()
+    if value not in words:
+        stop(f"--data {key}={value}: allowed are yes and no")
+    return words[value]

@@ -1,5 +1,7 @@
-"""The folders stand at the top of this repository and are imported under one name (docs/reuse.md). It must hold for
-everybody who looks at them: the editable install, the wheel, and pyinfra in a project with folders of the same names."""
+"""The folders stand at the top of this repository and are imported under one name (docs/reuse.md).
+
+That must hold for everybody: the editable install, the wheel, and pyinfra in a project with folders of the same names.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,9 @@ class Installed:
 
     def run(self, *arguments: str, where: Path) -> str:
         """What a program printed; a failure shows it."""
-        command = [self.python, *arguments]
+        command: list[str | Path] = [self.python, *arguments]
         clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        done = subprocess.run(command, cwd=where, env=clean, text=True, capture_output=True, timeout=60)
+        done = subprocess.run(command, cwd=where, env=clean, text=True, capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -66,8 +68,9 @@ def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if request.param == "editable":
         return Installed(Path(sys.executable), script)
     python = new_environment(place / "venv")
-    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*install, "--no-compile", request.getfixturevalue("wheel")], check=True, timeout=60)
+    wheel: Path = request.getfixturevalue("wheel")
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--no-compile", str(wheel)], check=True, timeout=60)
     return Installed(python, script)
 
 
