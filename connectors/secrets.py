@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,10 +22,8 @@ def kept_passwords(path: Path, roles: list[str]) -> dict[str, str]:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(made, file)
         # Whoever comes second keeps the first one's file.
-        try:
+        with suppress(FileExistsError):
             os.link(temporary, path)
-        except FileExistsError:
-            pass
         temporary.unlink()
     kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return {role: kept[role] for role in roles}

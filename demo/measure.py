@@ -50,7 +50,7 @@ def read_journal(path: Path) -> list[Write]:
 
 def find_lost(writes: list[Write], server: redis.Redis) -> set[Write]:
     """The acknowledged writes that the group no longer has."""
-    lost = set()
+    lost: set[Write] = set()
     for start in range(0, len(writes), BATCH):
         batch = writes[start : start + BATCH]
         values = server.mget([key(write.client, write.number) for write in batch])

@@ -1,7 +1,7 @@
 """``make demo``: a group on this machine, its primary moved and lost under a writing client.
 
-Everything is done by plain pyinfra commands, printed as they run. At the end a table tells what the client saw. Whatever
-happens, no process is left behind.
+Everything is done by plain pyinfra commands, printed as they run. At the end a table tells what the
+client saw. Whatever happens, no process is left behind.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,9 @@ from keydb_runbooks.connectors.sandbox import Processes
 INVENTORY = "inventories/sandbox.py"
 FIRST_PORT = 17000
 PORTS_USED = (0, 1, 2, 11, 12, 13)
-NOISE = re.compile(r"Connected$|Ready: |Skipped$|^--> (Loading|Connecting|Preparing|Skipping|Disconn|Begin)|^\s*Loading: ")
+NOISE = re.compile(
+    r"Connected$|Ready: |Skipped$|^--> (Loading|Connecting|Preparing|Skipping|Disconn|Begin)|^\s*Loading: "
+)
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 console = Console(highlight=False)
@@ -90,9 +92,7 @@ class Story:
         self.write_on(0.3)
 
     def start_writer(self) -> None:
-        self.writer = subprocess.Popen(
-            [sys.executable, "demo/writer.py", str(self.port), str(self.journal)]
-        )
+        self.writer = subprocess.Popen([sys.executable, "demo/writer.py", str(self.port), str(self.journal)])
         self.write_on(0.3)
 
     def write_on(self, seconds: float) -> None:
@@ -142,7 +142,7 @@ def play(story: Story) -> None:
     with story.event("kill -9, failover"):
         pid_file = story.directory / "keydb-2" / "server.pid"
         console.print(f"\n[bold cyan]$ kill -9 {pid_file.read_text().strip()}[/]")
-        Processes(story.directory).signal(pid_file, signal.SIGKILL)
+        Processes(story.directory).send(pid_file, signal.SIGKILL)
         said = story.pyinfra("failover", "-y")
     story.predicted["kill -9, failover"] = predicted(said)
 
@@ -236,7 +236,7 @@ def main() -> int:
         play(story)
         table, lost = closing_table(story)
         console.print("\n", table)
-        console.print(f"{time.monotonic() - began:.1f} s. Play on: README.md, \"Verbs\". Nothing of this runs any more.")
+        console.print(f'{time.monotonic() - began:.1f} s. Play on: README.md, "Verbs". Nothing of this runs any more.')
         return 1 if lost else 0
     except StoryFailed as error:
         console.print(f"[red]{error}[/]")

@@ -71,7 +71,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threads = [
-        threading.Thread(target=write, args=(client, connect(port, password), stop, journal)) for client in range(CLIENTS)
+        threading.Thread(target=write, args=(client, connect(port, password), stop, journal))
+        for client in range(CLIENTS)
     ]
     for thread in threads:
         thread.start()

@@ -107,7 +107,9 @@ class KeydbConfiguredPrimary(FactBase[str]):
     """
 
     def command(self, path: str) -> StringCommand:
-        return StringCommand("grep", "-iE", QuoteString("^[[:space:]]*(replicaof|slaveof|port)[[:space:]]"), QuoteString(path))
+        return StringCommand(
+            "grep", "-iE", QuoteString("^[[:space:]]*(replicaof|slaveof|port)[[:space:]]"), QuoteString(path)
+        )
 
     def process(self, output: list[str]) -> str:
         lines = [line for line in parse("\n".join(output)) if line.key == (ROLE_DIRECTIVE,)]

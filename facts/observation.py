@@ -6,6 +6,7 @@ A node that can't be read becomes an ``Unread`` with a code, never a missing row
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -26,15 +27,16 @@ PROBE_KEY = "runbook:probe:none"
 (convergence-facts, "Seeing a pause")."""
 
 
-
 def observe(group: Group, *, disk: bool = False) -> Topology:
     """Read every node and every proxy of a group.
 
     :param disk: read the ``replicaof`` line of each configuration file as well, one shell command a node
     """
-    work = [partial(_observe_node, node, disk) for node in group.nodes]
-    proxies = [partial(_observe_proxy, proxy, group.name) for proxy in group.proxies]
-    seen = in_parallel(lambda read: read(), [*work, *proxies])
+    work: list[Callable[[], Node | Unread | Proxy | UnreadProxy]] = [
+        *(partial(_observe_node, node, disk) for node in group.nodes),
+        *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
+    ]
+    seen = in_parallel(lambda read: read(), work)
     return Topology(
         group=group.name,
         nodes=tuple(item for item in seen if isinstance(item, Node)),
@@ -146,5 +148,3 @@ def _observe_proxy(entry: ProxyEntry, group: str) -> Proxy | UnreadProxy:
         return UnreadProxy(entry.name, error.code, error.detail)
     except StatisticsError as error:
         return UnreadProxy(entry.name, "no-backend", str(error))
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
@@ -20,9 +20,11 @@ from keydb_runbooks.operations.keydb import read_file
 from keydb_runbooks.operations.service import reload_proxy, start_proxy
 from keydb_runbooks.templates import render
 
+Commands = Generator[PyinfraCommand, None, None]
+
 
 @operation()
-def configuration(program: str) -> Iterator[PyinfraCommand]:
+def configuration(program: str) -> Commands:
     """Give this proxy its ``haproxy.cfg``, checked by HAProxy itself, and reload it if it runs.
 
     + program: path of HAProxy's program
@@ -47,7 +49,7 @@ def configuration(program: str) -> Iterator[PyinfraCommand]:
 
 
 @operation()
-def running(program: str) -> Iterator[PyinfraCommand]:
+def running(program: str) -> Commands:
     """Let HAProxy run.
 
     + program: path of HAProxy's program

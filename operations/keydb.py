@@ -6,7 +6,7 @@ deploys, which look at everybody first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import redis
 from pyinfra import host
@@ -15,8 +15,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
-from pyinfra.facts.files import FileContents
-from pyinfra.facts.files import File
+from pyinfra.facts.files import File, FileContents
 
 from keydb_runbooks.connectors.group import NodeEntry, all_groups
 from keydb_runbooks.connectors.link import Client, LinkError, explain, link
@@ -27,6 +26,8 @@ from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import Difference, differences, merge, quote
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.templates import render
+
+Commands = Generator[PyinfraCommand, None, None]
 
 # Boots on a socket of its own in a directory of its own, so that nothing that runs is touched. The socket's
 # name is relative, since a Unix socket's path has 107 characters at most.
@@ -54,7 +55,7 @@ exit 0
 
 
 @operation()
-def configuration(program: str) -> Iterator[PyinfraCommand]:
+def configuration(program: str) -> Commands:
     """Give this node its ``keydb.conf``, from the inventory's data; a running server takes over what it can.
 
     + program: path of the server's program, which checks the file before the old one is replaced
@@ -83,7 +84,7 @@ def configuration(program: str) -> Iterator[PyinfraCommand]:
 
 
 @operation()
-def credentials() -> Iterator[PyinfraCommand]:
+def credentials() -> Commands:
     """Give this node the file that ``facts.keydb.KeydbInfo`` logs in with: the monitoring user's AUTH line.
 
     **Example:**
@@ -103,7 +104,7 @@ def credentials() -> Iterator[PyinfraCommand]:
 
 
 @operation()
-def running(program: str) -> Iterator[PyinfraCommand]:
+def running(program: str) -> Commands:
     """Let the server run. One that doesn't is started guarded: as nobody's replica, read-only.
 
     + program: path of the server's program
@@ -117,7 +118,9 @@ def running(program: str) -> Iterator[PyinfraCommand]:
     entry = this_node(host)
     pid = host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))
     if pid is None:
-        raise OperationError(f"{entry.name}: it is unknown whether the server runs; look at {entry.data('keydb_pid_file')}")
+        raise OperationError(
+            f"{entry.name}: it is unknown whether the server runs; look at {entry.data('keydb_pid_file')}"
+        )
     if pid:
         host.noop(f"the server runs as process {pid}")
         return
@@ -126,7 +129,7 @@ def running(program: str) -> Iterator[PyinfraCommand]:
 
 
 @operation()
-def replica_of(primary: str) -> Iterator[PyinfraCommand]:
+def replica_of(primary: str) -> Commands:
     """Make this server a replica of another node and save that. Looks at nobody else: prefer ``deploys/rejoin.py``.
 
     + primary: name of the node to follow, as in the inventory
@@ -148,7 +151,7 @@ def replica_of(primary: str) -> Iterator[PyinfraCommand]:
 
 
 @operation()
-def promoted() -> Iterator[PyinfraCommand]:
+def promoted() -> Commands:
     """Make this server a primary and save that. Looks at nobody else: prefer ``deploys/switchover.py``.
 
     **Example:**

@@ -1,8 +1,8 @@
 """One operator at a time: a lock that lives in the names of held connections and dies with them.
 
-The protocol is convergence-facts, "The lock without a file": claim on every node, look at every node, withdraw from a smaller
-claim or a held lock, wait for larger claims to withdraw, then hold. Exactly one of several runs wins.
-A run sends every changing command over the very connections that hold its lock.
+The protocol is convergence-facts, "The lock without a file": claim on every node, look at every node,
+withdraw from a smaller claim or a held lock, wait for larger claims to withdraw, then hold. Exactly one of
+several runs wins. A run sends every changing command over the very connections that hold its lock.
 """
 
 from __future__ import annotations

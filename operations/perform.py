@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from functools import singledispatch
+from typing import TypeVar
 
 import redis
 
@@ -38,6 +39,8 @@ from keydb_runbooks.runbooks.steps import (
     VerifyWrite,
 )
 
+Seen = TypeVar("Seen")
+
 POLL_SECONDS = 0.0005
 SLOW_POLL_SECONDS = 0.02
 
@@ -57,8 +60,8 @@ class Links:
         self.group = group
         self.clients: dict[str, Client] = {}
         self._runtimes: dict[str, Runtime] = {}
-        opened = in_parallel(_try_to_open, [*group.nodes, *group.proxies])
-        for entry, link_or_error in zip([*group.nodes, *group.proxies], opened, strict=True):
+        entries: list[NodeEntry | ProxyEntry] = [*group.nodes, *group.proxies]
+        for entry, link_or_error in zip(entries, in_parallel(_try_to_open, entries), strict=True):
             if isinstance(link_or_error, Runtime):
                 self._runtimes[entry.name] = link_or_error
             elif not isinstance(link_or_error, Exception):
@@ -228,7 +231,7 @@ def _offset(links: Links, name: str) -> int:
     return int(fields.get("slave_repl_offset", fields["master_repl_offset"])[0])
 
 
-def _until(look: Callable[[], object], timeout_seconds: float, pause_seconds: float) -> object:
+def _until(look: Callable[[], Seen | None], timeout_seconds: float, pause_seconds: float) -> Seen | None:
     """Look again and again until there is something; None if there never was."""
     deadline = time.monotonic() + timeout_seconds
     while True:

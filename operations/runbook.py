@@ -1,14 +1,14 @@
 """Runs a plan: observe, decide, act, verify, as one pyinfra operation.
 
-One operation that yields its steps as commands is the only thing of which pyinfra keeps the order and that stops at the first
-failure (pyinfra-facts, "Order and failure"). It belongs to one host, the conductor; the steps reach every node and
-proxy of the group through links that are opened before the first of them.
+One operation that yields its steps as commands is the only thing of which pyinfra keeps the order and that
+stops at the first failure (pyinfra-facts, "Order and failure"). It belongs to one host, the conductor; the
+steps reach every node and proxy of the group through links that are opened before the first of them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import NoReturn
 
@@ -30,6 +30,7 @@ from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Req
 from keydb_runbooks.runbooks.steps import Step
 from keydb_runbooks.runbooks.topology import Topology
 
+Commands = Generator[PyinfraCommand, None, None]
 Decide = Callable[[Topology], Answer]
 
 
@@ -111,7 +112,7 @@ def stop(sentence: str) -> NoReturn:
 
 
 @operation()
-def found(group: Group) -> Iterator[PyinfraCommand]:
+def found(group: Group) -> Commands:
     """Give a group its first primary if it never had one, and new empty nodes their place. It moves no role.
 
     + group: the nodes and proxies, see ``connectors.group``
@@ -122,7 +123,7 @@ def found(group: Group) -> Iterator[PyinfraCommand]:
 
 
 @operation()
-def run(group: Group, decide: Decide, shown: Plan | None = None) -> Iterator[PyinfraCommand]:
+def run(group: Group, decide: Decide, shown: Plan | None = None) -> Commands:
     """Observe again, refuse if the plan is no longer the one that was shown, then act and verify.
 
     + group: the nodes and proxies, see ``connectors.group``
@@ -211,7 +212,7 @@ class Run:
         verb, links = self.plan.verb, self.links
         assert links is not None
         if not self.committed:
-            undone = all([_undo(step, links) for step in self.plan.undo]) if self.changed else True
+            undone = all(_undo(step, links) for step in self.plan.undo) if self.changed else True
             told = "failed and unchanged" if undone else "failed, and writes are still held back: run the verb again"
             host.log_styled(told, fg="red", log_func=logger.error)
         else:

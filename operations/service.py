@@ -35,9 +35,7 @@ def reload_proxy(host: Host, program: str, config: str, pid_file: str, socket: s
     """Commands that replace HAProxy's process; the listening sockets are handed over, so nobody is refused."""
     _known(host)
     script = '"$1" -D -f "$2" -x "$4" -sf $(cat "$3")'
-    yield StringCommand(
-        "sh", "-c", QuoteString(script), "sh", *map(QuoteString, (program, config, pid_file, socket))
-    )
+    yield StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, (program, config, pid_file, socket)))
 
 
 def _start(host: Host, arguments: list[str], pid_file: str) -> StringCommand:
@@ -47,9 +45,7 @@ def _start(host: Host, arguments: list[str], pid_file: str) -> StringCommand:
         'file="$1"; shift; rm -f "$file"; cd / && "$@" || exit 1; n=0; '
         'until [ -s "$file" ]; do n=$((n+1)); [ $n -gt 500 ] && exit 1; sleep 0.02; done'
     )
-    return StringCommand(
-        "sh", "-c", QuoteString(script), "sh", QuoteString(pid_file), *map(QuoteString, arguments)
-    )
+    return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file), *map(QuoteString, arguments))
 
 
 def _known(host: Host) -> None:

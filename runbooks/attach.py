@@ -53,12 +53,9 @@ def routes(topology: Topology, primary: Node) -> tuple[Step, ...]:
 
 def verify(topology: Topology, primary: Node, replicas: tuple[str, ...]) -> tuple[Step, ...]:
     """Steps that look at the result from outside."""
-    in_sync = tuple(
-        InSync(name, primary.name, primary.address, SYNC_TIMEOUT_SECONDS) for name in sorted(replicas)
-    )
+    in_sync = tuple(InSync(name, primary.name, primary.address, SYNC_TIMEOUT_SECONDS) for name in sorted(replicas))
     written = tuple(
-        VerifyWrite(proxy.name, primary.name, primary.run_id, VERIFY_TIMEOUT_SECONDS)
-        for proxy in topology.proxies
+        VerifyWrite(proxy.name, primary.name, primary.run_id, VERIFY_TIMEOUT_SECONDS) for proxy in topology.proxies
     )
     return (*in_sync, *written)
 

@@ -160,9 +160,10 @@ def _refuse_candidate(topology: Topology, node: Node, request: Request) -> Refus
         told = "was cut off in the middle of a full resync: its data are not whole"
         return Refusal("target-not-whole", node.name, told, "choose another target")
     for other in topology.nodes:
-        if other is not node and not other.empty and other.name not in request.accept_loss:
-            if refusal := _refuse_behind(node, other):
-                return refusal
+        if other is node or other.empty or other.name in request.accept_loss:
+            continue
+        if refusal := _refuse_behind(node, other):
+            return refusal
     return None
 
 
@@ -195,9 +196,7 @@ def _ahead(other: Node, node: Node) -> bool:
 
 
 def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
-    others = tuple(
-        sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name)
-    )
+    others = tuple(sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name))
     proof = prove_silence(topology)
     former = _former(topology)
     return Plan(

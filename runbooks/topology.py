@@ -50,13 +50,16 @@ class Topology:
     @property
     def names(self) -> tuple[str, ...]:
         """Every node's name, in the order of their names."""
-        return tuple(sorted(node.name for node in (*self.nodes, *self.unread)))
+        return tuple(sorted(node.name for node in self._everybody()))
 
     def node(self, name: str) -> Node | None:
         return next((node for node in self.nodes if node.name == name), None)
 
     def at(self, address: Address) -> Node | Unread | None:
-        return next((node for node in (*self.nodes, *self.unread) if node.address == address), None)
+        return next((node for node in self._everybody() if node.address == address), None)
+
+    def _everybody(self) -> list[Node | Unread]:
+        return [*self.nodes, *self.unread]
 
     def highest_epoch(self) -> int:
         """The highest epoch that anybody has seen; 0 if nobody has one."""

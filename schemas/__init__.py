@@ -76,39 +76,45 @@ def _check_host(part: str, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 
 def _sentences(error: ValidationError, known: set[str]) -> Iterator[tuple[str, str]]:
-    path = [str(part) for part in error.absolute_path]
+    path, part = [str(key) for key in error.absolute_path], _part(error)
     if error.validator == "additionalProperties":
-        given = set(error.instance) - set(error.schema.get("properties", {}))
+        given = set(map(str, _instance(error))) - set(part.get("properties", {}))
         for key in sorted(given - known if not path else given):
             yield ".".join([*path, key]), "is not a key that is known" + _allowed_keys(error, path)
     elif error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
+        missing = [key for key in part["required"] if key not in _instance(error)]
         for key in missing:
             if error.message.startswith(repr(key)):
-                yield ".".join([*path, key]), "is missing" + _description(error.schema["properties"].get(key, {}))
+                yield ".".join([*path, key]), "is missing" + _description(part["properties"].get(key, {}))
     else:
         yield ".".join(path), _wrong_value(error, path)
 
 
 def _allowed_keys(error: ValidationError, path: list[str]) -> str:
-    return f"; allowed are {', '.join(error.schema['properties'])}" if path else "; docs/inventory.md lists them"
+    return f"; allowed are {', '.join(_part(error)['properties'])}" if path else "; docs/inventory.md lists them"
+
+
+def _part(error: ValidationError) -> Mapping[str, Any]:
+    """The part of the schema that was violated."""
+    return error.schema if isinstance(error.schema, Mapping) else {}
+
+
+def _instance(error: ValidationError) -> Mapping[str, Any]:
+    """The dictionary that was checked."""
+    return error.instance if isinstance(error.instance, Mapping) else {}
 
 
 def _wrong_value(error: ValidationError, path: list[str]) -> str:
     # A rejected secret is never repeated.
     shown = "its value" if any(part in SECRET_KEYS for part in path) else repr(error.instance)
-    allowed = error.schema.get("x-allowed")
-    rules = {
-        "type": f"must be of type {error.validator_value}",
-        "enum": f"allowed are {', '.join(map(str, error.validator_value or []))}"
-        if error.validator == "enum"
-        else "",
-        "minimum": f"must be at least {error.validator_value}",
-        "maximum": f"must be at most {error.validator_value}",
-        "minLength": "must not be empty",
-        "pattern": f"allowed is {allowed}",
-    }
-    return f"{shown} is wrong; {allowed and f'allowed is {allowed}' or rules.get(str(error.validator), error.message)}"
+    part = _part(error)
+    if "x-allowed" in part:
+        allowed = part["x-allowed"]
+    elif "enum" in part:
+        allowed = ", ".join(map(str, part["enum"]))
+    else:
+        allowed = f"a value of type {part.get('type')}"
+    return f"{shown} is wrong; allowed is {allowed}"
 
 
 def _description(part: Mapping[str, Any]) -> str:

@@ -11,8 +11,8 @@ HEAD = """# Inventory data
 
 Made from `schemas/inventory.json` by `python -m keydb_runbooks.schemas`; a test keeps them equal.
 
-Servers are the hosts of the inventory's group `keydb`, proxies those of its group `haproxy`. All errors of an inventory are
-told at once, before anything else happens. Data of other names are not looked at.
+Servers are the hosts of the inventory's group `keydb`, proxies those of its group `haproxy`. All errors of
+an inventory are told at once, before anything is changed. Data of other names are not looked at.
 """
 
 
@@ -23,7 +23,12 @@ def page() -> str:
     for title, part in (("Servers (group `keydb`)", "node"), ("Proxies (group `haproxy`)", "proxy")):
         lines += [f"## {title}", "", *_table(parts[part]), ""]
     roles = parts["node"]["properties"]["keydb_users"]["properties"]
-    lines += ["## `keydb_users`", "", "All five are needed, each with `name` and `password`; docs/users.md tells their rights.", ""]
+    lines += [
+        "## `keydb_users`",
+        "",
+        "All five are needed, each with `name` and `password`; docs/users.md tells their rights.",
+        "",
+    ]
     lines += [f"- `{role}`: {value['description']}" for role, value in roles.items()]
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@
 
 --data verb=NAME         which of runbooks/ is carried out
 --data die_after=STEP:N  the process kills itself behind the N-th step of this kind
+--data freeze=NODE       this node is frozen directly before the group is looked at
 --data stall=NODE        behind the first CatchUp this node is frozen for longer than the short pause, and thawed
                          behind the second pause: the tool and the target slept while clients went on writing
 """
@@ -40,6 +41,8 @@ def _inject(data):
             os.kill(int(pid_file.read_text()), signal.SIGCONT)
         return told
 
+    if data.get("freeze"):
+        os.kill(int((Path(data.sandbox_directory) / data.freeze / "server.pid").read_text()), signal.SIGSTOP)
     perform_step.faulty = True
     runbook.perform_step = perform_step
 

@@ -262,6 +262,15 @@ class Sandbox:
                 seen[node] = (*(info.get(field) for field in (*fields, "master_port")), self.keys(node), epoch)
         return seen
 
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Nothing at all differs afterwards."""
+        before = self.snapshot()
+        yield
+        after = self.snapshot()
+        different = {key for key in {*before, *after} if before.get(key) != after.get(key)}
+        assert not different, {key: (before.get(key), after.get(key)) for key in different}
+
     def answers(self, node: str) -> bool:
         try:
             self.ask(node, "PING", timeout=0.2)
@@ -306,16 +315,31 @@ class Sandbox:
         shutil.copytree(self.directory, self.image, symlinks=True, ignore=shutil.ignore_patterns("*.sock", "*.pid"))
 
     def restore(self) -> None:
-        """The founded group again, whatever a test did to it: files as after the install, fresh processes."""
+        """The founded group again, whatever a test did to it: files as after the install, fresh processes.
+
+        All start guarded and keydb-1 is promoted, its lineage recorded, as failover does it: a primary that is
+        started as one forgets on KeyDB whose data it has, and each of its restarts is a stranger.
+        """
         self.kill_all()
         shutil.rmtree(self.directory)
         shutil.copytree(self.image, self.directory, symlinks=True)
         for node in NODES:
-            self.boot(node)
+            self.boot(node, "--replicaof", "255.255.255.255", "1")
+        first, port = NODES[0], self.port_of(NODES[0])
+        self.ask(first, "REPLICAOF", "NO", "ONE")
+        for node in NODES[1:]:
+            self.ask(node, "REPLICAOF", "127.0.0.1", port)
         self.boot_proxy()
         for node in NODES[1:]:
-            eventually(lambda node=node: self.follows(node, NODES[0]), f"{node} follows {NODES[0]}")
+            eventually(lambda node=node: self.follows(node, first), f"{node} follows {first}")
+        info = self.info(first)
+        if int(str(info["second_repl_offset"])) > 0:
+            former = f"{info['master_replid2']}:{int(str(info['second_repl_offset'])) - 1}"
+            self.ask(first, "SET", "runbook:lineage", former)
+        for node in NODES:
+            self.ask(node, "CONFIG", "REWRITE")
         eventually(lambda: self.writable(), "the proxy takes writes", 10)
+        eventually(lambda: len({self.keys(node) for node in NODES}) == 1, "replicas have all keys")
 
     def writable(self, name: str = "test:writable") -> bool:
         """Whether an application can write through the proxy."""

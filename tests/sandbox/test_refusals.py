@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 
 from kit import NODES, Sandbox, eventually
 
 
-@contextmanager
-def unchanged(group: Sandbox) -> Iterator[None]:
-    """Nothing at all differs afterwards."""
-    before = group.snapshot()
-    yield
-    assert group.snapshot() == before
-
-
 def test_a_dry_run_on_a_healthy_group_changes_nothing_and_shows_the_commands(group: Sandbox) -> None:
-    with unchanged(group):
+    with group.unchanged():
         group.run("install", dry=True).ok()
         shown = group.run("switchover", dry=True, to="keydb-3").ok().text
         nothing = group.run("rejoin", dry=True).ok().text
@@ -36,47 +27,40 @@ def test_a_dry_run_on_a_healthy_group_changes_nothing_and_shows_the_commands(gro
         assert " ".join(words) in " ".join(done.split())
 
 
-def test_a_dry_failover_and_a_dry_rejoin_change_nothing(group: Sandbox) -> None:
+def test_a_dry_failover_changes_nothing_and_calls_the_loss_unknown(group: Sandbox) -> None:
     group.kill("keydb-1")
-    with unchanged(group):
+    with group.unchanged():
         shown = group.run("failover", dry=True).ok().text
-        assert "REPLICAOF NO ONE" in shown
-        assert "unknown" in shown[shown.index("predicted loss") :]
         group.run("start", dry=True).ok()
-    group.ask("keydb-3", "REPLICAOF", "NO", "ONE")
+    assert "REPLICAOF NO ONE" in shown
+    assert "unknown" in shown[shown.index("predicted loss") :]
+
+
+def test_a_dry_rejoin_changes_nothing_and_shows_who_would_follow(group: Sandbox) -> None:
     group.ask("keydb-3", "REPLICAOF", "255.255.255.255", "1")
-    group.boot("keydb-1")
-    eventually(lambda: group.follows("keydb-2", "keydb-1"), "keydb-2 follows")
-    with unchanged(group):
-        result = group.run("rejoin", dry=True)
-        assert "Traceback" not in result.text
-        assert result.code == 0, result.text
-        assert f"REPLICAOF 127.0.0.1 {group.port_of('keydb-1')}" in result.text
+    with group.unchanged():
+        shown = group.run("rejoin", dry=True).ok().text
+    assert f"REPLICAOF 127.0.0.1 {group.port_of('keydb-1')}" in shown
 
 
 def test_a_stopped_node_is_named_and_a_role_moves_only_without_harm(group: Sandbox) -> None:
     group.stop("keydb-2")
-    with unchanged(group):
+    with group.unchanged():
         group.run("switchover", to="keydb-2").refused("refused: target-unread keydb-2: does not answer")
     assert "node-refused" in group.findings()
 
 
 def test_a_wrong_password_is_named_and_never_repeated(group: Sandbox) -> None:
     path = group.directory / "passwords.json"
-    right = path.read_text()
-    other = {**json.loads(right), "operator": "another-secret"}
-    before = group.snapshot()
-    path.write_text(json.dumps(other))
-    results = [group.run(verb) for verb in ("switchover", "failover", "rejoin")]
-    path.write_text(right)
-
+    with group.unchanged():
+        right, times = path.read_text(), path.stat()
+        path.write_text(json.dumps({**json.loads(right), "operator": "another-secret"}))
+        results = [group.run(verb) for verb in ("switchover", "failover", "rejoin")]
+        path.write_text(right)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     for result in results:
         result.refused("does not accept the operator's name and password")
         assert "another-secret" not in result.text
-    after = group.snapshot()
-    before.pop("passwords.json")
-    after.pop("passwords.json")
-    assert after == before
 
 
 def test_one_node_with_another_password_stops_a_switchover(group: Sandbox) -> None:
@@ -102,29 +86,27 @@ def test_a_loading_server_is_named(group: Sandbox) -> None:
 
 
 def test_an_unknown_target_is_refused_with_the_names_that_are_allowed(group: Sandbox) -> None:
-    with unchanged(group):
+    with group.unchanged():
         told = "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2, keydb-3"
         group.run("switchover", to="keydb-9").refused(told)
         group.run("failover", to="keydb-9").refused(told)
 
 
 def test_a_target_that_already_is_the_primary_is_nothing_to_do(group: Sandbox) -> None:
-    # A restart from disk may leave a promotion to record; rejoin does that.
-    group.run("rejoin").ok()
-    with unchanged(group):
+    with group.unchanged():
         text = group.run("switchover", to="keydb-1").ok().text
         assert "nothing to do: already-primary keydb-1: is the primary" in text
         assert "nothing to do: already-joined demo" in group.run("rejoin").ok().text
 
 
 def test_failover_is_refused_while_the_primary_answers(group: Sandbox) -> None:
-    with unchanged(group):
+    with group.unchanged():
         group.run("failover", to="keydb-2").refused("refused: primary-answers keydb-1", "run switchover to=keydb-2")
 
 
 def test_two_primaries_are_named_and_rejoin_makes_one_of_them(group: Sandbox) -> None:
     group.ask("keydb-2", "REPLICAOF", "NO", "ONE")
-    with unchanged(group):
+    with group.unchanged():
         result = group.run("switchover", to="keydb-3")
         assert result.code == 1, result.text
         assert "Traceback" not in result.text
@@ -135,7 +117,7 @@ def test_two_primaries_are_named_and_rejoin_makes_one_of_them(group: Sandbox) ->
 def test_all_nodes_down_is_a_named_refusal(group: Sandbox) -> None:
     for node in NODES:
         group.stop(node)
-    with unchanged(group):
+    with group.unchanged():
         for verb in ("switchover", "failover", "rejoin"):
             group.run(verb).refused("refused: no-node-answers demo", "nothing listens on")
     assert group.findings().count("node-refused") == 3
@@ -143,7 +125,7 @@ def test_all_nodes_down_is_a_named_refusal(group: Sandbox) -> None:
 
 def test_a_proxy_that_is_down_is_named_and_may_be_left_out(group: Sandbox) -> None:
     group.kill("proxy-1")
-    with unchanged(group):
+    with group.unchanged():
         group.run("switchover", to="keydb-2").refused("refused: proxy-refused proxy-1", "allow_unread=proxy-1")
     group.run("switchover", to="keydb-2", allow_unread="proxy-1").ok()
     assert group.primaries() == ["keydb-2"]
@@ -152,6 +134,6 @@ def test_a_proxy_that_is_down_is_named_and_may_be_left_out(group: Sandbox) -> No
 
 
 def test_a_wrong_word_for_a_switch_is_refused(group: Sandbox) -> None:
-    with unchanged(group):
+    with group.unchanged():
         group.run("failover", accept_split="perhaps").refused("accept_split=perhaps: allowed are yes and no")
         group.run("switchover", group="other").refused("there is no group 'other'; allowed are demo")

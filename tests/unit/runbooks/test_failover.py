@@ -1,15 +1,10 @@
 """Failover: its proof, its candidate, its refusals word for word, and what a re-run does after a death anywhere."""
 
-import pytest
 from dataclasses import replace
-from keydb_runbooks.runbooks import failover, rejoin
-from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.replication import Role
-from keydb_runbooks.runbooks.steps import Promote
-from keydb_runbooks.runbooks.topology import find
+
+import pytest
 from worlds import (
     World,
-    broken,
     codes,
     group,
     guarded,
@@ -24,6 +19,12 @@ from worlds import (
     silent_proxy,
     stream,
 )
+
+from keydb_runbooks.runbooks import failover, rejoin
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.steps import Promote
+from keydb_runbooks.runbooks.topology import find
 
 ANY = Request()
 SPLIT = Request(accept_split=True)
@@ -53,6 +54,24 @@ def test_what_a_failover_says_of_itself():
     assert str(plan.loss) == "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"
     assert plan.proof == "no server process runs on keydb-1"
     assert plan.gap == "since the primary went; it ends when the routes have moved"
+
+
+# (members, request, the predicted loss)
+LOSSES = [
+    (GONE, ANY, "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"),
+    ((DEAD, guarded(2)), ANY, "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"),
+    ((orphan(2), orphan(3)), ANY, "unknown (no primary answers, so what was acknowledged last can't be counted)"),
+]
+
+
+@pytest.mark.parametrize("members, request_, loss", LOSSES)
+def test_what_nobody_can_count_is_unknown_and_never_nothing(members, request_, loss):
+    assert str(decide(*members, request=request_).loss) == loss
+
+
+def test_a_proxy_that_need_not_answer_is_left_to_its_own_checks():
+    plan = decide(*GONE[:3], silent_proxy(), request=Request(allow_unread=frozenset({"proxy-1"})))
+    assert not [line for line in lines(plan) if "proxy-1" in line]
 
 
 def test_the_epoch_grows_by_one_over_all_that_answer():

@@ -1,10 +1,6 @@
 """Founding: the first primary of a group that never had one, and nobody else's role."""
 
 import pytest
-from keydb_runbooks.runbooks import founding
-from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal
-from keydb_runbooks.runbooks.replication import Role
-from keydb_runbooks.runbooks.steps import Promote
 from worlds import (
     World,
     codes,
@@ -20,6 +16,10 @@ from worlds import (
     silent_proxy,
     virgin,
 )
+
+from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal
+from keydb_runbooks.runbooks.steps import Promote
 
 NEW = (virgin(1), virgin(2), virgin(3), proxy())
 

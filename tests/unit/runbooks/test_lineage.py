@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from worlds import primary, promoted, stream
+
 from keydb_runbooks.runbooks.lineage import Kinship, descends, relate, unrecorded
 from keydb_runbooks.runbooks.replication import Ancestor
-from worlds import primary, promoted, stream
 
 SAME, FORKED, DIVERGED = Kinship.SAME, Kinship.FORKED, Kinship.DIVERGED
 EMPTY, UNRELATED = Kinship.EMPTY, Kinship.UNRELATED
@@ -85,7 +86,9 @@ NODES = st.builds(
     backlog_first=st.none() | st.integers(0, 2000),
     keys=st.integers(0, 2),
     paused=st.sampled_from([None, True, False]),
-    ancestors=st.lists(st.builds(Ancestor, st.sampled_from([stream("a"), stream("9")]), st.integers(0, 2000))).map(tuple),
+    ancestors=st.lists(st.builds(Ancestor, st.sampled_from([stream("a"), stream("9")]), st.integers(0, 2000))).map(
+        tuple
+    ),
 )
 
 

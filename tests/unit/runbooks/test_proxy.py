@@ -1,6 +1,7 @@
 """``show stat`` becomes what a proxy believes."""
 
 import pytest
+
 from keydb_runbooks.runbooks.proxy import StatisticsError, proxy_from_statistics
 
 HEAD = "# pxname,svname,scur,status,check_status,\n"

@@ -1,10 +1,6 @@
 """Rejoin: everybody follows the primary, and nothing is destroyed silently."""
 
 import pytest
-from keydb_runbooks.runbooks import rejoin
-from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.replication import Role
-from keydb_runbooks.runbooks.steps import Unpause
 from worlds import (
     codes,
     group,
@@ -20,6 +16,11 @@ from worlds import (
     stream,
     virgin,
 )
+
+from keydb_runbooks.runbooks import rejoin
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.steps import Unpause
 
 ANY = Request()
 

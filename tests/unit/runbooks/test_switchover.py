@@ -1,14 +1,8 @@
 """Switchover: the order of its steps, its refusals word for word, and what a re-run does after a death anywhere."""
 
 import pytest
-from keydb_runbooks.runbooks import rejoin, switchover
-from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.replication import Role
-from keydb_runbooks.runbooks.steps import Promote, Unpause
-from keydb_runbooks.runbooks.topology import find
 from worlds import (
     World,
-    broken,
     codes,
     group,
     guarded,
@@ -22,8 +16,13 @@ from worlds import (
     silent,
     silent_proxy,
     stream,
-    virgin,
 )
+
+from keydb_runbooks.runbooks import rejoin, switchover
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.steps import Promote, Unpause
+from keydb_runbooks.runbooks.topology import find
 
 HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
 TO_2 = Request(to="keydb-2")
@@ -182,7 +181,7 @@ def test_the_primary_itself_as_the_target_is_nothing_to_do():
     assert answer == NothingToDo("already-primary", "keydb-1", sentence)
 
 
-# A run that died: how many of its steps were done. Twelve rows, from "nothing yet" to "all".
+# A run that died: how many of its steps were done, from none to all.
 STEPS = lines(decide(*HEALTHY))
 DEATHS = [pytest.param(done, id=f"{done}-then-dead-before-{step}") for done, step in enumerate([*STEPS, "the end"])]
 DISK = pytest.mark.parametrize("disk", [True, False], ids=["files-read", "files-not-read"])

@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from keydb_runbooks.runbooks.replication import Address, Link, Replica, Role
-from keydb_runbooks.runbooks.topology import Severity, find, supersedes
 from worlds import (
     address,
     broken,
@@ -21,6 +19,9 @@ from worlds import (
     silent_proxy,
     stream,
 )
+
+from keydb_runbooks.runbooks.replication import Address, Link, Replica, Role
+from keydb_runbooks.runbooks.topology import Severity, find, supersedes
 
 HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
 STRANGER = Link(Address("192.0.2.9", 6379), up=True, last_io_seconds=0, syncing=False)
@@ -66,6 +67,7 @@ CASES = [
         "warning unrelated keydb-1: shares no known history with keydb-2: what it alone holds is unknown",
     ]),
     ((primary(1), replica(2, links=(link(1, up=False, syncing=True),))), ["warning syncing keydb-2: is loading all data from 10.0.0.1:6379"]),
+    ((primary(1, replicas=(Replica(address(2), online=True, offset=1000, lag_seconds=0),)), replica(2)), []),
     ((primary(1), orphan(2)), ["warning link-down keydb-2: has no link to 10.0.0.1:6379"]),
     ((primary(1), replica(2, links=(link(1, last_io_seconds=9),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: 9 s ago"]),
     ((primary(1), replica(2, links=(link(1, last_io_seconds=None),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: unknown"]),
@@ -82,7 +84,9 @@ CASES = [
 
 
 def told(topology):
-    return [f"{finding.severity.value} {finding.code} {finding.where}: {finding.sentence}" for finding in find(topology)]
+    return [
+        f"{finding.severity.value} {finding.code} {finding.where}: {finding.sentence}" for finding in find(topology)
+    ]
 
 
 @pytest.mark.parametrize("members, expected", CASES)

@@ -13,7 +13,16 @@ from keydb_runbooks.runbooks import replication
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer, UnreadProxy
-from keydb_runbooks.runbooks.replication import GUARD_ADDRESS, NO_REPLICATION_ID, Address, Ancestor, Link, Node, Role, Unread
+from keydb_runbooks.runbooks.replication import (
+    GUARD_ADDRESS,
+    NO_REPLICATION_ID,
+    Address,
+    Ancestor,
+    Link,
+    Node,
+    Role,
+    Unread,
+)
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     CatchUp,
@@ -119,8 +128,7 @@ def silent(number: int, code: str = "no-answer", *, stopped: bool = False) -> Un
 def proxy(*up: int, number: int = 1, nodes: int = 3, sessions: int = 0) -> Proxy:
     """A proxy of ``nodes`` servers that sends writes to those named."""
     writers = tuple(
-        ProxyServer(f"keydb-{n}", n in up, "UP" if n in up else "DOWN", "L7OK", sessions)
-        for n in range(1, nodes + 1)
+        ProxyServer(f"keydb-{n}", n in up, "UP" if n in up else "DOWN", "L7OK", sessions) for n in range(1, nodes + 1)
     )
     return Proxy(f"proxy-{number}", "demo-write", "demo-read", writers, ())
 
@@ -173,7 +181,7 @@ def _constants(tree: ast.Module) -> dict[str, set[str]]:
             continue
         target, value = assign.targets[0], assign.value
         both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
-        pairs = zip(target.elts, value.elts) if both else [(target, value)]
+        pairs = zip(target.elts, value.elts, strict=True) if both else [(target, value)]
         for name, text in pairs:
             if isinstance(name, ast.Name) and isinstance(text, ast.Constant):
                 named.setdefault(name.id, set()).add(text.value)

@@ -1,0 +1,98 @@
+"""Facts, a folder each and a file per case: its arguments, its command, its output and what it returns.
+
+The files have pyinfra-testing's shape. Its loader isn't used: it imports ``pyinfra_cli``, which patches the whole
+process for gevent, and pytest-xdist's workers don't survive that.
+"""
+
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.exceptions import FactProcessError
+
+from keydb_runbooks.facts.keydb import KeydbInfo, KeydbReplication
+
+HERE = Path(__file__).parent
+CASES = sorted(HERE.glob("*.*/*.yaml"))
+INFO = HERE.parent / "runbooks" / "info"
+
+
+def fact_of(case: Path) -> FactBase:
+    module, name = case.parent.name.split(".")
+    return getattr(import_module(f"keydb_runbooks.facts.{module}"), name)()
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.parent.name}-{case.stem}" for case in CASES])
+def test_a_fact_sends_its_command_and_reads_the_answer(case):
+    row, fact = yaml.safe_load(case.read_text()), fact_of(case)
+    assert StringCommand(fact.command(**row["arg"])).get_raw_value() == row["command"]
+    assert fact.process(row["output"]) == row["fact"]
+
+
+def answer(fixture: str) -> list[str]:
+    """What bash prints of a session with a server: AUTH's OK, INFO as a bulk string, QUIT's OK."""
+    text = (INFO / f"{fixture}.txt").read_bytes().decode()
+    return f"+OK\r\n${len(text)}\r\n{text}\r\n+OK".split("\n")
+
+
+def test_every_fact_has_a_case():
+    defined = set()
+    for module in ("keydb", "haproxy"):
+        names = vars(import_module(f"keydb_runbooks.facts.{module}")).items()
+        own = [
+            name
+            for name, kind in names
+            if isinstance(kind, type) and issubclass(kind, FactBase) and kind is not FactBase
+        ]
+        defined |= {f"{module}.{name}" for name in own}
+    assert {case.parent.name for case in CASES} == defined
+
+
+def test_a_recorded_session_with_a_replica():
+    assert KeydbReplication().process(answer("keydb-replica-in-sync")) == {
+        "role": "replica",
+        "primary": "127.0.0.1:25060",
+        "link_up": True,
+        "offset": 37,
+        "replication_id": KeydbInfo().process(answer("keydb-replica-in-sync"))["master_replid"][0],
+        "replicas_online": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "fixture, role, online",
+    [("valkey-primary-two-replicas", "primary", 2), ("redis-primary-replica-send-bulk", "primary", 0)],
+)
+def test_only_replicas_in_sync_are_counted(fixture, role, online):
+    found = KeydbReplication().process(answer(fixture))
+    assert (found["role"], found["replicas_online"], found["primary"], found["link_up"]) == (role, online, None, None)
+
+
+@pytest.mark.parametrize("fact", [KeydbInfo, KeydbReplication])
+def test_a_refused_password_is_an_error_with_the_way_out(fact):
+    with pytest.raises(FactProcessError) as caught:
+        fact().process(["-WRONGPASS invalid username-password pair", "-NOAUTH Authentication required.", "+OK"])
+    told = "the server answered 'WRONGPASS invalid username-password pair': check the credentials file"
+    assert str(caught.value) == told
+
+
+def test_an_answer_that_is_no_info_is_an_error():
+    with pytest.raises(FactProcessError) as caught:
+        KeydbReplication().process(["+OK", "+OK"])
+    assert str(caught.value) == "INFO has no field run_id: this is no KeyDB, Valkey or Redis server, or a proxy"
+
+
+@pytest.mark.parametrize("path", ["/etc/a b", "/etc/$(echo x)", '/etc/a"b', "/etc/it's"])
+def test_no_file_name_is_taken_for_a_command(path):
+    """A stand-in for ``timeout`` prints the script; then bash tells what ``cat`` would have been given."""
+    command = KeydbInfo().command(address="127.0.0.1", port=1, auth_file=path).get_raw_value()
+    script = bash(f'timeout() {{ printf %s "$4"; }}; {command}')
+    argument = script.split("{ cat ", 1)[1].split("; printf", 1)[0]
+    assert bash(f"printf %s {argument}") == path
+
+
+def bash(script: str) -> str:
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=5, check=False).stdout
