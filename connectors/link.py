@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gevent
 import redis
@@ -27,7 +27,7 @@ from keydb_runbooks.connectors.group import Credentials, NodeEntry
 from keydb_runbooks.runbooks.replication import Address
 
 Client = redis.Redis
-Dial = Callable[[float], Any]
+Dial = Callable[[float | None], Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -55,7 +55,7 @@ class LinkConnection(Connection):
         dial, self._dial = self._dial, None
         if dial is None:
             raise redis.ConnectionError("the link is closed and is not opened again")
-        opened = dial(self.socket_connect_timeout or 0)
+        opened = dial(cast("float | None", self.socket_connect_timeout))
         opened.settimeout(self.socket_timeout)
         return opened
 
@@ -155,13 +155,13 @@ def _dial(host: Host, address: Address) -> Dial:
     raise LinkError("no-link", f"{host.name} is reached by {kind}, which offers no way for a link")
 
 
-def _tcp(address: Address, timeout: float) -> socket.socket:
+def _tcp(address: Address, timeout: float | None) -> socket.socket:
     opened = socket.create_connection((address.host, address.port), timeout)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return opened
 
 
-def _channel(transport: Any, host: Host, address: Address, timeout: float) -> Any:
+def _channel(transport: Any, host: Host, address: Address, timeout: float | None) -> Any:
     try:
         return transport.open_channel("direct-tcpip", (address.host, address.port), ("127.0.0.1", 0), timeout=timeout)
     except SSHException as error:

@@ -15,8 +15,8 @@ from pyinfra.api.exceptions import FactProcessError
 from keydb_runbooks.runbooks.configuration import ROLE_DIRECTIVE, parse
 from keydb_runbooks.runbooks.replication import Address, InfoError, node_from_info, read_info
 
-# fd 3 is the connection; the inline AUTH line comes from the file; QUIT makes the server close it.
-ASK = 'exec 3<>/dev/tcp/{host}/{port} && {{ cat {auth}; printf "INFO\\r\\nQUIT\\r\\n"; }} >&3 && cat <&3'
+# $1 address, $2 port, $3 file with an inline AUTH line. fd 3 is the connection; QUIT makes the server close it.
+ASK = 'exec 3<>"/dev/tcp/$1/$2" && { cat -- "$3"; printf "INFO\\r\\nQUIT\\r\\n"; } >&3 && cat <&3'
 
 
 class KeydbInfo(FactBase[dict[str, list[str]]]):
@@ -34,8 +34,8 @@ class KeydbInfo(FactBase[dict[str, list[str]]]):
     shell_executable = "bash"
 
     def command(self, address: str, port: int, auth_file: str) -> StringCommand:
-        script = ASK.format(host=address, port=int(port), auth=f'"{auth_file}"')
-        return StringCommand("timeout", "5", "bash", "-c", QuoteString(script))
+        arguments = map(QuoteString, (address, str(port), auth_file))
+        return StringCommand("timeout", "5", "bash", "-c", QuoteString(ASK), "bash", *arguments)
 
     def process(self, output: list[str]) -> dict[str, list[str]]:
         errors = [line for line in output if line.startswith("-")]

@@ -212,7 +212,7 @@ class Run:
         verb, links = self.plan.verb, self.links
         assert links is not None
         if not self.committed:
-            undone = all(_undo(step, links) for step in self.plan.undo) if self.changed else True
+            undone = all([_undo(step, links) for step in self.plan.undo]) if self.changed else True  # noqa: C419 - all are tried
             told = "failed and unchanged" if undone else "failed, and writes are still held back: run the verb again"
             host.log_styled(told, fg="red", log_func=logger.error)
         else:

@@ -112,7 +112,7 @@ def test_the_wheel_has_everything_that_it_needs_and_nothing_else(wheel: Path) ->
         for pattern in ("*.py", "*.json", "*.j2", "py.typed")
         for file in (ROOT / folder).rglob(pattern)
     }
-    typed = {f"keydb_runbooks/{folder}/py.typed" for folder in folders - {"templates"}}
+    typed = {f"keydb_runbooks/{folder}/py.typed" for folder in folders}
     assert {name for name in names if ".dist-info/" not in name} == sources
     assert typed < names
     assert {"keydb_runbooks/schemas/inventory.json", "keydb_runbooks/templates/keydb.conf.j2"} < names

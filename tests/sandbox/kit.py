@@ -281,16 +281,16 @@ class Sandbox:
     # Faults, and their end
 
     def kill(self, node: str) -> None:
-        self.processes.signal(self._pid_file(node), signal.SIGKILL)
+        self._signal(node, signal.SIGKILL)
 
     def stop(self, node: str) -> None:
-        self.processes.signal(self._pid_file(node), signal.SIGTERM)
+        self._signal(node, signal.SIGTERM)
 
     def freeze(self, node: str) -> None:
-        self.processes.signal(self._pid_file(node), signal.SIGSTOP)
+        self._signal(node, signal.SIGSTOP)
 
     def thaw(self, node: str) -> None:
-        self.processes.signal(self._pid_file(node), signal.SIGCONT)
+        self._signal(node, signal.SIGCONT)
 
     def boot(self, node: str, *arguments: str, answering: bool = True) -> None:
         """Start a server without pyinfra, as a unit or a person would; without the guard it is what its file says."""
@@ -376,6 +376,13 @@ class Sandbox:
 
     def _pid_file(self, node: str) -> Path:
         return self.directory / node / ("haproxy.pid" if node.startswith("proxy") else "server.pid")
+
+    def _signal(self, node: str, number: signal.Signals) -> None:
+        pid = self.pid(node)
+        assert pid is not None, f"{node} does not run"
+        os.kill(pid, number)
+        if number in (signal.SIGTERM, signal.SIGKILL):
+            assert self.processes.wait([pid]), f"{node} did not end"
 
     def _spawn(self, words: list[str]) -> None:
         subprocess.run(
