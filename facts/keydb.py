@@ -107,10 +107,11 @@ class KeydbConfiguredPrimary(FactBase[str]):
     """
 
     def command(self, path: str) -> StringCommand:
-        return StringCommand(
-            "grep", "-iE", QuoteString("^[[:space:]]*(replicaof|slaveof|port)[[:space:]]"), QuoteString(path)
-        )
+        # Whatever the file is, it has a port: no line at all means that it could not be read.
+        script = 'grep -iE "^[[:space:]]*(replicaof|slaveof|port)[[:space:]]" "$1" 2>/dev/null; true'
+        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(path))
 
     def process(self, output: list[str]) -> str:
         lines = [line for line in parse("\n".join(output)) if line.key == (ROLE_DIRECTIVE,)]
-        return " ".join(lines[-1].values) if lines else ""
+        value = " ".join(lines[-1].values) if lines else ""
+        return "" if value.lower() == "no one" else value

@@ -18,7 +18,7 @@ from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parall
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.keydb import KeydbConfiguredPrimary, KeydbProcess
 from keydb_runbooks.runbooks.proxy import Proxy, StatisticsError, UnreadProxy, proxy_from_statistics
-from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, node_from_info, read_ancestors
+from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, is_number, node_from_info, read_ancestors
 from keydb_runbooks.runbooks.steps import EPOCH_KEY, LINEAGE_KEY
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -27,13 +27,10 @@ PROBE_KEY = "runbook:probe:none"
 (convergence-facts, "Seeing a pause")."""
 
 
-def observe(group: Group, *, disk: bool = False) -> Topology:
-    """Read every node and every proxy of a group.
-
-    :param disk: read the ``replicaof`` line of each configuration file as well, one shell command a node
-    """
+def observe(group: Group) -> Topology:
+    """Read every node, what its configuration file says of its role, and every proxy of a group."""
     work: list[Callable[[], Node | Unread | Proxy | UnreadProxy]] = [
-        *(partial(_observe_node, node, disk) for node in group.nodes),
+        *(partial(_observe_node, node) for node in group.nodes),
         *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
     ]
     seen = in_parallel(lambda read: read(), work)
@@ -47,22 +44,20 @@ def observe(group: Group, *, disk: bool = False) -> Topology:
     )
 
 
-def _observe_node(entry: NodeEntry, disk: bool) -> Node | Unread:
+def _observe_node(entry: NodeEntry) -> Node | Unread:
     try:
         client = link(entry)
         try:
-            return _read(entry, client, disk)
+            return _read(entry, client)
         finally:
             client.close()
     except (LinkError, InfoError, redis.RedisError, OSError) as error:
         return _unread(entry, error)
 
 
-def _read(entry: NodeEntry, client: Client, disk: bool) -> Node:
+def _read(entry: NodeEntry, client: Client) -> Node:
     text = client.execute_command("INFO")
-    node = node_from_info(
-        entry.name, entry.address, text, config_replicaof=_configured_primary(entry) if disk else None
-    )
+    node = node_from_info(entry.name, entry.address, text, config_replicaof=_configured_primary(entry))
     return node if node.loading else _read_more(entry, client, node)
 
 
@@ -75,7 +70,7 @@ def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
     epoch, lineage, read_only = pipeline.execute()
     return replace(
         node,
-        epoch=int(epoch) if epoch is not None and epoch.isdigit() else None,
+        epoch=int(epoch) if epoch is not None and is_number(epoch) else None,
         ancestors=read_ancestors(lineage),
         read_only=read_only.get("replica-read-only") != "no",
         paused=prove_pause(entry, client),

@@ -29,7 +29,7 @@ def report(host: Host) -> None:
     group = runbook.chosen_group(host)
     if not runbook.conducts(host, group):
         return
-    topology = observe(group, disk=True)
+    topology = observe(group)
     if host.data.get("format") == "json":
         print(topology_json(topology))
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from keydb_runbooks.runbooks.lineage import Kinship, relate, unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node, Role
@@ -32,10 +34,13 @@ def strays(topology: Topology, primary: Node) -> tuple[Node, ...]:
 
 
 def attach(nodes: tuple[Node, ...], primary: Node) -> tuple[Step, ...]:
-    """Steps that make nodes follow a primary; whoever was paused is released as the last thing."""
-    follow = tuple(Follow(node.name, primary.name, primary.address) for node in nodes)
-    release = tuple(Unpause(node.name) for node in nodes if node.paused)
-    return (*follow, *release)
+    """Steps that make nodes follow a primary, in the order given."""
+    return tuple(Follow(node.name, primary.name, primary.address) for node in nodes)
+
+
+def release(nodes: Iterable[Node]) -> tuple[Step, ...]:
+    """Steps that end the pauses that are known: a paused replica applies nothing of what it receives."""
+    return tuple(Unpause(node.name) for node in nodes if node.paused)
 
 
 def routes(topology: Topology, primary: Node) -> tuple[Step, ...]:
@@ -61,10 +66,17 @@ def verify(topology: Topology, primary: Node, replicas: tuple[str, ...]) -> tupl
 
 
 def refuse_harm(nodes: tuple[Node, ...], primary: Node, request: Request) -> Refusal | None:
-    """Why these nodes may not follow the primary: an empty source, or writes that only they hold."""
+    """Why these nodes may not follow the primary: an empty source, or writes that only they hold.
+
+    Whoever is in sync with it already is not asked: it was read a moment later, so it may well be ahead.
+    """
+    if primary.loading:
+        return Refusal("loading", primary.name, "is loading its data", "wait until status says that it is done")
     for node in nodes:
         if node.loading:
             return Refusal("loading", node.name, "is loading its data", "wait until status says that it is done")
+        if node.follows(primary) and node.link is not None and node.link.up:
+            continue
         relation = relate(node, primary)
         if primary.empty and not node.empty:
             return Refusal(
@@ -123,12 +135,18 @@ def finish(verb: str, topology: Topology, primary: Node, request: Request) -> Pl
     nodes = strays(topology, primary)
     if refusal := refuse_harm(nodes, primary, request):
         return refusal
-    release = (Unpause(primary.name),) if primary.paused else ()
-    unsaved = (SaveConfiguration(primary.name),) if primary.config_replicaof else ()
+    followers = tuple(node for node in topology.nodes if node.follows(primary))
+    unsaved = tuple(SaveConfiguration(node.name) for node in (primary, *followers) if not _saved(node))
     wrong = any(proxy.writes_go_to != (primary.name,) for proxy in topology.proxies)
     route = routes(topology, primary) if wrong or any(node.is_primary for node in nodes) else ()
     record = (RecordLineage(primary.name),) if unrecorded(primary) else ()
-    steps: tuple[Step, ...] = (*release, *unsaved, *attach(nodes, primary), *route)
+    steps: tuple[Step, ...] = (
+        *release((primary,)),
+        *unsaved,
+        *attach(nodes, primary),
+        *route,
+        *release((*followers, *nodes)),
+    )
     if not steps and not record:
         sentence = "is the primary, everybody follows it, and every proxy sends writes to it"
         return NothingToDo("already-primary", primary.name, sentence)
@@ -149,6 +167,12 @@ def finish(verb: str, topology: Topology, primary: Node, request: Request) -> Pl
             if not relation.partial
         ),
     )
+
+
+def _saved(node: Node) -> bool:
+    """Whether the file on disk says what the node is; unknown is not saved, and saving again harms nobody."""
+    running = f"{node.link.primary.host} {node.link.primary.port}" if node.link is not None else ""
+    return node.config_replicaof == running
 
 
 def _loss(accepted: list[int | None]) -> Loss:

@@ -14,8 +14,10 @@ ROLE_DIRECTIVE = "replicaof"
 
 SECRET_DIRECTIVES = ("masterauth", "requirepass", "user", "tls-key-file-pass")
 
-_UNITS = {"": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
+_UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
 _SIZES = ("maxmemory", "repl-backlog-size")
+
+_LIMITS = "client-output-buffer-limit"
 
 # Names that one engine or another gives a directive when it rewrites its file.
 _ALIASES = {
@@ -46,7 +48,7 @@ class Directive:
     def key(self) -> tuple[str, ...]:
         """What this line sets; of several lines with one key the last holds."""
         name = _ALIASES.get(self.name, self.name)
-        return (name, self.values[0]) if name == "user" and self.values else (name,)
+        return (name, self.values[0]) if name in ("user", _LIMITS) and self.values else (name,)
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,14 @@ def parse(text: str) -> list[Directive]:
     :raises ConfigurationError: with the number of the line whose quotes don't match
     """
     directives = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
             try:
                 words = split_words(stripped)
             except ValueError as error:
                 raise ConfigurationError(f"line {number}: {error}") from None
-            directives.append(Directive(words[0].lower(), tuple(words[1:])))
+            directives.extend(_directives(words[0].lower(), tuple(words[1:])))
     return directives
 
 
@@ -106,25 +108,58 @@ def differences(wanted: str, present: str) -> list[Difference]:
 
 def merge(wanted: str, present: str) -> str:
     """The wanted file, followed by the lines of the present one that it says nothing about."""
-    managed = set(_by_key(parse(wanted)))
+    managed = set(_by_key(parse(wanted))) - {(ROLE_DIRECTIVE,)}
     kept = [line for line in parse(present) if line.key not in managed]
+    wished = "\n".join(line for line in wanted.split("\n") if not _is_role(line))
     if not kept:
-        return wanted
+        return wished
     lines = [" ".join([line.name, *map(quote, line.values)]) for line in kept]
-    return "\n".join([wanted.rstrip("\n"), "", "# Kept from the file that was here before.", *lines, ""])
+    return "\n".join([wished.rstrip("\n"), "", "# Kept from the file that was here before.", *lines, ""])
 
 
 def meaning(name: str, lines: list[Directive]) -> object:
     """What the lines of one directive mean, whatever way they are written."""
     if name == "save":
-        words = [word for line in lines for value in line.values for word in value.split()]
-        return sorted(zip(words[::2], words[1::2], strict=False))
+        return _saves(lines)
     last = lines[-1].values
     if name == "user":
-        return {_ACL_WORDS.get(rule, rule) for rule in last} - _ACL_DEFAULTS
+        return _rules(last)
     if name in _SIZES and len(last) == 1:
         return in_bytes(last[0])
     return last
+
+
+def _saves(lines: list[Directive]) -> list[tuple[str, str]]:
+    """The pairs of seconds and changes; an empty value takes back those before it."""
+    pairs: list[tuple[str, str]] = []
+    for line in lines:
+        words = [word for value in line.values for word in value.split()]
+        pairs = [] if not words else [*pairs, *zip(words[::2], words[1::2], strict=False)]
+    return sorted(pairs)
+
+
+def _rules(words: tuple[str, ...]) -> set[str]:
+    """What an ACL user's rules come to; a rule for all commands takes back those for single ones before it."""
+    rules: set[str] = set()
+    for word in words:
+        rule = _ACL_WORDS.get(word, word)
+        if rule in ("+@all", "-@all", "nocommands"):
+            rules = {one for one in rules if one[0] not in "+-"}
+        rules.add(rule)
+    return rules - _ACL_DEFAULTS
+
+
+def _is_role(line: str) -> bool:
+    word = line.split(maxsplit=1)[0].lower() if line.strip() else ""
+    return _ALIASES.get(word, word) == ROLE_DIRECTIVE
+
+
+def _directives(name: str, values: tuple[str, ...]) -> list[Directive]:
+    """One line as directives: limits of several client classes may stand on one line."""
+    if name != _LIMITS or len(values) % 4:
+        return [Directive(name, values)]
+    classes = [values[start : start + 4] for start in range(0, len(values), 4)]
+    return [Directive(name, ("replica" if each[0] == "slave" else each[0], *each[1:])) for each in classes]
 
 
 def in_bytes(size: str) -> int | str:

@@ -12,13 +12,14 @@ from keydb_runbooks.runbooks.attach import (
     attach,
     finish,
     refuse_mode,
+    release,
     routes,
     verify,
 )
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node, Unread
-from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration, Unpause
+from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -38,6 +39,12 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if isinstance(candidate, Refusal):
         return candidate
     return _plan(topology, candidate, min_replicas)
+
+
+LAST_NODE = (
+    "nobody else answers, so min-replicas-to-write becomes 0, or it would refuse all writes; "
+    "run install when the others are back, it restores the setting"
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,9 @@ def prove_silence(topology: Topology) -> Proof:
         return Proof(True, f"no server process runs on {names}")
     names = " and ".join(node.name for node in doubtful)
     if topology.clients_only_through_proxies and topology.proxies and not topology.unread_proxies:
-        reached = {target for proxy in topology.proxies for target in proxy.writes_go_to}
+        # A server that is down keeps the sessions that nobody cut (keydb-facts, "HAProxy in front").
+        servers = [server for proxy in topology.proxies for server in proxy.writers]
+        reached = {server.node for server in servers if server.up or server.sessions}
         if not reached & {node.name for node in doubtful}:
             return Proof(True, f"clients can't go around the proxies, and none of these leads to {names}")
     return Proof(False, f"{names} may still take writes")
@@ -205,8 +214,8 @@ def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
         primary=candidate.name,
         former=former.name if former is not None else None,
         steps=(
-            *(Unpause(node.name) for node in (candidate, *others) if node.paused),
-            Promote(candidate.name, topology.highest_epoch() + 1, min_replicas),
+            *release((candidate, *others)),
+            Promote(candidate.name, topology.highest_epoch() + 1, min_replicas if others else 0),
             SaveConfiguration(candidate.name),
             *attach(tuple(node for node in others if not node.loading), candidate),
             *routes(topology, candidate),
@@ -217,7 +226,7 @@ def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
         proof=proof.sentence,
         gap="since the primary went; it ends when the routes have moved",
         warnings=(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",))
-        + (("nobody else answers: with min-replicas-to-write set it will refuse writes",) if not others else ()),
+        + ((LAST_NODE,) if not others and min_replicas else ()),
     )
 
 

@@ -6,7 +6,7 @@ better than the inventory (design, "The role lives in the servers").
 
 from __future__ import annotations
 
-from keydb_runbooks.runbooks.attach import attach, refuse_mode, refuse_unread, routes, verify
+from keydb_runbooks.runbooks.attach import attach, refuse_harm, refuse_mode, refuse_unread, routes, verify
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
@@ -22,14 +22,12 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
     if primary is None and not all(virgin(node) for node in topology.nodes):
         sentence = "had a primary before and has none now; install moves no role, run failover"
         return NothingToDo("no-primary", topology.group, sentence)
-    if refusal := refuse_mode(topology) or (refuse_unread(topology, Request()) if primary is None else None):
+    if refusal := refuse_mode(topology) or (_refuse_silent(topology, first_primary) if primary is None else None):
         return refusal
     if primary is not None:
         return _attach_new(topology, primary)
     first = topology.node(first_primary)
-    if first is None:
-        nodes = ", ".join(topology.names)
-        return Refusal("unknown-first-primary", first_primary, "is no node of this group", f"allowed are {nodes}")
+    assert first is not None
     others = tuple(node for node in topology.nodes if node is not first)
     return Plan(
         verb="install",
@@ -50,6 +48,19 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
     )
 
 
+def _refuse_silent(topology: Topology, first_primary: str) -> Refusal | None:
+    """A node that doesn't answer, even a stopped one, may hold the data of a group that was founded before."""
+    if first_primary not in topology.names:
+        nodes = ", ".join(topology.names)
+        return Refusal("unknown-first-primary", first_primary, "is no node of this group", f"allowed are {nodes}")
+    if refusal := refuse_unread(topology, Request()):
+        return refusal
+    for node in topology.unread:
+        told = f"{node.detail}, and it may hold the data of a group that was founded before"
+        return Refusal(f"node-{node.code}", node.name, told, "start it, or take it out of the inventory")
+    return None
+
+
 def virgin(node: Node) -> bool:
     """Whether a node never was part of a founded group: nothing in it, guarded, never promoted."""
     return node.empty and node.guarded and node.epoch is None and node.second_offset < 0
@@ -59,6 +70,8 @@ def _attach_new(topology: Topology, primary: Node) -> Answer:
     new = tuple(node for node in topology.nodes if node is not primary and virgin(node))
     if not new:
         return NothingToDo("founded", topology.group, f"{primary.name} is the primary; install moves no role")
+    if refusal := refuse_harm(new, primary, Request()):
+        return refusal
     if primary.empty:
         return Refusal("empty-primary", primary.name, "holds nothing, not even an epoch", "run status")
     return Plan(

@@ -65,7 +65,8 @@ def _servers(rows: list[dict[str, str]], backend: str) -> tuple[ProxyServer, ...
     return tuple(
         ProxyServer(
             node=row["svname"],
-            up=row["status"].startswith("UP"),
+            # Without a check a server gets connections like one that is up.
+            up=row["status"].startswith(("UP", "no check")),
             status=row["status"],
             check=row.get("check_status", "").removeprefix("* "),
             sessions=int(row["scur"] or 0),

@@ -231,7 +231,12 @@ def read_ancestors(text: str | None) -> tuple[Ancestor, ...]:
     (Ancestor(replication_id='8ac1', last_offset=1042),)
     """
     parts = [part.partition(":") for part in (text or "").split(",")]
-    return tuple(Ancestor(identity, int(last)) for identity, _, last in parts if identity and last.isdigit())
+    return tuple(Ancestor(identity, int(last)) for identity, _, last in parts if identity and is_number(last))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a plain number, as servers write it."""
+    return text.isascii() and text.isdecimal()
 
 
 def write_ancestors(ancestors: tuple[Ancestor, ...]) -> str:
@@ -254,11 +259,14 @@ class _Fields:
         return self.fields[key][0]
 
     def number(self, key: str, default: int) -> int:
-        text = self.first(key, str(default))
-        try:
-            return int(text)
-        except ValueError:
-            raise InfoError(f"INFO field {key} is {text!r}, not a number") from None
+        return _number(key, self.first(key, str(default)))
+
+
+def _number(key: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InfoError(f"INFO field {key} is {text!r}, not a number") from None
 
 
 def _engine(fields: _Fields) -> str:
@@ -341,5 +349,5 @@ def _keys(fields: _Fields) -> int:
     for key, values in fields.fields.items():
         if key.startswith("db") and key[2:].isdigit():
             parts = dict(part.split("=", 1) for part in values[0].split(",") if "=" in part)
-            total += int(parts.get("keys", "0"))
+            total += _number(key, parts.get("keys", "0"))
     return total

@@ -13,6 +13,7 @@ from keydb_runbooks.runbooks.attach import (
     refuse_harm,
     refuse_mode,
     refuse_unread,
+    release,
     routes,
     strays,
     verify,
@@ -65,6 +66,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
 def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, ...], min_replicas: int) -> Plan:
     ordered = (*sorted(others, key=lambda node: node.name), primary)
     hold: tuple[Step, ...] = (
+        *release((target, *others)),
         Pause(primary.name, SHORT_PAUSE_MILLISECONDS),
         CatchUp(target.name, primary.name, primary.run_id, CATCH_UP_SECONDS),
         Pause(primary.name, ENDLESS_PAUSE_MILLISECONDS),
@@ -75,7 +77,7 @@ def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, .
         SaveConfiguration(target.name),
         *attach(ordered, target),
         *routes(topology, target),
-        *(() if primary.paused else (Unpause(primary.name),)),
+        Unpause(primary.name),
     )
     return Plan(
         verb="switchover",

@@ -110,8 +110,12 @@ def _unread(topology: Topology) -> Iterator[Finding]:
 
 def _number_of_primaries(topology: Topology) -> Iterator[Finding]:
     primaries = topology.primaries
-    if not primaries:
-        yield Finding("no-primary", Severity.CRITICAL, topology.group, "nobody takes writes; run failover")
+    if not primaries and not any(node.role is Role.ACTIVE_REPLICA for node in topology.nodes):
+        sentence = "nobody takes writes; run failover"
+        silent = [node.name for node in topology.unread if not node.stopped]
+        if silent:
+            sentence = f"no node that answers is primary, and {' and '.join(silent)} may be; run failover"
+        yield Finding("no-primary", Severity.CRITICAL, topology.group, sentence)
     if len(primaries) > 1:
         names = " and ".join(node.name for node in primaries)
         rightful = topology.rightful_primary()

@@ -19,7 +19,7 @@ from jsonschema.exceptions import ValidationError
 PREFIXES = ("keydb_", "haproxy_")
 """Data with these prefixes are this project's; everything else belongs to somebody else."""
 
-SECRET_KEYS = ("password",)
+SECRETS = "keydb_users"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def check_hosts(nodes: Mapping[str, Mapping[str, Any]], proxies: Mapping[str, Ma
     for part, hosts in (("node", nodes), ("proxy", proxies)):
         for name, data in hosts.items():
             for key, sentence in _check_host(part, data):
-                found[key, sentence].append(name)
+                if name not in found[key, sentence]:
+                    found[key, sentence].append(name)
     everybody = len({*nodes, *proxies})
     complaints = [
         Complaint("every host" if len(names) == everybody > 1 else ", ".join(names), key, sentence)
@@ -106,15 +107,12 @@ def _instance(error: ValidationError) -> Mapping[str, Any]:
 
 def _wrong_value(error: ValidationError, path: list[str]) -> str:
     # A rejected secret is never repeated.
-    shown = "its value" if any(part in SECRET_KEYS for part in path) else repr(error.instance)
+    secret = path[:1] == [SECRETS] and path[-1] != "name"
+    shown = "its value" if secret else repr(error.instance)
     part = _part(error)
-    if "x-allowed" in part:
-        allowed = part["x-allowed"]
-    elif "enum" in part:
-        allowed = ", ".join(map(str, part["enum"]))
-    else:
-        allowed = f"a value of type {part.get('type')}"
-    return f"{shown} is wrong; allowed is {allowed}"
+    if "enum" in part:
+        return f"{shown} is wrong; allowed are {', '.join(map(str, part['enum']))}"
+    return f"{shown} is wrong; allowed is {part.get('x-allowed', 'something else')}"
 
 
 def _description(part: Mapping[str, Any]) -> str:
@@ -126,22 +124,39 @@ def _check_together(
     nodes: Mapping[str, Mapping[str, Any]], proxies: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Complaint]:
     """What a schema of one host can't say."""
-    listening: dict[tuple[Any, Any], str] = {}
-    first: dict[Any, str] = {}
+    yield from _check_places(nodes)
+    yield from _check_first_primaries(nodes)
+    groups = {_text(data, "keydb_group") for data in nodes.values()}
+    for name, data in proxies.items():
+        group = _text(data, "keydb_group")
+        if group not in groups:
+            yield Complaint(name, "keydb_group", f"no node is in {group!r}; allowed are {', '.join(sorted(groups))}")
+
+
+def _check_places(nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Complaint]:
+    listening: dict[str, str] = {}
     for name, data in nodes.items():
-        group = data.get("keydb_group", default_of("keydb_group"))
-        place = (data.get("keydb_address"), data.get("keydb_port", default_of("keydb_port")))
+        if "keydb_address" not in data:
+            continue
+        place = f"{_text(data, 'keydb_address')}:{_text(data, 'keydb_port')}"
         if place in listening:
-            told = f"{place[0]}:{place[1]} is {listening[place]}'s already; every node needs its own"
+            told = f"{place} is {listening[place]}'s already; every node needs its own"
             yield Complaint(name, "keydb_port", told)
         listening[place] = name
-        if data.get("keydb_first_primary") is True:
-            if group in first:
-                told = f"{first[group]} is the first primary of {group} already; allowed is one"
-                yield Complaint(name, "keydb_first_primary", told)
-            first[group] = name
-    groups = {data.get("keydb_group", default_of("keydb_group")) for data in nodes.values()}
-    for name, data in proxies.items():
-        group = data.get("keydb_group", default_of("keydb_group"))
-        if group not in groups:
-            yield Complaint(name, "keydb_group", f"no node is in {group!r}; allowed are {', '.join(map(str, groups))}")
+
+
+def _check_first_primaries(nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Complaint]:
+    first: dict[str, str] = {}
+    for name, data in nodes.items():
+        group = _text(data, "keydb_group")
+        if data.get("keydb_first_primary") is not True:
+            continue
+        if group in first:
+            told = f"{first[group]} is the first primary of {group} already; allowed is one"
+            yield Complaint(name, "keydb_first_primary", told)
+        first[group] = name
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    """A value that is compared, whatever type it has: a wrong type is the schema's complaint."""
+    return str(data.get(key, default_of(key)))

@@ -21,9 +21,18 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - configuration files, not HTML
     )
+    environment.filters["one_line"] = _one_line
     environment.filters["quoted"] = quote
     environment.filters["sha256"] = lambda text: hashlib.sha256(text.encode()).hexdigest()
     return environment
+
+
+def _one_line(value: Any) -> str:
+    """A value as it is; one with a line break would be a directive of its own."""
+    text = str(value)
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"{text!r} must be one line")
+    return text
 
 
 def render(template: str, **values: Any) -> str:

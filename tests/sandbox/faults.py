@@ -5,8 +5,8 @@
 --data verb=NAME         which of runbooks/ is carried out
 --data die_after=STEP:N  the process kills itself behind the N-th step of this kind
 --data freeze=NODE       this node is frozen directly before the group is looked at
---data stall=NODE        behind the first CatchUp this node is frozen for longer than the short pause, and thawed
-                         behind the second pause: the tool and the target slept while clients went on writing
+--data stall=NODE        behind the first CatchUp this replica stops applying its stream, and the tool sleeps for longer
+                         than the short pause, while clients go on writing
 """
 
 import os
@@ -26,7 +26,6 @@ STALL_SECONDS = 1.8
 def _inject(data):
     honest, seen = runbook.perform_step, Counter()
     stalled = data.get("stall")
-    pid_file = Path(data.sandbox_directory) / str(stalled) / "server.pid"
 
     def perform_step(step, links):
         told = honest(step, links)
@@ -35,10 +34,8 @@ def _inject(data):
         if place == data.get("die_after"):
             os.kill(os.getpid(), signal.SIGKILL)
         if stalled and place == "CatchUp:1":
-            os.kill(int(pid_file.read_text()), signal.SIGSTOP)
+            links.node(stalled).execute_command("CLIENT", "PAUSE", 10**12, "WRITE")
             time.sleep(STALL_SECONDS)
-        if stalled and place == "Pause:2":
-            os.kill(int(pid_file.read_text()), signal.SIGCONT)
         return told
 
     if data.get("freeze"):

@@ -157,7 +157,7 @@ class Sandbox:
 
     def client(self, node: str, role: str = "operator", timeout: float = 2) -> redis.Redis:
         """A client of a server or of the proxy, logged in as one of the group's users."""
-        client = redis.Redis(
+        return redis.Redis(
             host="127.0.0.1",
             port=self.port_of(node),
             username=role,
@@ -169,7 +169,6 @@ class Sandbox:
             driver_info=None,
             decode_responses=True,
         )
-        return client
 
     def ask(self, node: str, *command: object, role: str = "operator", timeout: float = 2) -> object:
         """One command on a connection of its own."""
@@ -326,16 +325,17 @@ class Sandbox:
         for node in NODES:
             self.boot(node, "--replicaof", "255.255.255.255", "1")
         first, port = NODES[0], self.port_of(NODES[0])
+        info = self.info(first)
+        self.ask(first, "CONFIG", "SET", "min-replicas-to-write", "0")
         self.ask(first, "REPLICAOF", "NO", "ONE")
+        # At once: the first replica's full resync makes the server forget its former id.
+        self.ask(first, "SET", "runbook:lineage", f"{info['master_replid']}:{info['slave_repl_offset']}")
+        self.ask(first, "CONFIG", "SET", "min-replicas-to-write", "1")
         for node in NODES[1:]:
             self.ask(node, "REPLICAOF", "127.0.0.1", port)
         self.boot_proxy()
         for node in NODES[1:]:
             eventually(lambda node=node: self.follows(node, first), f"{node} follows {first}")
-        info = self.info(first)
-        if int(str(info["second_repl_offset"])) > 0:
-            former = f"{info['master_replid2']}:{int(str(info['second_repl_offset'])) - 1}"
-            self.ask(first, "SET", "runbook:lineage", former)
         for node in NODES:
             self.ask(node, "CONFIG", "REWRITE")
         eventually(lambda: self.writable(), "the proxy takes writes", 10)
@@ -470,11 +470,26 @@ def free_ports() -> int:
     while True:
         first = begin + free_ports.taken * 20 % 1000  # type: ignore[attr-defined]
         free_ports.taken += 1  # type: ignore[attr-defined]
-        if all(_free(first + offset) for offset in PORTS_USED):
+        if _claimed(first) and all(_free(first + offset) for offset in PORTS_USED):
             return first
 
 
 free_ports.taken = 0  # type: ignore[attr-defined]
+
+
+_claims: list[socket.socket] = []
+
+
+def _claimed(first: int) -> bool:
+    """Take a range of ports against other test runs on this machine; the claim ends with this process."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0keydb-runbooks-tests-{first}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
 
 
 def _free(port: int) -> bool:

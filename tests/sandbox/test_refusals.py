@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from kit import NODES, Sandbox, eventually
+from kit import NODES, Sandbox
 
 
 def test_a_dry_run_on_a_healthy_group_changes_nothing_and_shows_the_commands(group: Sandbox) -> None:

@@ -1,17 +1,17 @@
 """Rendered files carry any password whole, and in plain only where a server needs it in plain."""
 
 import hashlib
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from jinja2 import UndefinedError
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.operations import haproxy, keydb
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import parse
 from keydb_runbooks.runbooks.replication import Address
-from keydb_runbooks.templates import render
 
 PASSWORDS = {
     "plain": "correct-horse",
@@ -116,20 +116,26 @@ def test_the_inventory_is_found_again_in_keydb_conf(data, name, lines):
 
 
 def test_a_setting_cannot_smuggle_in_a_second_line():
-    conf = keydb_conf(keydb_settings={"appendfsync": "no\nreplicaof 192.0.2.9 6379"})
-    assert directives(conf, "replicaof") == []
+    with pytest.raises(ValueError, match="one line"):
+        keydb_conf(keydb_settings={"appendfsync": "no\nreplicaof 192.0.2.9 6379"})
 
 
-def test_a_proxy_takes_no_primary_without_a_replica_if_writes_need_one():
-    assert "role:master[^$]*connected_slaves:[1-9]" in haproxy_cfg(keydb_min_replicas_to_write=1)
-    assert "connected_slaves" not in haproxy_cfg(keydb_min_replicas_to_write=0)
+def test_a_proxy_takes_a_primary_without_a_replica_only_if_that_needs_none():
+    check = re.search(r"rstring (role:master.*)", haproxy_cfg())[1]
+    assert re.search(check, "role:master\r\nconnected_slaves:2\r\nmin_slaves_good_slaves:2\r\n")
+    assert not re.search(check, "role:master\r\nconnected_slaves:0\r\nmin_slaves_good_slaves:0\r\n")
+    assert not re.search(check, "role:slave\r\nconnected_slaves:2\r\n")
 
 
-def test_every_node_is_a_server_of_both_backends():
-    servers = [line.split()[1:3] for line in haproxy_cfg().splitlines() if line.split()[:1] == ["server"]]
-    assert servers == 2 * [["keydb-1", "10.0.0.1:6379"], ["keydb-2", "10.0.0.2:6379"], ["keydb-3", "10.0.0.3:6379"]]
+LONE = [
+    "keydb-primary-never-promoted-no-replicas",
+    "redis-primary-promoted-no-replicas",
+    "valkey-primary-promoted-no-replicas",
+]
 
 
-def test_a_name_that_a_template_does_not_get_is_an_error():
-    with pytest.raises(UndefinedError):
-        render("keydb.conf.j2", address="10.0.0.1")
+@pytest.mark.parametrize("name", LONE)
+def test_the_check_takes_the_last_node_once_it_needs_no_replica(name):
+    check = re.search(r"rstring (role:master.*)", haproxy_cfg())[1]
+    text = (Path(__file__).parent / "runbooks" / "info" / f"{name}.txt").read_bytes().decode()
+    assert re.search(check, text)

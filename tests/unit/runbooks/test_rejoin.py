@@ -141,3 +141,9 @@ def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, sentence):
 
 def test_every_refusal_of_a_rejoin_has_a_case():
     assert codes("Refusal", "rejoin") <= {sentence.split()[1] for _, sentence in REFUSALS}
+
+
+@pytest.mark.parametrize("line", [None, "10.0.0.9 6379"], ids=["unknown", "another"])
+def test_a_role_that_its_file_does_not_tell_is_saved_again(line):
+    plan = decide(primary(1), replica(2, config_replicaof=line))
+    assert lines(plan)[0] == "SaveConfiguration keydb-2"

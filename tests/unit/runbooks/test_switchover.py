@@ -184,12 +184,11 @@ def test_the_primary_itself_as_the_target_is_nothing_to_do():
 # A run that died: how many of its steps were done, from none to all.
 STEPS = lines(decide(*HEALTHY))
 DEATHS = [pytest.param(done, id=f"{done}-then-dead-before-{step}") for done, step in enumerate([*STEPS, "the end"])]
-DISK = pytest.mark.parametrize("disk", [True, False], ids=["files-read", "files-not-read"])
 
 
-def dead_run(done, disk=True):
+def dead_run(done):
     """Three nodes, a switchover to keydb-2 that died after some steps, and clients that went on writing."""
-    world = World(primary(1), replica(2), replica(3), route="keydb-1", disk=disk)
+    world = World(primary(1), replica(2), replica(3), route="keydb-1")
     world.perform(switchover.plan(world.topology(), TO_2, 1).steps[:done])
     world.pass_time()
     return world
@@ -211,17 +210,15 @@ def test_a_death_never_leaves_two_writers(done):
     assert len(dead_run(done).writers) <= 1
 
 
-@DISK
 @pytest.mark.parametrize("done", DEATHS)
-def test_run_again_after_any_death_a_switchover_ends_with_keydb_2_as_the_one_writer(done, disk):
-    world = finish(dead_run(done, disk))
+def test_run_again_after_any_death_a_switchover_ends_with_keydb_2_as_the_one_writer(done):
+    world = finish(dead_run(done))
     assert (world.writers, world.route) == (["keydb-2"], {"keydb-2"})
 
 
-@DISK
 @pytest.mark.parametrize("done", DEATHS)
-def test_run_again_after_any_death_nobody_is_left_paused(done, disk):
-    world = finish(dead_run(done, disk))
+def test_run_again_after_any_death_nobody_is_left_paused(done):
+    world = finish(dead_run(done))
     assert [name for name, server in world.servers.items() if server.pause] == []
 
 
@@ -231,10 +228,9 @@ def test_run_again_after_any_death_no_acknowledged_write_is_lost(done):
     assert list(world.servers["keydb-2"].log) == world.acknowledged
 
 
-@DISK
 @pytest.mark.parametrize("done", DEATHS)
-def test_run_again_after_any_death_every_role_is_saved_on_disk(done, disk):
-    world = finish(dead_run(done, disk))
+def test_run_again_after_any_death_every_role_is_saved_on_disk(done):
+    world = finish(dead_run(done))
     assert {name: server.disk for name, server in world.servers.items()} == {
         "keydb-1": "10.0.0.2 6379",
         "keydb-2": "",

@@ -77,7 +77,10 @@ def primary(number: int, **changes) -> Node:
         "epoch": 1,
         "paused": False,
     }
-    return Node(**{**fields, **changes})
+    fields = {**fields, **changes}
+    links = fields["links"]
+    saved = f"{links[0].primary.host} {links[0].primary.port}" if len(links) == 1 else ""
+    return Node(**{"config_replicaof": saved, **fields})
 
 
 def link(of: int, **changes) -> Link:
@@ -200,15 +203,11 @@ class Server:
 
 
 class World:
-    """Servers that do what they are told, and clients that write whenever somebody lets them.
+    """Servers that do what they are told, and clients that write whenever somebody lets them."""
 
-    :param disk: whether the ``replicaof`` lines on disk are read, as install and drift do, or unknown, as in role verbs
-    """
-
-    def __init__(self, *nodes: Node, route: str | None = None, disk: bool = True) -> None:
+    def __init__(self, *nodes: Node, route: str | None = None) -> None:
         self.servers = {node.name: Server(node, self._line(node)) for node in nodes}
         self.route = {route} if route else set()
-        self.read_disk = disk
         self.acknowledged = ["first"]
 
     @staticmethod
@@ -224,8 +223,7 @@ class World:
     def _seen(self, server: Server) -> Node | Unread:
         if not server.alive:
             return silent(int(server.node.name[-1]), "refused", stopped=True)
-        disk = server.disk if self.read_disk else None
-        return replace(server.node, paused=server.pause > 0, config_replicaof=disk)
+        return replace(server.node, paused=server.pause > 0, config_replicaof=server.disk)
 
     @property
     def writers(self) -> list[str]:
