@@ -118,11 +118,16 @@ def perform_step(step: Step, links: Links) -> str:
 @singledispatch
 def perform(step: Step, links: Links) -> str:
     """Send the step's commands in one segment; each must be answered without an error."""
-    pipeline = links.node(step.where).pipeline(transaction=False)
-    for command in step.commands:
+    _send_together(links.node(step.where), step.commands)
+    return ""
+
+
+def _send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> None:
+    """Send commands in one segment, so that a death of this program can't come between them."""
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
         pipeline.execute_command(*command)
     pipeline.execute(raise_on_error=True)
-    return ""
 
 
 @perform.register
@@ -142,7 +147,10 @@ def _record_lineage(step: RecordLineage, links: Links) -> str:
     former = Ancestor(node.previous_replication_id, node.second_offset - 1)
     if former.replication_id == NO_REPLICATION_ID or former in recorded:
         return "nothing new to record about its history"
-    client.execute_command("SET", LINEAGE_KEY, write_ancestors((former, *recorded)[:LINEAGE_LENGTH]))
+    value = write_ancestors((former, *recorded)[:LINEAGE_LENGTH])
+    _send_together(
+        client, tuple(command if command[0] != "SET" else (*command[:2], value) for command in step.commands)
+    )
     return f"recorded its history: {former.replication_id[:8]} up to offset {former.last_offset:,}"
 
 

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import NoReturn
+from weakref import WeakSet
 
+from gevent import GreenletExit
 from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -33,6 +35,8 @@ from keydb_runbooks.runbooks.topology import Topology
 Commands = Generator[PyinfraCommand, None, None]
 Decide = Callable[[Topology], Answer]
 
+_stopped: WeakSet[State] = WeakSet()
+
 
 def conducts(host: Host, group: Group) -> bool:
     """Whether this host's run of the deploy file carries the runbook: the group's first host that is connected."""
@@ -48,7 +52,7 @@ def chosen_group(host: Host) -> Group:
     try:
         return the_group(host.inventory, host.data.get("group"))
     except GroupError as error:
-        stop(str(error))
+        stop(host, str(error))
 
 
 def groups(host: Host) -> tuple[Group, ...]:
@@ -59,7 +63,7 @@ def groups(host: Host) -> tuple[Group, ...]:
     try:
         return tuple(all_groups(host.inventory).values())
     except GroupError as error:
-        stop(str(error))
+        stop(host, str(error))
 
 
 def request_of(host: Host) -> Request:
@@ -100,13 +104,19 @@ def show_answer(host: Host, answer: Answer) -> None:
     :raises SystemExit: after a refusal was printed
     """
     if isinstance(answer, Refusal):
-        stop(str(answer))
+        stop(host, str(answer))
     for line in plan_lines(answer) if isinstance(answer, Plan) else [str(answer)]:
         logger.info(f"    {line}")
 
 
-def stop(sentence: str) -> NoReturn:
-    """Say why nothing is done, and end the whole run without a traceback."""
+def stop(host: Host, sentence: str) -> NoReturn:
+    """Say why nothing is done, and end the whole run without a traceback.
+
+    Every host runs the deploy file for itself: the first one speaks for all.
+    """
+    if host.state in _stopped:
+        raise GreenletExit
+    _stopped.add(host.state)
     logger.error(format_text(sentence, "red"))
     raise SystemExit(1)
 
@@ -267,5 +277,5 @@ def yes_or_no(host: Host, key: str) -> bool:
     words = {"yes": True, "true": True, "no": False, "false": False}
     value = str(host.data.get(key, "no")).lower()
     if value not in words:
-        stop(f"--data {key}={value}: allowed are yes and no")
+        stop(host, f"--data {key}={value}: allowed are yes and no")
     return words[value]

@@ -42,7 +42,8 @@ def _start(host: Host, arguments: list[str], pid_file: str) -> StringCommand:
     _known(host)
     # 10 s at most: a server that daemonizes has its pid file long before.
     script = (
-        'file="$1"; shift; rm -f "$file"; cd / && "$@" || exit 1; n=0; '
+        # A server gives its umask to the files that it writes, keydb.conf with its password among them.
+        'umask 077; file="$1"; shift; rm -f "$file"; cd / && "$@" || exit 1; n=0; '
         'until [ -s "$file" ]; do n=$((n+1)); [ $n -gt 500 ] && exit 1; sleep 0.02; done'
     )
     return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file), *map(QuoteString, arguments))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from keydb_runbooks.runbooks.lineage import Kinship, relate, unrecorded
+from keydb_runbooks.runbooks.lineage import Kinship, Relation, relate, unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node, Role
 from keydb_runbooks.runbooks.steps import (
@@ -65,7 +66,7 @@ def verify(topology: Topology, primary: Node, replicas: tuple[str, ...]) -> tupl
     return (*in_sync, *written)
 
 
-def refuse_harm(nodes: tuple[Node, ...], primary: Node, request: Request) -> Refusal | None:
+def refuse_harm(topology: Topology, nodes: tuple[Node, ...], primary: Node, request: Request) -> Refusal | None:
     """Why these nodes may not follow the primary: an empty source, or writes that only they hold.
 
     Whoever is in sync with it already is not asked: it was read a moment later, so it may well be ahead.
@@ -77,7 +78,7 @@ def refuse_harm(nodes: tuple[Node, ...], primary: Node, request: Request) -> Ref
             return Refusal("loading", node.name, "is loading its data", "wait until status says that it is done")
         if node.follows(primary) and node.link is not None and node.link.up:
             continue
-        relation = relate(node, primary)
+        relation = _relate(topology, node, primary)
         if primary.empty and not node.empty:
             return Refusal(
                 "empty-primary",
@@ -94,6 +95,12 @@ def refuse_harm(nodes: tuple[Node, ...], primary: Node, request: Request) -> Ref
             told, code = f"holds {relation.lost_bytes:,} bytes that {primary.name} never had", "diverged"
         return Refusal(code, node.name, told, f"save its data if you need them, then accept_loss={node.name}")
     return None
+
+
+def _relate(topology: Topology, node: Node, primary: Node) -> Relation:
+    """As ``relate``; a replica of a node that holds writes back got nothing but PINGs from it."""
+    held = any(source.paused and node.follows(source) for source in topology.nodes)
+    return relate(replace(node, paused=True) if held else node, primary)
 
 
 def refuse_mode(topology: Topology) -> Refusal | None:
@@ -126,38 +133,41 @@ def refuse_unread(topology: Topology, request: Request) -> Refusal | None:
     return None
 
 
-def finish(verb: str, topology: Topology, primary: Node, request: Request) -> Plan | NothingToDo | Refusal:
+def finish(
+    verb: str, topology: Topology, primary: Node, request: Request, min_replicas: int
+) -> Plan | NothingToDo | Refusal:
     """Whatever is left to do when the right node already is the primary.
 
     That is what makes any verb finish what a dead run began: nodes that don't follow yet, a pause
     that nobody ended, proxies that still point elsewhere.
     """
     nodes = strays(topology, primary)
-    if refusal := refuse_harm(nodes, primary, request):
+    if refusal := refuse_harm(topology, nodes, primary, request):
         return refusal
     followers = tuple(node for node in topology.nodes if node.follows(primary))
     unsaved = tuple(SaveConfiguration(node.name) for node in (primary, *followers) if not _saved(node))
     wrong = any(proxy.writes_go_to != (primary.name,) for proxy in topology.proxies)
     route = routes(topology, primary) if wrong or any(node.is_primary for node in nodes) else ()
-    record = (RecordLineage(primary.name),) if unrecorded(primary) else ()
+    record = (RecordLineage(primary.name, min_replicas),) if unrecorded(primary) else ()
     steps: tuple[Step, ...] = (
         *release((primary,)),
+        *record,
         *unsaved,
         *attach(nodes, primary),
         *route,
         *release((*followers, *nodes)),
     )
-    if not steps and not record:
+    if not steps:
         sentence = "is the primary, everybody follows it, and every proxy sends writes to it"
         return NothingToDo("already-primary", primary.name, sentence)
-    relations = [relate(node, primary) for node in nodes]
+    relations = [_relate(topology, node, primary) for node in nodes]
     accepted = [relation.lost_bytes for relation in relations if not relation.harmless]
     return Plan(
         verb=verb,
         group=topology.group,
         primary=primary.name,
         former=primary.name,
-        steps=(*steps, *verify(topology, primary, tuple(node.name for node in nodes)), *record),
+        steps=(*steps, *verify(topology, primary, tuple(node.name for node in nodes))),
         loss=_loss(accepted),
         proof=f"{primary.name} is the only rightful primary",
         gap="none for clients of the primary",

@@ -32,7 +32,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return refusal
     primary = topology.rightful_primary()
     if primary is not None:
-        return _primary_lives(topology, primary, request)
+        return _primary_lives(topology, primary, request, min_replicas)
     if refusal := _refuse_followed(topology) or _refuse_writers(topology, request):
         return refusal
     candidate = _candidate(topology, request)
@@ -99,14 +99,14 @@ def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
     return None
 
 
-def _primary_lives(topology: Topology, primary: Node, request: Request) -> Answer:
+def _primary_lives(topology: Topology, primary: Node, request: Request, min_replicas: int) -> Answer:
     """A primary answers: either a dead run left something to finish, or this is no failover."""
     if request.to not in (None, primary.name):
         return Refusal("primary-answers", primary.name, "is the primary and answers", f"run switchover to={request.to}")
     if primary.empty and any(not node.empty for node in topology.nodes):
         told = "is the primary and holds no keys, but its replicas do"
         return Refusal("empty-primary", primary.name, told, "stop it, then run failover again")
-    answer = finish("failover", topology, primary, request)
+    answer = finish("failover", topology, primary, request, min_replicas)
     if isinstance(answer, Plan):
         proof = prove_silence(topology)
         if not proof.sufficient and not request.accept_split:
@@ -208,6 +208,7 @@ def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
     others = tuple(sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name))
     proof = prove_silence(topology)
     former = _former(topology)
+    needed = min_replicas if others else 0
     return Plan(
         verb="failover",
         group=topology.group,
@@ -215,12 +216,12 @@ def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
         former=former.name if former is not None else None,
         steps=(
             *release((candidate, *others)),
-            Promote(candidate.name, topology.highest_epoch() + 1, min_replicas if others else 0),
+            Promote(candidate.name, topology.highest_epoch() + 1, needed),
+            RecordLineage(candidate.name, needed),
             SaveConfiguration(candidate.name),
             *attach(tuple(node for node in others if not node.loading), candidate),
             *routes(topology, candidate),
             *verify(topology, candidate, tuple(node.name for node in others if not node.loading)),
-            RecordLineage(candidate.name),
         ),
         loss=_loss(topology, former),
         proof=proof.sentence,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from keydb_runbooks.runbooks.attach import attach, refuse_harm, refuse_mode, refuse_unread, routes, verify
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
+from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -40,7 +40,6 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
             *attach(others, first),
             *routes(topology, first),
             *verify(topology, first, tuple(node.name for node in others)),
-            RecordLineage(first.name),
         ),
         loss=Loss(0, "no node holds anything yet"),
         proof="no node ever was a primary",
@@ -70,7 +69,7 @@ def _attach_new(topology: Topology, primary: Node) -> Answer:
     new = tuple(node for node in topology.nodes if node is not primary and virgin(node))
     if not new:
         return NothingToDo("founded", topology.group, f"{primary.name} is the primary; install moves no role")
-    if refusal := refuse_harm(new, primary, Request()):
+    if refusal := refuse_harm(topology, new, primary, Request()):
         return refusal
     if primary.empty:
         return Refusal("empty-primary", primary.name, "holds nothing, not even an epoch", "run status")

@@ -7,7 +7,7 @@ from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Refusal, Request
 from keydb_runbooks.runbooks.topology import Topology
 
 
-def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:  # noqa: ARG001 - as every verb
+def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     """Decide how every node that answers comes to follow the rightful primary.
 
     Nodes that don't answer are left alone: they are nobody's risk here, since no role moves.
@@ -24,7 +24,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:  # 
         return Refusal("two-primaries", topology.group, told, "stop the one whose writes you can spare, then rejoin")
     if primary is None:
         return Refusal("no-primary", topology.group, "there is nobody to follow", "run failover first")
-    answer = finish("rejoin", topology, primary, request)
+    answer = finish("rejoin", topology, primary, request, min_replicas)
     if isinstance(answer, NothingToDo):
         return NothingToDo("already-joined", topology.group, f"every node that answers follows {primary.name}")
     return answer

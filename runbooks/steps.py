@@ -140,11 +140,20 @@ class Promote(Step):
 
 @dataclass(frozen=True)
 class RecordLineage(Step):
-    """Record a promotion in the data, so that a node that comes back from its disk later is recognised."""
+    """Record a promotion in the data, so that a node that comes back from its disk later is recognised.
+
+    It comes before anybody attaches: a server without a backlog forgets its former id at the first full resync.
+    """
+
+    min_replicas: int
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("SET", LINEAGE_KEY, "<former id>:<its last offset>,..."),)
+        return (
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+            ("SET", LINEAGE_KEY, "<former id>:<its last offset>,..."),
+            ("CONFIG", "SET", "min-replicas-to-write", str(self.min_replicas)),
+        )
 
     @property
     def sentence(self) -> str:

@@ -52,7 +52,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if primary.loading:
         return Refusal("loading", primary.name, "is loading its data", "wait until status says that it is done")
     if request.to == primary.name:
-        return finish("switchover", topology, primary, request)
+        return finish("switchover", topology, primary, request, min_replicas)
     if len(topology.primaries) > 1:
         names = " and ".join(node.name for node in topology.primaries)
         return Refusal("several-primaries", topology.group, f"{names} are primaries", "run rejoin first")
@@ -60,7 +60,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if isinstance(target, Refusal):
         return target
     others = tuple(node for node in topology.nodes if node not in (primary, target))
-    return refuse_harm(others, primary, request) or _plan(topology, primary, target, others, min_replicas)
+    return refuse_harm(topology, others, primary, request) or _plan(topology, primary, target, others, min_replicas)
 
 
 def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, ...], min_replicas: int) -> Plan:
@@ -74,6 +74,7 @@ def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, .
     )
     move: tuple[Step, ...] = (
         Promote(target.name, topology.highest_epoch() + 1, min_replicas),
+        RecordLineage(target.name, min_replicas),
         SaveConfiguration(target.name),
         *attach(ordered, target),
         *routes(topology, target),
@@ -88,7 +89,6 @@ def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, .
             *hold,
             *move,
             *verify(topology, target, tuple(node.name for node in ordered)),
-            RecordLineage(target.name),
         ),
         loss=Loss(0, f"{primary.name} takes no writes until {target.name} has them all"),
         proof=f"{primary.name} holds writes back until it is a replica",

@@ -39,12 +39,12 @@ def decide(*members, request=ANY, **changes):
 def test_the_order_of_a_failover():
     assert lines(decide(*GONE)) == [
         "Promote keydb-2",
+        "RecordLineage keydb-2",
         "SaveConfiguration keydb-2",
         "Follow keydb-3",
         "Route proxy-1",
         "InSync keydb-3",
         "VerifyWrite proxy-1",
-        "RecordLineage keydb-2",
     ]
 
 

@@ -38,7 +38,6 @@ def test_the_order_of_a_founding():
         "InSync keydb-2",
         "InSync keydb-3",
         "VerifyWrite proxy-1",
-        "RecordLineage keydb-1",
     ]
 
 

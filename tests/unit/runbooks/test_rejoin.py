@@ -147,3 +147,13 @@ def test_every_refusal_of_a_rejoin_has_a_case():
 def test_a_role_that_its_file_does_not_tell_is_saved_again(line):
     plan = decide(primary(1), replica(2, config_replicaof=line))
     assert lines(plan)[0] == "SaveConfiguration keydb-2"
+
+
+def test_a_replica_of_a_paused_old_primary_got_nothing_but_pings_from_it():
+    old, sibling = primary(1, paused=True, offset=1028), replica(3, offset=1028)
+    assert "Follow keydb-3" in lines(decide(promoted(2), old, sibling))
+
+
+def test_a_replica_of_an_old_primary_that_took_writes_on_is_not_repointed_silently():
+    old, sibling = primary(1, offset=1028), replica(3, offset=1028)
+    assert decide(promoted(2), old, sibling).code == "diverged"

@@ -40,6 +40,7 @@ def test_the_order_of_a_switchover():
         "Pause keydb-1",
         "CatchUp keydb-2",
         "Promote keydb-2",
+        "RecordLineage keydb-2",
         "SaveConfiguration keydb-2",
         "Follow keydb-3",
         "Follow keydb-1",
@@ -48,7 +49,6 @@ def test_the_order_of_a_switchover():
         "InSync keydb-1",
         "InSync keydb-3",
         "VerifyWrite proxy-1",
-        "RecordLineage keydb-2",
     ]
 
 
