@@ -13,6 +13,7 @@ import redis
 from demo.writer import key
 
 BATCH = 1000
+TAIL = 4096
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,17 @@ def read_journal(path: Path) -> list[Write]:
     return [Write(float(row[0]), int(row[1]), int(row[2])) for row in rows if len(row) == 4 and row[3] == "ok"]
 
 
+def last_answer(path: Path) -> float | None:
+    """When the newest acknowledged write was answered; None if there is none yet. Reads the journal's end only."""
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        rows = [line.split() for line in file.read().splitlines()[1:]]
+    answered = [float(row[0]) for row in rows if len(row) == 4 and row[3] == b"ok"]
+    return max(answered, default=None)
+
+
 def find_lost(writes: list[Write], server: redis.Redis) -> set[Write]:
     """The acknowledged writes that the group no longer has."""
     lost: set[Write] = set()
@@ -61,7 +73,7 @@ def find_lost(writes: list[Write], server: redis.Redis) -> set[Write]:
 def outcome(event: Event, writes: Iterable[Write], lost: set[Write]) -> Outcome:
     """What one event did to the clients.
 
-    The gap is the longest time between two acknowledged writes of one client that reaches into the event.
+    The gap is the longest time between two acknowledged writes of one client that ended in the event.
     """
     by_client: dict[int, list[float]] = defaultdict(list)
     acknowledged = [write for write in writes if event.begin <= write.seconds < event.end]
@@ -71,7 +83,7 @@ def outcome(event: Event, writes: Iterable[Write], lost: set[Write]) -> Outcome:
         after - before
         for times in by_client.values()
         for before, after in pairwise(sorted(times))
-        if before < event.end and after > event.begin
+        if event.begin <= after < event.end
     ]
     return Outcome(
         gap_milliseconds=max(gaps, default=event.end - event.begin) * 1000,

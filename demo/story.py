@@ -19,19 +19,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from demo.measure import Event, find_lost, outcome, read_journal
-from demo.writer import connect
+from demo.measure import Event, find_lost, last_answer, outcome, read_journal
 from keydb_runbooks.connectors.programs import find_proxy, find_server
 from keydb_runbooks.connectors.sandbox import Processes
 
 INVENTORY = "inventories/sandbox.py"
 FIRST_PORT = 17000
 PORTS_USED = (0, 1, 2, 11, 12, 13)
+WRITE_ON_SECONDS = 0.2
 NOISE = re.compile(
     r"Connected$|Ready: |Skipped$|^--> (Loading|Connecting|Preparing|Skipping|Disconn|Begin)|^\s*Loading: "
 )
@@ -89,16 +90,16 @@ class Story:
         """Something happens while the client writes; it counts until the next event begins."""
         self.begun.append((name, time.monotonic()))
         yield
-        self.write_on(0.3)
+        self.write_on(WRITE_ON_SECONDS)
 
     def start_writer(self) -> None:
         self.writer = subprocess.Popen([sys.executable, "demo/writer.py", str(self.port), str(self.journal)])
-        self.write_on(0.3)
+        self.write_on(WRITE_ON_SECONDS)
 
     def write_on(self, seconds: float) -> None:
         """Wait until the client has written for a while after now; ten seconds without a write is a failure."""
         wanted, deadline = time.monotonic() + seconds, time.monotonic() + 10
-        while not self.journal.exists() or not (writes := read_journal(self.journal)) or writes[-1].seconds < wanted:
+        while (last_answer(self.journal) or 0) < wanted:
             if time.monotonic() > deadline:
                 raise StoryFailed("the client could not write for ten seconds")
             time.sleep(0.05)
@@ -162,17 +163,20 @@ def play(story: Story) -> None:
 
 
 def predicted(said: str) -> str:
-    """What the printed plan said that would be lost."""
-    match = re.search(r"predicted loss\s+(.*)", said)
-    text = match[1] if match else "-"
-    return "0" if text.startswith("0 bytes") else text
+    """What the printed plan said that would be lost, in short: a number of bytes, or why it is unknown."""
+    match = re.search(r"predicted loss  (.*?)\n\s*one writer", said, re.DOTALL)
+    text = " ".join(match[1].split()) if match else "-"
+    if text.startswith("0 bytes"):
+        return "0"
+    return re.sub(r"^unknown \((.*?), .*", r"unknown: \1", text)
 
 
 def closing_table(story: Story) -> tuple[Table, int]:
     """What the client saw of each event, and how many writes a switchover lost."""
     writes = read_journal(story.journal)
     password = json.loads((story.directory / "passwords.json").read_text())["application"]
-    lost = find_lost(writes, connect(story.port, password))
+    reader = redis.Redis(port=story.port, username="application", password=password, protocol=2)
+    lost = find_lost(writes, reader)
     table = Table("event", "gap ms", "acknowledged", "lost: predicted", "found", title="What the client saw")
     for column in (1, 2, 4):
         table.columns[column].justify = "right"

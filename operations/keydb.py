@@ -213,6 +213,7 @@ def wanted_configuration(entry: NodeEntry) -> str:
         pid_file=entry.data("keydb_pid_file"),
         log_file=entry.data("keydb_log_file"),
         data_directory=entry.data("keydb_data_directory"),
+        server_threads=entry.data("keydb_server_threads"),
         persistence=entry.data("keydb_persistence"),
         maxmemory=entry.data("keydb_maxmemory"),
         backlog_size=entry.data("keydb_backlog_size"),

@@ -10,6 +10,7 @@ sandbox_port_hint = "in the sandbox KEYDB_SANDBOX_PORT=... moves all ports"
 
 keydb_group = "demo"
 keydb_maxmemory = "64mb"
+keydb_server_threads = 1
 keydb_clients_only_through_proxies = True
 
 # Made at random once, and kept in a file that only you can read.

@@ -409,25 +409,21 @@ class Writer:
 
     def write_on(self, seconds: float = 0.3, patience_seconds: float = 10) -> None:
         """Wait until writes were acknowledged for a while after now."""
-        from demo.measure import read_journal
+        from demo.measure import last_answer
 
         wanted = time.monotonic() + seconds
-
-        def written() -> bool:
-            writes = read_journal(self.journal) if self.journal.exists() else []
-            return bool(writes) and writes[-1].seconds > wanted
-
-        eventually(written, "the writer's writes are acknowledged", patience_seconds)
+        eventually(
+            lambda: (last_answer(self.journal) or 0) > wanted, "the writer's writes are acknowledged", patience_seconds
+        )
 
     def lost(self) -> int:
         """End the writer; how many of its acknowledged writes the group no longer has."""
         from demo.measure import find_lost, read_journal
-        from demo.writer import connect
 
         self.stop()
         writes = read_journal(self.journal)
         assert len(writes) > 100, "too few writes to tell anything"
-        server = connect(self.sandbox.port, self.sandbox.passwords["application"])
+        server = self.sandbox.client("proxy-1", "application")
         try:
             return len(find_lost(writes, server))
         finally:
