@@ -10,13 +10,15 @@ that pyinfra holds for SSH. A connector of another kind offers a method ``open_l
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 import gevent
 import redis
-from paramiko import SSHException
+from paramiko import ChannelException, SSHException
+from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 from pyinfra.api.host import Host
 from pyinfra.connectors.local import LocalConnector
 from redis.backoff import NoBackoff
@@ -25,6 +27,9 @@ from redis.retry import Retry
 
 from keydb_runbooks.connectors.group import Credentials, NodeEntry
 from keydb_runbooks.runbooks.replication import Address
+
+# A refused channel is told by name; paramiko would print it as well.
+logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
 
 Client = redis.Redis
 Dial = Callable[[float | None], Any]
@@ -64,7 +69,7 @@ def link(node: NodeEntry, *, role: str = "operator") -> Client:
     """Open a link to a server and log in.
 
     :param role: which of the inventory's ACL users logs in
-    :raises LinkError: refused, no-answer, wrong-password, unreachable-host, not-a-server
+    :raises LinkError: refused, no-answer, wrong-password, unreachable-host, forwarding-forbidden, not-a-server
     """
     return link_to(
         node.host,
@@ -164,13 +169,10 @@ def _tcp(address: Address, timeout: float | None) -> socket.socket:
 def _channel(transport: Any, host: Host, address: Address, timeout: float | None) -> Any:
     try:
         return transport.open_channel("direct-tcpip", (address.host, address.port), ("127.0.0.1", 0), timeout=timeout)
+    except ChannelException as error:
+        if error.code == OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+            told = f"sshd on {host.name} forbids forwarding: it needs AllowTcpForwarding local"
+            raise LinkError("forwarding-forbidden", told) from None
+        raise LinkError("refused", f"nothing listens on {address} of {host.name}") from None
     except SSHException as error:
-        raise redis.ConnectionError(_channel_error(str(error), host, address)) from None
-
-
-def _channel_error(text: str, host: Host, address: Address) -> str:
-    if "prohibited" in text.lower():
-        return f"sshd on {host.name} forbids forwarding: it needs AllowTcpForwarding local"
-    if "connect failed" in text.lower():
-        return f"connection to {address} refused on {host.name}"
-    return text
+        raise LinkError("no-answer", f"the SSH connection to {host.name} broke: {error}") from None

@@ -15,6 +15,9 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import ProxyEntry
 
+# As root only where it has to be.
+SOCAT = 'if [ -w "$1" ]; then exec socat - "UNIX-CONNECT:$1"; else exec sudo -n socat - "UNIX-CONNECT:$1"; fi'
+
 PROMPT = b"\n> "
 
 
@@ -98,5 +101,5 @@ def _socat(host: Host, path: str, timeout: float) -> Any:
         raise RuntimeSocketError("no-answer", f"{host.name} is reached by {kind}, which holds no channel")
     channel = client.get_transport().open_session(timeout=timeout)
     channel.settimeout(timeout)
-    channel.exec_command(f"sudo -n socat - UNIX-CONNECT:{shlex.quote(path)}")
+    channel.exec_command(f"sh -c {shlex.quote(SOCAT)} sh {shlex.quote(path)}")
     return channel

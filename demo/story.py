@@ -131,7 +131,7 @@ def play(story: Story) -> None:
 
     story.tell("2. A client begins to write, 1,000 times a second, each value once. What is there?")
     story.start_writer()
-    with story.event("nothing (for comparison)"):
+    with story.event("status only"):
         story.pyinfra("status")
 
     story.tell("3. Maintenance: the primary role moves to keydb-2, on purpose.")

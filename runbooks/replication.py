@@ -144,9 +144,9 @@ class Node:
 class Unread:
     """A server that could not be read. It may be anything, a primary among others.
 
-    ``code`` is one of ``unreachable-host``, ``refused``, ``no-answer``, ``wrong-password``,
-    ``not-permitted`` and ``not-a-server``; ``detail`` is a sentence for people. ``stopped`` is True
-    only if the node's own machine was asked and no server process runs there.
+    ``code`` is one of ``unreachable-host``, ``refused``, ``no-answer``, ``wrong-password``, ``not-permitted``,
+    ``forwarding-forbidden``, ``no-link`` and ``not-a-server``; ``detail`` is a sentence for people. ``stopped``
+    is True only if the node's own machine was asked and no server process runs there.
     """
 
     name: str

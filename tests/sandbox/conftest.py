@@ -13,25 +13,9 @@ for folder in (Path(__file__).parent, Path(__file__).parents[2]):
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
-from kit import Sandbox, find_proxy  # noqa: E402
+from kit import Sandbox  # noqa: E402
 
-from keydb_runbooks.connectors.programs import ENGINES, engines  # noqa: E402
-
-WANTED = tuple(ENGINES.values())
-
-
-def pytest_report_header() -> list[str]:
-    """Which engines run, and which are absent and why."""
-    present = engines()
-    lines = [f"sandbox tests: {engine}: {path}" for engine, path in present.items()]
-    for engine in WANTED:
-        if engine not in present:
-            lines.append(f"sandbox tests: {engine} is absent: no {engine}-server on PATH, so its tests don't run")
-    try:
-        lines.append(f"sandbox tests: proxy: {find_proxy()}")
-    except LookupError as error:
-        lines.append(f"sandbox tests: none runs: {error}")
-    return lines
+from keydb_runbooks.connectors.programs import engines  # noqa: E402
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
