@@ -2,6 +2,7 @@
 
     pyinfra inventories/sandbox.py deploys/rejoin.py
 
+--data allow_unread=NAME  a silent node that a switchover that died may have promoted
 --data accept_loss=NAME   a node whose own writes may be thrown away (several: NAME,NAME)
 --data accept_minority_lock=yes  go on though less than half of the nodes answer
 --data group=NAME         which group, if the inventory has several

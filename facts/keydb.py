@@ -89,7 +89,8 @@ class KeydbProcess(FactBase[int]):
     def command(self, pid_file: str) -> StringCommand:
         # A killed server leaves its file behind, and its id may be somebody else's by now.
         script = (
-            'pid=$(cat "$1" 2>/dev/null) || { echo 0; exit 0; }; '
+            'd=$(dirname "$1"); [ -e "$d" ] && [ ! -x "$d" ] && exit 0; '
+            '[ -e "$1" ] || { echo 0; exit 0; }; pid=$(cat "$1") || exit 0; '
             'case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
             '*keydb*|*redis*|*valkey*) grep -q "^State:.Z" /proc/"$pid"/status && echo 0 || echo "$pid";; '
             "*) echo 0;; esac"

@@ -20,6 +20,7 @@ from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runti
 from keydb_runbooks.runbooks.replication import (
     NO_REPLICATION_ID,
     Ancestor,
+    InfoError,
     Node,
     node_from_info,
     read_ancestors,
@@ -108,6 +109,8 @@ def perform_step(step: Step, links: Links) -> str:
         return perform(step, links)
     except redis.ResponseError as error:
         raise StepFailed(f"{step.where} refused: {error}") from None
+    except InfoError as error:
+        raise StepFailed(f"{step.where}: {error}") from None
     except (LinkError, redis.RedisError, OSError) as error:
         told = explain(error, links.group.node(step.where).address)
         raise StepFailed(f"{told.detail}; whether it did what was asked is unknown") from None
@@ -132,11 +135,25 @@ def _send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> Non
 
 @perform.register
 def _promote(step: Promote, links: Links) -> str:
-    perform.dispatch(Step)(step, links)
+    full = _set_or_full(links.node(step.where), step.commands)
     role = links.read(step.where)
     if not role.is_primary:
         raise StepFailed(f"{step.where} answered, but says that it is a {role.role.value}")
+    if full:
+        return f"is the primary at offset {role.offset:,}, but its memory is full: the epoch is not counted"
     return f"is the primary, epoch {step.epoch}, at offset {role.offset:,}"
+
+
+def _set_or_full(client: Client, commands: tuple[tuple[str, ...], ...]) -> bool:
+    """Send commands together; whether the only thing refused was a key, because the memory is full.
+
+    Lineage tells the rightful primary then, and a run never stops where nobody can go on.
+    """
+    try:
+        _send_together(client, commands)
+    except redis.OutOfMemoryError:
+        return True
+    return False
 
 
 @perform.register
@@ -148,9 +165,9 @@ def _record_lineage(step: RecordLineage, links: Links) -> str:
     if former.replication_id == NO_REPLICATION_ID or former in recorded:
         return "nothing new to record about its history"
     value = write_ancestors((former, *recorded)[:LINEAGE_LENGTH])
-    _send_together(
-        client, tuple(command if command[0] != "SET" else (*command[:2], value) for command in step.commands)
-    )
+    commands = tuple((*command[:2], value) if command[0] == "SET" else command for command in step.commands)
+    if _set_or_full(client, commands):
+        return "its memory is full, so its history is not recorded; run a verb again when there is room"
     return f"recorded its history: {former.replication_id[:8]} up to offset {former.last_offset:,}"
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import NoReturn
 from weakref import WeakSet
 
+import redis
 from gevent import GreenletExit
 from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
@@ -178,6 +179,8 @@ class Run:
             return self._tell(host, f"failed and unchanged: {error}")
         except lock.LockRefused as error:
             return self._tell(host, f"refused: {error}")
+        except (redis.RedisError, OSError) as error:
+            return self._tell(host, f"failed and unchanged: the lock could not be taken: {error}")
         answer = _decide_now(self.group, decide)
         if isinstance(answer, Refusal):
             return self._tell(host, str(answer))

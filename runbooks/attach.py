@@ -103,6 +103,38 @@ def _relate(topology: Topology, node: Node, primary: Node) -> Relation:
     return relate(replace(node, paused=True) if held else node, primary)
 
 
+def refuse_target(node: Node) -> Refusal | None:
+    """Why no verb may make this node the primary, whatever became of the present one; or None."""
+    if node.loading:
+        return Refusal("loading", node.name, "is loading its data", "wait until status says that it is done")
+    if node.priority == 0:
+        told = "has replica-priority 0: it must never be the primary"
+        return Refusal("target-never-primary", node.name, told, "choose another target, or change its priority")
+    if 0 < node.memory_limit <= node.memory_used:
+        told = f"uses {node.memory_used:,} bytes of {node.memory_limit:,}: as the primary it would refuse every write"
+        return Refusal("memory-full", node.name, told, "raise keydb_maxmemory, or choose another target")
+    return None
+
+
+def refuse_superseded(topology: Topology, primary: Node, request: Request) -> Refusal | None:
+    """A primary that holds writes back is half of a switchover that died: who is silent may be the other half."""
+    for node in topology.unread:
+        if primary.paused and node.name not in request.allow_unread:
+            told = f"holds writes back for a switchover that died, and {node.name} may have been promoted by it"
+            hint = f"start or reach {node.name}, or allow_unread={node.name} if you can spare what it acknowledged"
+            return Refusal("perhaps-superseded", primary.name, told, hint)
+    return None
+
+
+def _refuse_older(topology: Topology, primary: Node) -> Refusal | None:
+    """A primary that came back while the others hold a newer promotion is not the rightful one."""
+    for node in topology.nodes:
+        if node.epoch is not None and primary.epoch is not None and node.epoch > primary.epoch:
+            told = f"is the primary of epoch {primary.epoch}, but {node.name} holds data of epoch {node.epoch}"
+            return Refusal("superseded", primary.name, told, f"stop {primary.name}, then run failover")
+    return None
+
+
 def refuse_mode(topology: Topology) -> Refusal | None:
     """Why no verb may touch this group at all: its servers replicate in a way that has no one primary."""
     for node in topology.nodes:
@@ -142,15 +174,18 @@ def finish(
     that nobody ended, proxies that still point elsewhere.
     """
     nodes = strays(topology, primary)
-    if refusal := refuse_harm(topology, nodes, primary, request):
+    refusal = refuse_superseded(topology, primary, request) or _refuse_older(topology, primary)
+    if refusal := refusal or refuse_harm(topology, nodes, primary, request):
         return refusal
     followers = tuple(node for node in topology.nodes if node.follows(primary))
     unsaved = tuple(SaveConfiguration(node.name) for node in (primary, *followers) if not _saved(node))
     wrong = any(proxy.writes_go_to != (primary.name,) for proxy in topology.proxies)
     route = routes(topology, primary) if wrong or any(node.is_primary for node in nodes) else ()
-    record = (RecordLineage(primary.name, min_replicas),) if unrecorded(primary) else ()
+    # A node that is alone keeps the setting with which it takes writes.
+    needed = min_replicas if len(topology.nodes) > 1 else 0
+    record = (RecordLineage(primary.name, needed),) if unrecorded(primary) else ()
     steps: tuple[Step, ...] = (
-        *release((primary,)),
+        *(() if primary.paused is False else (Unpause(primary.name),)),
         *record,
         *unsaved,
         *attach(nodes, primary),
@@ -158,10 +193,12 @@ def finish(
         *release((*followers, *nodes)),
     )
     if not steps:
-        sentence = "is the primary, everybody follows it, and every proxy sends writes to it"
+        sentence = "is the primary, everybody who answers follows it, and every proxy that answers sends writes to it"
         return NothingToDo("already-primary", primary.name, sentence)
     relations = [_relate(topology, node, primary) for node in nodes]
     accepted = [relation.lost_bytes for relation in relations if not relation.harmless]
+    if primary.paused and topology.unread:
+        accepted.append(None)
     return Plan(
         verb=verb,
         group=topology.group,
@@ -189,5 +226,5 @@ def _loss(accepted: list[int | None]) -> Loss:
     if not accepted:
         return Loss(0, "nobody who is attached holds anything that the primary lacks")
     if None in accepted:
-        return Loss(None, "accepted by accept_loss: no known history tells how much")
-    return Loss(sum(lost or 0 for lost in accepted), "accepted by accept_loss, counted from the offsets")
+        return Loss(None, "accepted by you: no known history tells how much")
+    return Loss(sum(lost or 0 for lost in accepted), "accepted by you, counted from the offsets")

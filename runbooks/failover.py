@@ -12,6 +12,7 @@ from keydb_runbooks.runbooks.attach import (
     attach,
     finish,
     refuse_mode,
+    refuse_target,
     release,
     routes,
     verify,
@@ -150,21 +151,18 @@ def _candidate(topology: Topology, request: Request) -> Node | Refusal:
     return min(able, key=rank)
 
 
-def rank(node: Node) -> tuple[int, int, str]:
-    """Sort key of candidates, best first: most data, then priority, then name.
+def rank(node: Node) -> tuple[int, int, int, str]:
+    """Sort key of candidates, best first: newest promotion, most data, then priority, then name.
 
-    Compared only within one lineage: ``_refuse_candidate`` keeps the others out.
+    Offsets compare only within one stream: ``_refuse_candidate`` keeps the others out.
     """
-    return (-node.offset, node.priority, node.name)
+    return (-(node.epoch or 0), -node.offset, node.priority, node.name)
 
 
 def _refuse_candidate(topology: Topology, node: Node, request: Request) -> Refusal | None:
     """Why this node can't be promoted, or None."""
-    if node.loading:
-        return Refusal("loading", node.name, "is loading its data", "wait until status says that it is done")
-    if node.priority == 0:
-        told = "has replica-priority 0: it must never be the primary"
-        return Refusal("target-never-primary", node.name, told, "choose another target, or change its priority")
+    if refusal := refuse_target(node):
+        return refusal
     if node.link is not None and node.link.syncing:
         told = "was cut off in the middle of a full resync: its data are not whole"
         return Refusal("target-not-whole", node.name, told, "choose another target")
@@ -173,6 +171,16 @@ def _refuse_candidate(topology: Topology, node: Node, request: Request) -> Refus
             continue
         if refusal := _refuse_behind(node, other):
             return refusal
+    return _refuse_returned(topology, node, request)
+
+
+def _refuse_returned(topology: Topology, node: Node, request: Request) -> Refusal | None:
+    """A node that was restarted is no candidate while a silent one may hold more, and follow its very address."""
+    for silent in topology.unread:
+        if (node.guarded or node.empty) and not silent.stopped and silent.name not in request.accept_loss:
+            told = f"was restarted, and {silent.name}, which can't be read, may follow its address and hold more"
+            hint = f"reach or stop {silent.name}, or accept_loss={silent.name}"
+            return Refusal("target-returned", node.name, told, hint)
     return None
 
 
@@ -198,10 +206,10 @@ def _same_family(one: Node, other: Node) -> bool:
 
 
 def _ahead(other: Node, node: Node) -> bool:
-    """Whether ``other`` holds bytes of the stream that ``node`` lacks."""
+    """Whether ``other`` holds bytes of the stream that ``node`` lacks; after a fork that may be so both ways."""
     if other.replication_id == node.replication_id:
         return other.offset > node.offset
-    return relate(node, other).harmless and not relate(other, node).harmless
+    return not relate(other, node).harmless
 
 
 def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:

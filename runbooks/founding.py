@@ -19,6 +19,9 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
     :param first_primary: name of the node that is the first primary of a virgin group
     """
     primary = topology.rightful_primary()
+    for node in topology.nodes:
+        if primary is None and node.loading:
+            return Refusal("loading", node.name, "is loading its data", "run install again when it is done")
     if primary is None and not all(virgin(node) for node in topology.nodes):
         sentence = "had a primary before and has none now; install moves no role, run failover"
         return NothingToDo("no-primary", topology.group, sentence)
@@ -62,7 +65,7 @@ def _refuse_silent(topology: Topology, first_primary: str) -> Refusal | None:
 
 def virgin(node: Node) -> bool:
     """Whether a node never was part of a founded group: nothing in it, guarded, never promoted."""
-    return node.empty and node.guarded and node.epoch is None and node.second_offset < 0
+    return not node.loading and node.empty and node.guarded and node.epoch is None and node.second_offset < 0
 
 
 def _attach_new(topology: Topology, primary: Node) -> Answer:

@@ -86,10 +86,11 @@ class Ancestor:
 class Node:
     """A server that answered.
 
-    Offsets are bytes of the replication stream. ``None`` means unknown, never zero or no:
-    ``epoch`` when the key is missing or could not be read, ``paused`` when no proof was possible,
-    ``config_replicaof`` when the configuration file could not be read. ``ancestors`` are the streams that
-    the data descend from, newest first, as far as promotions were recorded.
+    Offsets are bytes of the replication stream, memory is in bytes (a limit of 0 is none). ``None`` means
+    unknown, never zero or no: ``epoch`` when the key is missing or could not be read, ``paused`` when no proof
+    was possible, ``config_replicaof`` when the configuration file could not be read. ``ancestors`` are the
+    streams that the data descend from, newest first, as far as promotions were recorded. ``good_replicas`` are
+    those that ``min-replicas-to-write`` counts, None if it is off.
     """
 
     name: str
@@ -112,6 +113,9 @@ class Node:
     priority: int
     unsaved_changes: int
     cluster: bool
+    memory_used: int = 0
+    memory_limit: int = 0
+    good_replicas: int | None = None
     epoch: int | None = None
     paused: bool | None = None
     config_replicaof: str | None = None
@@ -217,6 +221,9 @@ def node_from_info(
         priority=fields.number("slave_priority", 100),
         unsaved_changes=fields.number("rdb_changes_since_last_save", 0),
         cluster=fields.first("cluster_enabled", "0") == "1",
+        memory_used=fields.number("used_memory", 0),
+        memory_limit=fields.number("maxmemory", 0),
+        good_replicas=fields.number("min_slaves_good_slaves", 0) if "min_slaves_good_slaves" in fields.fields else None,
         epoch=epoch,
         paused=paused,
         config_replicaof=config_replicaof,
@@ -284,10 +291,10 @@ def _role(word: str) -> Role:
 
 
 def _offset(fields: _Fields) -> int:
-    # A replica's own place in the stream; master_repl_offset may lag behind it.
-    if "slave_repl_offset" in fields.fields:
-        return fields.number("slave_repl_offset", 0)
-    return fields.number("master_repl_offset", 0)
+    own = fields.number("master_repl_offset", 0)
+    replicated = fields.number("slave_repl_offset", own)
+    # A full resync that was cut off leaves slave_repl_offset at 1, with the old data and the old id.
+    return max(own, replicated) if replicated <= 1 else replicated
 
 
 def _backlog_first(fields: _Fields) -> int | None:

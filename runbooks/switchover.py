@@ -12,6 +12,8 @@ from keydb_runbooks.runbooks.attach import (
     finish,
     refuse_harm,
     refuse_mode,
+    refuse_superseded,
+    refuse_target,
     refuse_unread,
     release,
     routes,
@@ -60,6 +62,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if isinstance(target, Refusal):
         return target
     others = tuple(node for node in topology.nodes if node not in (primary, target))
+    if refusal := refuse_superseded(topology, primary, request):
+        return refusal
     return refuse_harm(topology, others, primary, request) or _plan(topology, primary, target, others, min_replicas)
 
 
@@ -127,8 +131,8 @@ def _target(topology: Topology, primary: Node, request: Request) -> Node | Refus
 
 def _refuse_target(target: Node, primary: Node) -> Refusal | None:
     """Why this node can't take over from a live primary, or None."""
-    if target.loading:
-        return Refusal("loading", target.name, "is loading its data", "wait until status says that it is done")
+    if refusal := refuse_target(target):
+        return refusal
     if target.guarded:
         return Refusal("target-guarded", target.name, "was started guarded and follows nobody", "run rejoin first")
     if not target.follows(primary):
@@ -136,7 +140,4 @@ def _refuse_target(target: Node, primary: Node) -> Refusal | None:
     if target.link is None or not target.link.alive:
         told = f"has no live link to {primary.name}"
         return Refusal("target-not-in-sync", target.name, told, "wait for it, or choose another target")
-    if target.priority == 0:
-        told = "has replica-priority 0: it must never be the primary"
-        return Refusal("target-never-primary", target.name, told, "choose another target, or change its priority")
     return None

@@ -201,6 +201,13 @@ def _replicas(topology: Topology) -> Iterator[Finding]:
                 yield Finding("unsynced-replica", Severity.NOTICE, node.name, sentence)
 
 
+def _lonely(topology: Topology) -> Iterator[Finding]:
+    for node in topology.primaries:
+        if node.good_replicas == 0:
+            sentence = "refuses writes, since no replica hears it (min-replicas-to-write); start and rejoin one"
+            yield Finding("no-good-replica", Severity.CRITICAL, node.name, sentence)
+
+
 def _pauses(topology: Topology) -> Iterator[Finding]:
     for node in topology.nodes:
         if node.paused:
@@ -237,6 +244,7 @@ _RULES = (
     _lineage,
     _links,
     _replicas,
+    _lonely,
     _pauses,
     _routes,
     _disk,

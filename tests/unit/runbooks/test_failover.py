@@ -76,7 +76,7 @@ def test_a_proxy_that_need_not_answer_is_left_to_its_own_checks():
 
 def test_the_epoch_grows_by_one_over_all_that_answer():
     plan = decide(DEAD, orphan(2, epoch=None), orphan(3, epoch=6))
-    assert Promote("keydb-2", 7, 1) in plan.steps
+    assert Promote("keydb-3", 7, 1) in plan.steps
 
 
 def test_nodes_that_a_dead_run_left_paused_are_released_before_anything_else():
@@ -182,6 +182,8 @@ REFUSALS = [
     ((DEAD, orphan(2, keys=0), orphan(3)), to(2), "refused: target-empty keydb-2: holds no keys, but keydb-3 does; use to=keydb-3"),
     ((DEAD, orphan(2), orphan(3, replication_id=stream("f"))), to(2), "refused: unrelated keydb-2: shares no known history with keydb-3, so nobody can tell who has more; accept_loss=keydb-3 if you can spare what it holds"),
     ((DEAD, orphan(2, offset=990), orphan(3)), to(2), "refused: target-behind keydb-2: keydb-3 holds writes that it lacks; use to=keydb-3, or accept_loss=keydb-3 if you can spare them"),
+    ((DEAD, orphan(2, memory_used=9, memory_limit=9)), ANY, "refused: memory-full keydb-2: uses 9 bytes of 9: as the primary it would refuse every write; raise keydb_maxmemory, or choose another target"),
+    ((silent(1), guarded(2)), SPLIT, "refused: target-returned keydb-2: was restarted, and keydb-1, which can't be read, may follow its address and hold more; reach or stop keydb-1, or accept_loss=keydb-1"),
     ((DEAD, orphan(2, role=Role.ACTIVE_REPLICA)), ANY, "refused: active-replica keydb-2: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
 ]  # fmt: skip
 
@@ -258,3 +260,22 @@ def test_the_old_primary_that_returns_guarded_is_attached_by_rejoin():
     old.alive, old.node = True, replace(guarded(1), offset=1000)
     world.perform(rejoin.plan(world.topology(), ANY, 1).steps)
     assert find(world.topology()) == ()
+
+
+FORKED = {"replication_id": stream("b"), "previous_replication_id": stream("a"), "second_offset": 901, "epoch": 2}
+
+
+@pytest.mark.parametrize("old_offset", [940, 1000])
+@pytest.mark.parametrize("target", [1, 3])
+def test_of_two_lines_that_both_hold_writes_of_their_own_a_person_chooses(old_offset, target):
+    """keydb-1 woke up and went on after keydb-2 was promoted at 900; keydb-3 followed keydb-2, which is dead."""
+    members = (guarded(1, offset=old_offset), silent(2, "refused", stopped=True), orphan(3, of=2, offset=950, **FORKED))
+    assert isinstance(decide(*members), Refusal)
+    other = {1: "keydb-3", 3: "keydb-1"}[target]
+    plan = decide(*members, request=to(target, other))
+    assert isinstance(plan, Plan) and plan.primary == f"keydb-{target}"
+
+
+def test_the_line_of_the_newest_promotion_is_asked_for_first():
+    members = (guarded(1, offset=1000), silent(2, "refused", stopped=True), orphan(3, of=2, offset=950, **FORKED))
+    assert "accept_loss=keydb-1" in str(decide(*members))

@@ -66,9 +66,9 @@ def test_a_full_resync_is_said_before_with_its_reason(node, warning):
 
 # (who is attached with accept_loss, the predicted loss)
 LOSSES = [
-    ((guarded(1, offset=1234),), "234 bytes (accepted by accept_loss, counted from the offsets)"),
-    ((guarded(1, offset=1234), guarded(3, offset=1001)), "235 bytes (accepted by accept_loss, counted from the offsets)"),
-    ((guarded(1, offset=1234), guarded(3, replication_id=stream("f"))), "unknown (accepted by accept_loss: no known history tells how much)"),
+    ((guarded(1, offset=1234),), "234 bytes (accepted by you, counted from the offsets)"),
+    ((guarded(1, offset=1234), guarded(3, offset=1001)), "235 bytes (accepted by you, counted from the offsets)"),
+    ((guarded(1, offset=1234), guarded(3, replication_id=stream("f"))), "unknown (accepted by you: no known history tells how much)"),
 ]  # fmt: skip
 
 
@@ -157,3 +157,33 @@ def test_a_replica_of_a_paused_old_primary_got_nothing_but_pings_from_it():
 def test_a_replica_of_an_old_primary_that_took_writes_on_is_not_repointed_silently():
     old, sibling = primary(1, offset=1028), replica(3, offset=1028)
     assert decide(promoted(2), old, sibling).code == "diverged"
+
+
+PAUSED = primary(1, paused=True)
+STOPPED = silent(3, "refused", stopped=True)
+
+
+@pytest.mark.parametrize("gone", [silent(3), STOPPED], ids=["silent", "stopped"])
+def test_a_primary_that_a_dead_switchover_paused_is_not_released_while_the_target_may_be_promoted(gone):
+    answer = decide(PAUSED, replica(2), gone)
+    assert str(answer) == (
+        "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-3 may have been "
+        "promoted by it; start or reach keydb-3, or allow_unread=keydb-3 if you can spare what it acknowledged"
+    )
+
+
+def test_what_a_silent_target_acknowledged_is_unknown_and_never_nothing():
+    plan = decide(PAUSED, replica(2), STOPPED, request=Request(allow_unread=frozenset({"keydb-3"})))
+    assert plan.loss.bytes is None
+
+
+def test_a_pause_that_could_not_be_disproved_is_ended_with_the_rest():
+    assert "Unpause keydb-1" in lines(decide(primary(1, paused=None), guarded(2)))
+
+
+def test_a_primary_that_came_back_is_nobody_to_follow_for_those_of_a_newer_promotion():
+    answer = decide(primary(1, epoch=1), orphan(2, of=3, epoch=2))
+    assert str(answer) == (
+        "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; "
+        "stop keydb-1, then run failover"
+    )

@@ -177,3 +177,13 @@ def test_ancestors_come_back_as_they_were_written(ancestors):
 @pytest.mark.parametrize("text", [None, "", ",", "abc", "abc:", ":5", "abc:-1", "abc:x", "abc:²"])
 def test_ancestors_that_cannot_be_read_are_not_known(text):
     assert read_ancestors(text) == ()
+
+
+def test_a_replica_whose_full_resync_was_cut_off_still_has_its_old_data():
+    """Seen on KeyDB 6.3.4: slave_repl_offset:1 beside the old id and the old master_repl_offset."""
+    text = FIXTURES["keydb-replica-link-down"].read_bytes().decode()
+    own = next(line for line in text.splitlines() if line.startswith("slave_repl_offset:"))
+    cut = text.replace(own, "slave_repl_offset:1").replace(
+        next(line for line in text.splitlines() if line.startswith("master_repl_offset:")), "master_repl_offset:1593"
+    )
+    assert parse(cut).offset == 1593

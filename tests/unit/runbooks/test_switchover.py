@@ -141,6 +141,9 @@ REFUSALS = [
     ((primary(1), replica(2, 9)), TO_2, "refused: target-stray keydb-2: does not follow keydb-1; run rejoin first"),
     ((primary(1), replica(2, links=(link(1, last_io_seconds=3),))), TO_2, "refused: target-not-in-sync keydb-2: has no live link to keydb-1; wait for it, or choose another target"),
     ((primary(1), replica(2, priority=0)), TO_2, "refused: target-never-primary keydb-2: has replica-priority 0: it must never be the primary; choose another target, or change its priority"),
+    ((primary(1), replica(2, memory_used=9, memory_limit=9)), TO_2, "refused: memory-full keydb-2: uses 9 bytes of 9: as the primary it would refuse every write; raise keydb_maxmemory, or choose another target"),
+    ((primary(1, paused=True), replica(2), silent(3, "refused", stopped=True)), TO_2, "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-3 may have been promoted by it; start or reach keydb-3, or allow_unread=keydb-3 if you can spare what it acknowledged"),
+    ((primary(1, epoch=1), orphan(2, 3, epoch=2)), Request(to="keydb-1"), "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; stop keydb-1, then run failover"),
     ((primary(1), replica(2), orphan(3, loading=True)), TO_2, "refused: loading keydb-3: is loading its data; wait until status says that it is done"),
     ((primary(1, keys=0), replica(2, keys=0), orphan(3)), TO_2, "refused: empty-primary keydb-1: holds no keys, but keydb-3 holds 5; following would wipe them; stop keydb-1, then run failover"),
     ((primary(1), replica(2), orphan(3, offset=3345)), TO_2, "refused: diverged keydb-3: holds 2,345 bytes that keydb-1 never had; save its data if you need them, then accept_loss=keydb-3"),
@@ -177,7 +180,7 @@ def test_what_a_refusal_offers_is_enough_to_go_on(members, request_):
 
 def test_the_primary_itself_as_the_target_is_nothing_to_do():
     answer = decide(*HEALTHY, request=Request(to="keydb-1"))
-    sentence = "is the primary, everybody follows it, and every proxy sends writes to it"
+    sentence = "is the primary, everybody who answers follows it, and every proxy that answers sends writes to it"
     assert answer == NothingToDo("already-primary", "keydb-1", sentence)
 
 

@@ -74,6 +74,7 @@ CASES = [
     ((primary(1), replica(2, loading=True)), ["warning loading keydb-2: is loading its data"]),
     ((primary(1), replica(2, read_only=False)), ["critical writable-replica keydb-2: is a replica that takes writes of its own; set replica-read-only yes"]),
     ((primary(1, replicas=(Replica(address(2), online=False, offset=0, lag_seconds=0),)), replica(2)), ["notice unsynced-replica keydb-1: has a replica at 10.0.0.2:6379 that is not in sync yet"]),
+    ((primary(1, good_replicas=0), replica(2)), ["critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); start and rejoin one"]),
     ((primary(1, paused=True), replica(2)), ["critical paused keydb-1: holds all writes back (a pause that a dead run left); any role verb ends it"]),
     ((primary(1), replica(2), proxy(2)), ["critical wrong-route proxy-1: sends writes to keydb-2, not to keydb-1 alone"]),
     ((primary(1), replica(2), proxy(1, 2)), ["critical wrong-route proxy-1: sends writes to keydb-1 and keydb-2, not to keydb-1 alone"]),
