@@ -97,6 +97,7 @@ def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
         "read_port": entry.data("haproxy_read_port"),
         # As hexadecimal digits any password survives, whatever characters it has.
         "check": check.hex(),
+        "max_lag": group.nodes[0].data("keydb_min_replicas_max_lag"),
         "interval": entry.data("haproxy_check_interval"),
         "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes],
     }

@@ -111,16 +111,24 @@ def test_a_paused_target_is_released_and_becomes_the_primary(group: Sandbox) -> 
     group.healthy("keydb-2")
 
 
-def test_a_second_operator_is_told_who_is_at_work_and_changes_nothing(group: Sandbox) -> None:
+def test_a_run_holds_a_lock_that_others_see(group: Sandbox) -> None:
     with writing(group), ThreadPoolExecutor() as pool:
-        first = pool.submit(group.run, FAULTS, verb="switchover", to="keydb-2", stall="keydb-2")
-        eventually(
-            lambda: ":held:switchover/" in str(group.ask("keydb-1", "CLIENT LIST")), "the first run holds the lock"
-        )
+        run = pool.submit(group.run, FAULTS, verb="switchover", to="keydb-2", stall="keydb-2")
+        held = ":held:switchover/"
+        eventually(lambda: held in str(group.ask("keydb-1", "CLIENT LIST")), "the run holds the lock", 15)
+        run.result().refused("still lacks")
 
-        group.run("switchover", to="keydb-3").refused("locked: another run is at work: switchover/")
 
-        first.result().refused("still lacks")
-    group.ask("keydb-2", "CLIENT", "UNPAUSE")
+def test_a_second_operator_is_told_who_is_at_work_and_changes_nothing(group: Sandbox) -> None:
+    others = [group.client(node) for node in NODES]
+    for client in others:
+        client.client_setname("runbook:0123:held:failover/somebody@elsewhere")
+
+    group.run("switchover", to="keydb-2").refused("locked: another run is at work: failover/somebody@elsewhere")
     group.healthy("keydb-1")
-    group.run("switchover", to="keydb-3").ok()
+
+    # The lock dies with its holder.
+    for client in others:
+        client.connection_pool.disconnect()
+    group.run("switchover", to="keydb-2").ok()
+    group.healthy("keydb-2")
