@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keydb_runbooks.runbooks.attach import (
-    attach,
-    finish,
-    refuse_mode,
-    refuse_target,
-    release,
-    routes,
-    verify,
-)
+from keydb_runbooks.runbooks.attach import attach, finish, release, routes, verify
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
+from keydb_runbooks.runbooks.refusals import (
+    refuse_mode,
+    refuse_nobody,
+    refuse_rivals,
+    refuse_target,
+    refuse_unknown,
+    refuse_unread_proxies,
+)
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
@@ -79,24 +79,13 @@ def prove_silence(topology: Topology) -> Proof:
 
 
 def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
-    if not topology.nodes:
-        told = "; ".join(f"{node.name}: {node.detail}" for node in topology.unread)
-        return Refusal("no-node-answers", topology.group, told, "start a server or mend the way to it")
-    if request.to is not None and request.to not in topology.names:
-        nodes = ", ".join(topology.names)
-        return Refusal("unknown-target", request.to, f"is no node of {topology.group}", f"allowed are {nodes}")
-    for proxy in topology.unread_proxies:
-        if proxy.name not in request.allow_unread:
-            hint = f"mend that, or allow_unread={proxy.name} to leave it to its own checks"
-            return Refusal(f"proxy-{proxy.code}", proxy.name, proxy.detail, hint)
+    refusal = refuse_nobody(topology) or refuse_unknown(topology, request) or refuse_unread_proxies(topology, request)
+    if refusal := refusal or refuse_rivals(topology):
+        return refusal
     for node in topology.unread:
         if node.code in ("wrong-password", "not-permitted"):
             hint = "set the password that the server has; a server that answers is not gone"
             return Refusal(f"node-{node.code}", node.name, node.detail, hint)
-    if len(topology.primaries) > 1 and topology.rightful_primary() is None:
-        names = " and ".join(node.name for node in topology.primaries)
-        told = f"{names} are primaries, and neither lineage nor epoch tells which is the rightful one"
-        return Refusal("two-primaries", topology.group, told, "stop the one whose writes you can spare, then rejoin")
     return None
 
 

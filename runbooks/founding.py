@@ -6,8 +6,9 @@ better than the inventory (design, "The role lives in the servers").
 
 from __future__ import annotations
 
-from keydb_runbooks.runbooks.attach import attach, refuse_harm, refuse_mode, refuse_unread, routes, verify
+from keydb_runbooks.runbooks.attach import attach, routes, verify
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_mode, refuse_unread
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology

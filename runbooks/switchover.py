@@ -7,20 +7,18 @@ stalled past the short pause lost acknowledged writes without this look), promot
 
 from __future__ import annotations
 
-from keydb_runbooks.runbooks.attach import (
-    attach,
-    finish,
+from keydb_runbooks.runbooks.attach import attach, finish, release, routes, strays, verify
+from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
+from keydb_runbooks.runbooks.refusals import (
     refuse_harm,
+    refuse_loading,
     refuse_mode,
+    refuse_rivals,
     refuse_superseded,
     refuse_target,
+    refuse_unknown,
     refuse_unread,
-    release,
-    routes,
-    strays,
-    verify,
 )
-from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
@@ -44,15 +42,14 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
 
     :param min_replicas: ``min-replicas-to-write`` that the target has after its promotion
     """
-    if refusal := refuse_mode(topology) or refuse_unread(topology, request):
-        return refusal
-    if refusal := _refuse_unknown(topology, request):
+    refusal = refuse_mode(topology) or refuse_unread(topology, request) or refuse_unknown(topology, request)
+    if refusal := refusal or refuse_rivals(topology):
         return refusal
     primary = topology.rightful_primary()
     if primary is None:
-        return _refuse_no_primary(topology)
-    if primary.loading:
-        return Refusal("loading", primary.name, "is loading its data", "wait until status says that it is done")
+        return Refusal("no-primary", topology.group, "nobody is primary", "run failover")
+    if refusal := refuse_loading(primary):
+        return refusal
     if request.to == primary.name:
         return finish("switchover", topology, primary, request, min_replicas)
     if len(topology.primaries) > 1:
@@ -62,9 +59,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if isinstance(target, Refusal):
         return target
     others = tuple(node for node in topology.nodes if node not in (primary, target))
-    if refusal := refuse_superseded(topology, primary, request):
-        return refusal
-    return refuse_harm(topology, others, primary, request) or _plan(topology, primary, target, others, min_replicas)
+    refusal = refuse_superseded(topology, primary, request) or refuse_harm(topology, others, primary, request)
+    return refusal or _plan(topology, primary, target, others, min_replicas)
 
 
 def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, ...], min_replicas: int) -> Plan:
@@ -100,21 +96,6 @@ def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, .
         undo=(Unpause(primary.name),),
         warnings=tuple(f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary)),
     )
-
-
-def _refuse_unknown(topology: Topology, request: Request) -> Refusal | None:
-    if request.to is None or request.to in topology.names:
-        return None
-    nodes = ", ".join(topology.names)
-    return Refusal("unknown-target", request.to, f"is no node of {topology.group}", f"allowed are {nodes}")
-
-
-def _refuse_no_primary(topology: Topology) -> Refusal:
-    if topology.primaries:
-        names = " and ".join(node.name for node in topology.primaries)
-        told = f"{names} are primaries, and neither lineage nor epoch tells which is the rightful one"
-        return Refusal("two-primaries", topology.group, told, "stop the one whose writes you can spare, then rejoin")
-    return Refusal("no-primary", topology.group, "nobody is primary", "run failover")
 
 
 def _target(topology: Topology, primary: Node, request: Request) -> Node | Refusal:

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from keydb_runbooks.runbooks.lineage import Kinship, descends, relate
+from keydb_runbooks.runbooks.lineage import Kinship, Relation, descends, relate
 from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
 from keydb_runbooks.runbooks.replication import Address, Link, Node, Role, Unread
 
@@ -60,6 +60,11 @@ class Topology:
 
     def _everybody(self) -> list[Node | Unread]:
         return [*self.nodes, *self.unread]
+
+    def relation(self, node: Node, primary: Node) -> Relation:
+        """As ``lineage.relate``; a replica of a node that holds writes back got nothing but PINGs from it."""
+        held = any(source.paused and node.follows(source) for source in self.nodes)
+        return relate(replace(node, paused=True) if held else node, primary)
 
     def highest_epoch(self) -> int:
         """The highest epoch that anybody has seen; 0 if nobody has one."""
@@ -165,7 +170,7 @@ def _lineage(topology: Topology) -> Iterator[Finding]:
         in_sync = node.follows(primary) and node.link is not None and node.link.up
         if node is primary or in_sync or node.loading:
             continue
-        relation = relate(node, primary)
+        relation = topology.relation(node, primary)
         if relation.kinship is Kinship.DIVERGED and relation.lost_bytes:
             sentence = f"holds {relation.lost_bytes:,} bytes that {primary.name} never had"
             yield Finding("diverged", Severity.WARNING, node.name, sentence)

@@ -160,7 +160,7 @@ def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, request_, sen
 
 def test_every_refusal_of_a_switchover_has_a_case():
     cases = {sentence.split()[1] for _, _, sentence in REFUSALS}
-    told = codes("Refusal", "switchover", "attach")
+    told = codes("Refusal", "switchover", "refusals")
     assert {code for code in told if not any(case.startswith(code.rstrip("*")) for case in cases)} == set()
 
 

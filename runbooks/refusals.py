@@ -1,0 +1,140 @@
+"""Refusals that several verbs share: each a question to the facts, answered by a ``Refusal`` or None.
+
+A refusal names the fact, the node and the one thing to do or option to give. Unknown is refused.
+"""
+
+from __future__ import annotations
+
+from keydb_runbooks.runbooks.lineage import Kinship
+from keydb_runbooks.runbooks.plan import Refusal, Request
+from keydb_runbooks.runbooks.replication import Node, Role
+from keydb_runbooks.runbooks.topology import Topology
+
+WAIT = "wait until status says that it is done"
+
+
+def refuse_nobody(topology: Topology) -> Refusal | None:
+    """Nobody answers at all."""
+    if topology.nodes:
+        return None
+    told = "; ".join(f"{node.name}: {node.detail}" for node in topology.unread)
+    return Refusal("no-node-answers", topology.group, told, "start a server or mend the way to it")
+
+
+def refuse_rivals(topology: Topology) -> Refusal | None:
+    """Several primaries, and the facts don't tell which of them is the rightful one."""
+    if len(topology.primaries) < 2 or topology.rightful_primary() is not None:
+        return None
+    names = " and ".join(node.name for node in topology.primaries)
+    told = f"{names} are primaries, and neither lineage nor epoch tells which is the rightful one"
+    return Refusal("two-primaries", topology.group, told, "stop the one whose writes you can spare, then rejoin")
+
+
+def refuse_unknown(topology: Topology, request: Request) -> Refusal | None:
+    """The wanted primary is no node of the group."""
+    if request.to is None or request.to in topology.names:
+        return None
+    nodes = ", ".join(topology.names)
+    return Refusal("unknown-target", request.to, f"is no node of {topology.group}", f"allowed are {nodes}")
+
+
+def refuse_loading(node: Node) -> Refusal | None:
+    """A server that loads its data can't tell what it has, and refuses replicas."""
+    return Refusal("loading", node.name, "is loading its data", WAIT) if node.loading else None
+
+
+def refuse_unread_proxies(topology: Topology, request: Request) -> Refusal | None:
+    """A proxy that can't be told of the new primary."""
+    for proxy in topology.unread_proxies:
+        if proxy.name not in request.allow_unread:
+            hint = f"mend that, or allow_unread={proxy.name} to leave it to its own checks"
+            return Refusal(f"proxy-{proxy.code}", proxy.name, proxy.detail, hint)
+    return None
+
+
+def refuse_mode(topology: Topology) -> Refusal | None:
+    """Why no verb may touch this group at all: its servers replicate in a way that has no one primary."""
+    for node in topology.nodes:
+        if node.cluster:
+            return Refusal("cluster-mode", node.name, "runs in cluster mode", "use CLUSTER FAILOVER there")
+        if node.role is Role.ACTIVE_REPLICA:
+            told = "runs in active-replica mode, where every node takes writes"
+            return Refusal("active-replica", node.name, told, "set active-replica no and restart it first")
+        if len(node.links) > 1:
+            told = f"replicates {len(node.links)} primaries (multi-master)"
+            return Refusal("multi-master", node.name, told, "leave one with REPLICAOF REMOVE host port first")
+    return None
+
+
+def refuse_unread(topology: Topology, request: Request) -> Refusal | None:
+    """Why a verb may not go on without hearing everybody: who is silent may be a primary."""
+    if refusal := refuse_nobody(topology):
+        return refusal
+    for node in topology.unread:
+        if node.name not in request.allow_unread and not node.stopped:
+            hint = f"mend that, or allow_unread={node.name} if you know that it is no primary"
+            return Refusal(f"node-{node.code}", node.name, node.detail, hint)
+    return refuse_unread_proxies(topology, request)
+
+
+def refuse_target(node: Node) -> Refusal | None:
+    """Why no verb may make this node the primary, whatever became of the present one; or None."""
+    if refusal := refuse_loading(node):
+        return refusal
+    if node.priority == 0:
+        told = "has replica-priority 0: it must never be the primary"
+        return Refusal("target-never-primary", node.name, told, "choose another target, or change its priority")
+    if 0 < node.memory_limit <= node.memory_used:
+        told = f"uses {node.memory_used:,} bytes of {node.memory_limit:,}: as the primary it would refuse every write"
+        return Refusal("memory-full", node.name, told, "raise keydb_maxmemory, or choose another target")
+    return None
+
+
+def refuse_harm(topology: Topology, nodes: tuple[Node, ...], primary: Node, request: Request) -> Refusal | None:
+    """Why these nodes may not follow the primary: an empty source, or writes that only they hold.
+
+    Whoever is in sync with it already is not asked: it was read a moment later, so it may well be ahead.
+    """
+    if refusal := refuse_loading(primary):
+        return refusal
+    for node in nodes:
+        if refusal := refuse_loading(node):
+            return refusal
+        if node.follows(primary) and node.link is not None and node.link.up:
+            continue
+        relation = topology.relation(node, primary)
+        if primary.empty and not node.empty:
+            return Refusal(
+                "empty-primary",
+                primary.name,
+                f"holds no keys, but {node.name} holds {node.keys:,}; following would wipe them",
+                f"stop {primary.name}, then run failover",
+            )
+        if relation.harmless or node.name in request.accept_loss:
+            continue
+        if relation.kinship is Kinship.UNRELATED:
+            told = f"shares no known history with {primary.name}, so what it alone holds is unknown"
+            code = "unrelated"
+        else:
+            told, code = f"holds {relation.lost_bytes:,} bytes that {primary.name} never had", "diverged"
+        return Refusal(code, node.name, told, f"save its data if you need them, then accept_loss={node.name}")
+    return None
+
+
+def refuse_superseded(topology: Topology, primary: Node, request: Request) -> Refusal | None:
+    """A primary that holds writes back is half of a switchover that died: who is silent may be the other half."""
+    for node in topology.unread:
+        if primary.paused and node.name not in request.allow_unread:
+            told = f"holds writes back for a switchover that died, and {node.name} may have been promoted by it"
+            hint = f"start or reach {node.name}, or allow_unread={node.name} if you can spare what it acknowledged"
+            return Refusal("perhaps-superseded", primary.name, told, hint)
+    return None
+
+
+def refuse_older(topology: Topology, primary: Node) -> Refusal | None:
+    """A primary that came back while the others hold a newer promotion is not the rightful one."""
+    for node in topology.nodes:
+        if node.epoch is not None and primary.epoch is not None and node.epoch > primary.epoch:
+            told = f"is the primary of epoch {primary.epoch}, but {node.name} holds data of epoch {node.epoch}"
+            return Refusal("superseded", primary.name, told, f"stop {primary.name}, then run failover")
+    return None
