@@ -14,8 +14,10 @@ TYPING := build/typing/keydb_runbooks
 # pip's own cache would be a file left behind outside of this folder; PIP_NO_CACHE_DIR=0 keeps one all the same.
 PIP_NO_CACHE_DIR ?= 1
 export PIP_NO_CACHE_DIR
-# The locks are complete, so nothing is left to resolve; modules are compiled when they are first imported.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
+# The locks are complete, so nothing is left to resolve.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+# Where this is set no module stays compiled, and each pyinfra run takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 ifdef ENGINE
 export KEYDB_SANDBOX_ENGINE := $(ENGINE)
