@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keydb_runbooks.schemas import check_hosts, default_of, schema
+from keydb_runbooks.schemas.__main__ import page
 
 DATA = yaml.safe_load(Path(__file__).with_name("schemas.yaml").read_text())
 CASES = DATA["cases"]
@@ -112,3 +113,8 @@ def test_every_key_is_described_and_every_default_is_allowed(part):
     defaults = {key: value["default"] for key, value in properties.items() if "default" in value}
     case = {"nodes": {"keydb-1": defaults}} if part == "node" else {"proxies": {"proxy-1": defaults}}
     assert complaints(case) == []
+
+
+def test_the_page_about_inventories_is_what_the_schema_says():
+    told = (Path(__file__).parents[2] / "docs" / "inventory.md").read_text()
+    assert told == page(), "make it anew: python -m keydb_runbooks.schemas > docs/inventory.md"
