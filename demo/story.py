@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +26,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from demo.measure import Event, find_lost, last_answer, outcome, read_journal
+from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.connectors.programs import find_proxy, find_server
 from keydb_runbooks.connectors.sandbox import Processes
 
@@ -197,20 +198,10 @@ def free_ports() -> int:
     """
     asked = os.environ.get("KEYDB_SANDBOX_PORT")
     for first in [int(asked)] if asked else range(FIRST_PORT, FIRST_PORT + 2000, 20):
-        taken = [first + offset for offset in PORTS_USED if _taken(first + offset)]
+        taken = [first + offset for offset in PORTS_USED if not is_free("127.0.0.1", first + offset)]
         if not taken:
             return first
     raise StoryFailed(f"port {taken[0]} is taken; set KEYDB_SANDBOX_PORT to the first of 14 free ports")
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 def interrupted(*_: object) -> None:
@@ -254,8 +245,6 @@ def main() -> int:
 
 def prepare(story: Story, engine: str) -> None:
     """An empty sandbox, and the environment that the printed commands need."""
-    import shutil
-
     shutil.rmtree(story.directory, ignore_errors=True)
     os.environ.update(KEYDB_SANDBOX_ENGINE=engine, KEYDB_SANDBOX_DIRECTORY=str(story.directory))
     if story.port != FIRST_PORT:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pyinfra.api import QuoteString, StringCommand
 
 NEW = ".new"
-PREVIOUS = ".previous"
 
 
 def replace_file(path: str, content: str, check: StringCommand | None) -> Iterator[StringCommand]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Generator
 
 from pyinfra import host
@@ -14,6 +13,7 @@ from pyinfra.api.state import State
 from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
+from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.operations.files import NEW, replace_file
 from keydb_runbooks.operations.keydb import read_file
@@ -127,19 +127,9 @@ def _ports_are_free(state: State, host: Host, entry: ProxyEntry) -> bool:
         "haproxy_read_port": (entry.write_address.host, entry.data("haproxy_read_port")),
         "haproxy_statistics_port": ("127.0.0.1", entry.data("haproxy_statistics_port")),
     }
-    taken = [(key, place) for key, place in ports.items() if _taken(*place)]
+    taken = [(key, place) for key, place in ports.items() if not is_free(*place)]
     for key, (address, port) in taken:
         told = f"port {address}:{port} is taken by another process; stop that, or set {key} for {entry.name}"
         hint = host.data.get("sandbox_port_hint")
         host.log_styled(f"{told} ({hint})" if hint else told, fg="red")
     return not taken
-
-
-def _taken(address: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return True
-    return False

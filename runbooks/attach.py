@@ -119,8 +119,7 @@ def finish(
 
 def _saved(node: Node) -> bool:
     """Whether the file on disk says what the node is; unknown is not saved, and saving again harms nobody."""
-    running = f"{node.link.primary.host} {node.link.primary.port}" if node.link is not None else ""
-    return node.config_replicaof == running
+    return node.config_replicaof == node.running_replicaof
 
 
 def _loss(accepted: list[int | None]) -> Loss:

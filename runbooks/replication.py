@@ -131,6 +131,11 @@ class Node:
         return self.links[0] if len(self.links) == 1 else None
 
     @property
+    def running_replicaof(self) -> str:
+        """The ``replicaof`` that its file should say, "" for a primary."""
+        return f"{self.link.primary.host} {self.link.primary.port}" if self.link is not None else ""
+
+    @property
     def guarded(self) -> bool:
         """Started as nobody's replica, read-only, until a person says what it is."""
         return self.link is not None and self.link.guarded

@@ -234,8 +234,7 @@ def _disk(topology: Topology) -> Iterator[Finding]:
         line = node.config_replicaof
         if line is None or node.guarded:
             continue
-        link = node.link
-        running = f"{link.primary.host} {link.primary.port}" if link is not None else ""
+        running = node.running_replicaof
         if len(node.links) <= 1 and line != running:
             sentence = f"runs with replicaof {running or 'none'}, but its file says {line or 'none'}"
             yield Finding("not-saved", Severity.WARNING, node.name, sentence)

@@ -28,6 +28,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.connectors.programs import find_proxy, find_server
 from keydb_runbooks.connectors.sandbox import MARK, Processes
 
@@ -466,7 +467,7 @@ def free_ports() -> int:
     while True:
         first = begin + free_ports.taken * 20 % 1000  # type: ignore[attr-defined]
         free_ports.taken += 1  # type: ignore[attr-defined]
-        if _claimed(first) and all(_free(first + offset) for offset in PORTS_USED):
+        if _claimed(first) and all(is_free("127.0.0.1", first + offset) for offset in PORTS_USED):
             return first
 
 
@@ -485,14 +486,4 @@ def _claimed(first: int) -> bool:
         claim.close()
         return False
     _claims.append(claim)
-    return True
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
     return True
