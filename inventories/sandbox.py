@@ -5,15 +5,19 @@
 KEYDB_SANDBOX_DIRECTORY  where everything is kept; default .sandbox
 KEYDB_SANDBOX_PORT       first of the ports; default 17000: proxy 17000 to 17002, servers 17011 to 17013
 KEYDB_SANDBOX_ENGINE     keydb, valkey or redis; default is the first that is found
+KEYDB_SANDBOX_TLS        yes encrypts everything, with certificates of a small CA that is made once
+KEYDB_SANDBOX_RELAYS     yes puts a network between them that can be cut and slowed: connectors/network.py
 """
 
 import os
 from pathlib import Path
 
+from keydb_runbooks.connectors import network
 from keydb_runbooks.connectors.programs import find_proxy, find_server
 
 _directory = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")).resolve()
 _port = int(os.environ.get("KEYDB_SANDBOX_PORT", "17000"))
+_relays = os.environ.get("KEYDB_SANDBOX_RELAYS") == "yes"
 _engine, _server = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
 
 
@@ -22,14 +26,21 @@ def _node(number):
     return f"@sandbox/keydb-{number}", {
         "keydb_engine": _engine,
         "keydb_server": _server,
-        "keydb_address": "127.0.0.1",
+        "keydb_address": network.relay_address(number) if _relays else "127.0.0.1",
         "keydb_port": _port + 10 + number,
         "keydb_config_directory": str(home),
         "keydb_data_directory": str(home / "data"),
         "keydb_log_file": str(home / "server.log"),
         "keydb_pid_file": str(home / "server.pid"),
         "keydb_first_primary": number == 1,
+        **(_behind_relay(number) if _relays else {}),
     }
+
+
+def _behind_relay(number):
+    # KeyDB replicates from the address that it listens on; the others have to be told.
+    address = network.server_address(number)
+    return {"keydb_bind": [address], "keydb_settings": {} if _engine == "keydb" else {"bind-source-addr": address}}
 
 
 keydb = [_node(1), _node(2), _node(3)]
@@ -47,6 +58,7 @@ haproxy = [
             "haproxy_config_directory": str(_home),
             "haproxy_runtime_socket": str(_home / "admin.sock"),
             "haproxy_pid_file": str(_home / "haproxy.pid"),
+            **({"haproxy_source_address": network.PROXY_ADDRESS} if _relays else {}),
         },
     )
 ]
