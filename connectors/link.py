@@ -4,6 +4,8 @@
 the caller's back: after a time-out or a break it stays closed, so that no command is sent twice and none is sent by
 somebody who lost the right to (convergence-facts, "The lock without a file").
 
+With ``keydb_tls_ca`` in the inventory the link is encrypted, and the server must show a certificate of that CA.
+
 Ways (links-facts): TCP from this machine for the sandbox and ``@local``; a ``direct-tcpip`` channel of the connection
 that pyinfra holds for SSH. A connector of another kind offers a method ``open_link_socket(address, port, timeout)``.
 """
@@ -11,7 +13,9 @@ that pyinfra holds for SSH. A connector of another kind offers a method ``open_l
 from __future__ import annotations
 
 import logging
+import re
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -26,6 +30,7 @@ from redis.connection import Connection, ConnectionPool
 from redis.retry import Retry
 
 from keydb_runbooks.connectors.group import Credentials, NodeEntry
+from keydb_runbooks.connectors.tls import TlsStream, client_context
 from keydb_runbooks.runbooks.replication import Address
 
 # A refused channel is told by name; paramiko would print it as well.
@@ -52,8 +57,9 @@ class LinkError(Exception):
 class LinkConnection(Connection):
     """A redis-py connection that is opened once, by ``dial`` instead of by an address of its own."""
 
-    def __init__(self, *, dial: Dial, **arguments: Any) -> None:
+    def __init__(self, *, dial: Dial, tls_ca: str | None, **arguments: Any) -> None:
         self._dial: Dial | None = dial
+        self._tls_ca = tls_ca
         super().__init__(**arguments)  # type: ignore[no-untyped-call]
 
     def _connect(self) -> Any:
@@ -61,6 +67,9 @@ class LinkConnection(Connection):
         if dial is None:
             raise redis.ConnectionError("the link is closed and is not opened again")
         opened = dial(cast("float | None", self.socket_connect_timeout))
+        if self._tls_ca is not None:
+            opened.settimeout(self.socket_connect_timeout)
+            opened = _encrypted(opened, self._tls_ca, Address(self.host, self.port))
         opened.settimeout(self.socket_timeout)
         return opened
 
@@ -69,7 +78,8 @@ def link(node: NodeEntry, *, role: str = "operator") -> Client:
     """Open a link to a server and log in.
 
     :param role: which of the inventory's ACL users logs in
-    :raises LinkError: refused, no-answer, wrong-password, unreachable-host, forwarding-forbidden, not-a-server
+    :raises LinkError: refused, no-answer, wrong-password, unreachable-host, forwarding-forbidden, not-trusted,
+        not-a-server
     """
     return link_to(
         node.host,
@@ -77,6 +87,7 @@ def link(node: NodeEntry, *, role: str = "operator") -> Client:
         node.user(role),
         connect_timeout=node.data("keydb_connect_timeout"),
         command_timeout=node.data("keydb_command_timeout"),
+        tls_ca=node.data("keydb_tls_ca"),
     )
 
 
@@ -87,9 +98,11 @@ def link_to(
     *,
     connect_timeout: float,
     command_timeout: float,
+    tls_ca: str | None,
 ) -> Client:
     """Open a link to any address that ``host`` can reach, a proxy's for instance; times in seconds.
 
+    :param tls_ca: path of the CA that the server's certificate must be of; None for a link without TLS
     :raises LinkError: as ``link``
     """
     if not host.connected:
@@ -98,6 +111,7 @@ def link_to(
         connection_class=LinkConnection,
         max_connections=1,
         dial=_dial(host, address),
+        tls_ca=tls_ca,
         host=address.host,
         port=address.port,
         username=user.name,
@@ -114,7 +128,9 @@ def link_to(
     # The parsers of runbooks/ read INFO themselves, since redis-py keeps one value of repeated fields.
     client.set_response_callback("INFO", lambda text, **_: text)
     try:
-        client.ping()
+        # All of it together: a connect, a handshake or a login that meets silence costs this once.
+        with gevent.Timeout(connect_timeout, TimeoutError("no answer")):
+            client.ping()
     except (redis.RedisError, OSError) as error:
         raise explain(error, address) from None
     return client
@@ -131,6 +147,8 @@ def explain(error: Exception, address: Address) -> LinkError:
         return LinkError("wrong-password", f"{address} does not accept the operator's name and password")
     if isinstance(error, redis.exceptions.NoPermissionError):
         return LinkError("not-permitted", f"{address} does not permit a command that is needed: {text}")
+    if missing := missing_command(error):
+        return LinkError("command-missing", f"{address} does not know {missing}: renamed or disabled there")
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return LinkError("no-answer", f"{address} did not answer in time")
     if isinstance(error, redis.ConnectionError | OSError):
@@ -138,6 +156,12 @@ def explain(error: Exception, address: Address) -> LinkError:
             return LinkError("refused", f"nothing listens on {address}")
         return LinkError("no-answer", f"the link to {address} broke: {text}")
     return LinkError("not-a-server", f"{address} answered with an error: {text}")
+
+
+def missing_command(error: Exception) -> str | None:
+    """The command that a server says it doesn't know; never its arguments, which may be a password."""
+    found = re.match(r"unknown (?:sub)?command [`']([\w|]+)", str(error))
+    return found[1].upper() if found is not None else None
 
 
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -158,6 +182,19 @@ def _dial(host: Host, address: Address) -> Dial:
         return lambda timeout: _channel(client.get_transport(), host, address, timeout)
     kind = type(connector).__name__
     raise LinkError("no-link", f"{host.name} is reached by {kind}, which offers no way for a link")
+
+
+def _encrypted(opened: Any, ca: str, address: Address) -> TlsStream:
+    try:
+        return TlsStream(opened, client_context(ca), address.host)
+    except ssl.SSLCertVerificationError as error:
+        opened.close()
+        told = f"the certificate of {address} is not good: {error.verify_message}"
+        raise LinkError("not-trusted", f"{told}; look at keydb_tls_ca and keydb_tls_certificate") from None
+    except ssl.SSLError as error:
+        opened.close()
+        told = f"{address} does not answer as TLS wants it ({error.reason or error})"
+        raise LinkError("not-trusted", f"{told}; is it a server that speaks TLS?") from None
 
 
 def _tcp(address: Address, timeout: float | None) -> socket.socket:

@@ -14,10 +14,11 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import redis
-from redis.connection import Connection
+from redis.connection import Connection, SSLConnection
 
 CLIENTS = 4
 WRITES_PER_SECOND = 1000
@@ -29,9 +30,13 @@ def key(client: int, number: int) -> str:
     return f"demo:{client}:{number}"
 
 
-def connect(port: int, password: str) -> Connection:
-    """A connection to the proxy that opens itself again; a bare one, since a whole client costs twice the processor."""
-    return Connection(
+def connect(port: int, password: str, ca: Path) -> Connection:
+    """A connection to the proxy that opens itself again; a bare one, since a whole client costs twice the processor.
+
+    :param ca: the CA's file, if the sandbox is encrypted
+    """
+    kind = partial(SSLConnection, ssl_ca_certs=str(ca)) if ca.exists() else Connection
+    return kind(
         host="127.0.0.1",
         port=port,
         username="application",
@@ -72,13 +77,14 @@ def answered(server: Connection, client: int, number: int) -> bool:
 
 def main() -> None:
     port, path = int(sys.argv[1]), Path(sys.argv[2])
-    passwords = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")) / "passwords.json"
-    password = json.loads(passwords.read_text())["application"]
+    directory = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox"))
+    password = json.loads((directory / "passwords.json").read_text())["application"]
+    ca = directory / "certificates" / "ca.pem"
     stop, journal = threading.Event(), list[str]()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threads = [
-        threading.Thread(target=write, args=(client, connect(port, password), stop, journal))
+        threading.Thread(target=write, args=(client, connect(port, password, ca), stop, journal))
         for client in range(CLIENTS)
     ]
     for thread in threads:

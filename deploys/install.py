@@ -16,6 +16,8 @@ for group in runbook.groups(host):
         server = programs.server(node)
         files.directory(name="Make the server's directory", path=node.data("keydb_config_directory"), mode="700")
         files.directory(name="Make the data's directory", path=node.data("keydb_data_directory"), mode="700")
+        if node.data("keydb_tls_ca"):
+            keydb.certificates(name="Give the server its certificate")
         keydb.configuration(name="Configure the server", program=server)
         keydb.credentials(name="Let facts log in")
         keydb.running(name="Start the server, guarded", program=server)
@@ -23,8 +25,11 @@ for group in runbook.groups(host):
     if proxy := group.proxy_of(host):
         program = programs.proxy(proxy)
         files.directory(name="Make the proxy's directory", path=proxy.data("haproxy_config_directory"), mode="700")
+        if proxy.data("keydb_tls_ca"):
+            haproxy.trusted_ca(name="Tell the proxy which CA to trust")
         haproxy.configuration(name="Configure the proxy", program=program)
         haproxy.running(name="Start the proxy", program=program)
 
     if runbook.conducts(host, group):
+        runbook.advise(group)
         runbook.found(name=f"Give {group.name} its first primary, if it never had one", group=group)

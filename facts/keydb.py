@@ -18,6 +18,13 @@ from keydb_runbooks.runbooks.replication import Address, InfoError, node_from_in
 # $1 address, $2 port, $3 file with an inline AUTH line. fd 3 is the connection; QUIT makes the server close it.
 ASK = 'exec 3<>"/dev/tcp/$1/$2" && { cat -- "$3"; printf "INFO\\r\\nQUIT\\r\\n"; } >&3 && cat <&3'
 
+# The same over TLS; $4 is the CA's file. With -quiet s_client goes on behind the end of its input; its exit code says
+# nothing, since servers end without a farewell, so grep's tells whether anything came.
+ASK_TLS = (
+    '{ cat -- "$3"; printf "INFO\\r\\nQUIT\\r\\n"; } | '
+    'openssl s_client -quiet -verify_quiet -verify_return_error -CAfile "$4" -connect "$1:$2" 2>/dev/null | grep .'
+)
+
 
 class KeydbInfo(FactBase[dict[str, list[str]]]):
     """Returns every field of INFO with its values in order, None if the server didn't answer.
@@ -25,6 +32,7 @@ class KeydbInfo(FactBase[dict[str, list[str]]]):
     + address: where the server listens
     + port: its port
     + auth_file: file on the node with an inline AUTH line, see ``keydb.credentials``
+    + tls_ca: file on the node with the CA of the server's certificate, if it speaks TLS (needs openssl there)
 
     .. code:: python
 
@@ -33,9 +41,10 @@ class KeydbInfo(FactBase[dict[str, list[str]]]):
 
     shell_executable = "bash"
 
-    def command(self, address: str, port: int, auth_file: str) -> StringCommand:
-        arguments = map(QuoteString, (address, str(port), auth_file))
-        return StringCommand("timeout", "5", "bash", "-c", QuoteString(ASK), "bash", *arguments)
+    def command(self, address: str, port: int, auth_file: str, tls_ca: str | None = None) -> StringCommand:
+        arguments = map(QuoteString, (address, str(port), auth_file, *([tls_ca] if tls_ca else [])))
+        script = QuoteString(ASK_TLS if tls_ca else ASK)
+        return StringCommand("timeout", "5", "bash", "-c", script, "bash", *arguments)
 
     def process(self, output: list[str]) -> dict[str, list[str]]:
         errors = [line for line in output if line.startswith("-")]

@@ -19,3 +19,13 @@ _passwords = kept_passwords(
     ["application", "replication", "operator", "monitoring", "check"],
 )
 keydb_users = {role: {"name": role, "password": password} for role, password in _passwords.items()}
+
+# Everything encrypted, if asked for.
+if os.environ.get("KEYDB_SANDBOX_TLS") == "yes":
+    from keydb_runbooks.connectors.certificates import kept_certificates
+
+    _addresses = ["127.0.0.1", *(f"127.0.{network}.{number}" for network in (1, 2) for number in (1, 2, 3))]
+    _certificates = kept_certificates(Path(sandbox_directory) / "certificates", _addresses)
+    keydb_tls_ca = _certificates["keydb_tls_ca"]
+    keydb_tls_certificate = _certificates["keydb_tls_certificate"]
+    keydb_tls_key = _certificates["keydb_tls_key"]
