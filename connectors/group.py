@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
+from pyinfra.connectors.local import LocalConnector
 
+from keydb_runbooks.connectors.secrets import unmask
+from keydb_runbooks.connectors.tls import refuse_certificate
 from keydb_runbooks.runbooks.replication import Address
-from keydb_runbooks.schemas import Complaint, check_hosts, default_of
+from keydb_runbooks.schemas import PREFIXES, SECRETS, Complaint, advice, check_hosts, default_of
+from keydb_runbooks.schemas.nearest import did_you_mean, slipped
 
 NODES = "keydb"
 """The inventory's group of servers."""
@@ -48,7 +53,7 @@ class NodeEntry:
 
     def user(self, role: str) -> Credentials:
         """The ACL user of a role: application, replication, operator, monitoring or check."""
-        user = self.host.data.get("keydb_users")[role]
+        user = unmask(self.host.data.get(SECRETS)[role])
         return Credentials(user["name"], user["password"])
 
     def data(self, key: str) -> Any:
@@ -115,12 +120,10 @@ def all_groups(inventory: Inventory) -> dict[str, Group]:
     """
     nodes = list(inventory.groups.get(NODES, []))
     proxies = list(inventory.groups.get(PROXIES, []))
-    if not nodes:
-        raise GroupError(f"the inventory has no group named {NODES!r}: list the servers there")
-    complaints = check_hosts(
-        {host.name: host.data.dict() for host in nodes},
-        {host.name: host.data.dict() for host in proxies},
-    )
+    complaints = list(_check_names(inventory))
+    if nodes:
+        complaints += check_hosts(_data(nodes), _data(proxies), {host.name: _machine(host) for host in inventory})
+    complaints = complaints or list(_check_certificates(nodes, proxies))
     if complaints:
         raise GroupError(_told(complaints))
     names = dict.fromkeys(value_of(host, "keydb_group") for host in nodes)
@@ -134,7 +137,8 @@ def the_group(inventory: Inventory, wanted: str | None) -> Group:
     """
     groups = all_groups(inventory)
     if wanted is not None and wanted not in groups:
-        raise GroupError(f"there is no group {wanted!r}; allowed are {', '.join(groups)}")
+        meant = did_you_mean(wanted, groups) or ";"
+        raise GroupError(f"there is no group {wanted!r}{meant} allowed are {', '.join(groups)}")
     if wanted is None and len(groups) > 1:
         raise GroupError(f"the inventory has several groups: add --data group=..., one of {', '.join(groups)}")
     return groups[wanted] if wanted is not None else next(iter(groups.values()))
@@ -154,6 +158,57 @@ def _group(name: str, nodes: list[Host], proxies: list[Host]) -> Group:
             if value_of(host, "keydb_group") == name
         ),
     )
+
+
+def advised(group: Group) -> list[str]:
+    """What a person should know about a group that is as it may be, and could be better."""
+    return [f"advice: {complaint}" for complaint in advice(_data([node.host for node in group.nodes]))]
+
+
+def _data(hosts: list[Host]) -> dict[str, dict[str, Any]]:
+    """Everything that the inventory says of each host, passwords in plain."""
+    return {host.name: unmask(host.data.dict()) for host in hosts}
+
+
+def _machine(host: Host) -> str:
+    """Which machine a host is, as far as the inventory tells."""
+    if issubclass(host.connector_cls, LocalConnector):
+        return "this machine"
+    return f"{host.data.get('ssh_hostname', host.name)}:{host.data.get('ssh_port', 22)}"
+
+
+def _check_names(inventory: Inventory) -> Iterator[Complaint]:
+    """A group that is missing, empty, or meant by another name; other names are other people's."""
+    names = {NODES: "the servers", PROXIES: "the proxies"}
+    for name, members in names.items():
+        meant = [other for other in inventory.group_data if other not in names and slipped(other, name)]
+        for other in meant:
+            if _is_meant(inventory, other, name):
+                yield Complaint("inventory", other, f"is not a group that is known; did you mean {name}, {members}?")
+    if not inventory.groups.get(NODES):
+        told = "is empty" if NODES in inventory.group_data else "is missing"
+        yield Complaint("inventory", NODES, f"{told}: list the servers in the group of this name")
+
+
+def _is_meant(inventory: Inventory, other: str, name: str) -> bool:
+    """Whether a group stands where ours should: ours has no hosts, or the other has no hosts and data of ours."""
+    if inventory.groups.get(other):
+        return not inventory.groups.get(name)
+    return any(str(key).startswith(PREFIXES) for key in inventory.group_data[other])
+
+
+def _check_certificates(nodes: list[Host], proxies: list[Host]) -> Iterator[Complaint]:
+    """A certificate that a link or a client would refuse is told before a server gets it."""
+    for host in nodes:
+        if not value_of(host, "keydb_tls_ca"):
+            continue
+        certificate, key, ca = (value_of(host, f"keydb_tls_{name}") for name in ("certificate", "key", "ca"))
+        fronts = [proxy for proxy in proxies if value_of(proxy, "keydb_group") == value_of(host, "keydb_group")]
+        places = [value_of(host, "keydb_address"), *(value_of(proxy, "haproxy_address") for proxy in fronts)]
+        for place in dict.fromkeys(places):
+            reason = refuse_certificate(certificate, key, ca, place)
+            if reason is not None:
+                yield Complaint(host.name, "keydb_tls_certificate", f"is refused by who calls {place}: {reason}")
 
 
 def _told(complaints: list[Complaint]) -> str:

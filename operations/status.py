@@ -29,11 +29,13 @@ def report(host: Host) -> None:
     group = runbook.chosen_group(host)
     if not runbook.conducts(host, group):
         return
+    shown = runbook.one_of(host, "format", "text", "json")
     topology = observe(group)
-    if host.data.get("format") == "json":
+    if shown == "json":
         print(topology_json(topology))
     else:
         print_topology(topology)
+        runbook.advise(group)
     raise SystemExit(1 if host.state.failed_hosts else 0)
 
 

@@ -12,7 +12,23 @@ HEAD = """# Inventory data
 Made from `schemas/inventory.json` by `python -m keydb_runbooks.schemas`; a test keeps them equal.
 
 Servers are the hosts of the inventory's group `keydb`, proxies those of its group `haproxy`. All errors of
-an inventory are told at once, before anything is changed. Data of other names are not looked at.
+an inventory are told at once, before anything is changed. Data of other names are not looked at, unless a name is
+one of these but for a slip in its prefix (`kedyb_port`, `haproxyport`).
+"""
+
+TOGETHER = """## What is checked besides
+
+- Of all hosts: two servers or proxies on one address and port, or with one path on one machine; an address of
+  loopback that hosts on other machines can't reach.
+- Of a group: two first primaries; proxies without servers; names of groups that differ in capitals only; more
+  `keydb_min_replicas_to_write` than there can be replicas; users, `keydb_min_replicas_to_write`,
+  `keydb_min_replicas_max_lag` or `keydb_clients_only_through_proxies` that differ between its hosts; TLS for some.
+- Of a user: a name or a password that another role has, too; the name `default`.
+- Of `keydb_settings`: directives that have a key of their own.
+- On KeyDB: a replication password, or a setting, that needs more than 1023 characters in `keydb.conf`. KeyDB breaks
+  longer lines when it rewrites its file, and doesn't start again.
+
+An even number of servers is allowed; `install` and `status` advise an odd one.
 """
 
 
@@ -26,11 +42,13 @@ def page() -> str:
     lines += [
         "## `keydb_users`",
         "",
-        "All five are needed, each with `name` and `password`; docs/users.md tells their rights.",
+        "All five are needed, each with `name` and `password`; docs/users.md tells their rights. Write passwords as",
+        "`Secret(...)` of `keydb_runbooks.connectors.secrets`: pyinfra prints an inventory's data with `--debug` and",
+        "`debug-inventory`, and shows these as `*MASKED*`. A password has 1 to 512 characters, no line breaks, no NUL.",
         "",
     ]
     lines += [f"- `{role}`: {value['description']}" for role, value in roles.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", TOGETHER])
 
 
 def _table(part: Mapping[str, Any]) -> Iterator[str]:

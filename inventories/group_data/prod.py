@@ -2,6 +2,8 @@
 
 import os
 
+from keydb_runbooks.connectors.secrets import Secret
+
 ssh_user = "ops"
 
 keydb_group = "sessions"
@@ -18,8 +20,8 @@ keydb_min_replicas_max_lag = 2
 keydb_clients_only_through_proxies = False
 
 # Passwords come from the environment here; a file or your vault's command does as well.
-# A missing one is told with its key: keydb_users.operator.password.
+# A missing one is told with its key: keydb_users.operator.password. Secret hides it from `pyinfra --debug`.
 keydb_users = {
-    role: {"name": role, "password": os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", "")}
+    role: {"name": role, "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", ""))}
     for role in ("application", "replication", "operator", "monitoring", "check")
 }

@@ -132,7 +132,7 @@ def test_another_projects_deploy_uses_its_own_folders_and_ours(installed: Instal
     first = installed.pyinfra("inventory.py", "deploy.py", "-y", where=project)
     assert (project / "umbrella").exists(), first
     written = project / "made" / "monitoring.auth"
-    assert written.read_text() == 'AUTH monitoring "not a secret"\n'
+    assert written.read_text() == 'AUTH monitoring "not a secret of monitoring"\n'
     assert written.stat().st_mode & 0o777 == 0o600
     assert "not a secret" not in first
 

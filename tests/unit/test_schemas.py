@@ -111,7 +111,10 @@ def test_every_key_is_described_and_every_default_is_allowed(part):
     properties = schema()["$defs"][part]["properties"]
     assert [key for key, value in properties.items() if not value.get("description")] == []
     defaults = {key: value["default"] for key, value in properties.items() if "default" in value}
-    case = {"nodes": {"keydb-1": defaults}} if part == "node" else {"proxies": {"proxy-1": defaults}}
+    # By default a primary needs one replica.
+    case = {"nodes": {"keydb-1": defaults, "keydb-2": {"keydb_address": "10.0.0.2", **defaults}}}
+    if part == "proxy":
+        case = {"proxies": {"proxy-1": defaults}}
     assert complaints(case) == []
 
 

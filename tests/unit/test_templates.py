@@ -115,6 +115,12 @@ def test_the_inventory_is_found_again_in_keydb_conf(data, name, lines):
     assert directives(keydb_conf(**data), name) == lines
 
 
+def test_the_default_user_is_left_to_the_server_if_it_is_kept():
+    off, kept = (directives(keydb_conf(keydb_default_user=word), "user") for word in ("off", "keep"))
+    assert off == [("default", "off", "resetchannels", "-@all"), *kept]
+    assert len(kept) == len(ACL)
+
+
 def test_a_setting_cannot_smuggle_in_a_second_line():
     with pytest.raises(ValueError, match="one line"):
         keydb_conf(keydb_settings={"appendfsync": "no\nreplicaof 192.0.2.9 6379"})

@@ -12,7 +12,8 @@ keydb = [
             "keydb_address": "127.0.0.1",
             "keydb_config_directory": _here,
             "keydb_data_directory": _here,
-            "keydb_users": {role: {"name": role, "password": "not a secret"} for role in _roles},
+            "keydb_min_replicas_to_write": 0,
+            "keydb_users": {role: {"name": role, "password": f"not a secret of {role}"} for role in _roles},
         },
     )
 ]

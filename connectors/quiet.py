@@ -1,0 +1,30 @@
+"""Reading what must not be seen: `pyinfra -vvv` prints whatever a fact reads, files with passwords among it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.api.host import Host
+
+Value = TypeVar("Value")
+
+
+def run_quietly(host: Host, command: str | StringCommand) -> list[str] | None:
+    """Run a command as a fact does, with the same ``_sudo`` and so on, and print nothing of what it answers.
+
+    :returns: the lines of its standard output, None if it failed
+    """
+    given: dict[str, Any] = dict(host.current_op_global_arguments or {})
+    arguments, _ = pop_global_arguments(host.state, host, given)
+    connector = {key: value for key, value in arguments.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    command = command if isinstance(command, StringCommand) else StringCommand(command)
+    done, output = host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
+    return list(output.stdout_lines) if done else None
+
+
+def get_quietly(host: Host, fact: type[FactBase[Value]], **arguments: Any) -> Value:
+    """What ``host.get_fact`` returns, with nothing of it printed. A command that fails is unknown, and no failure."""
+    lines = run_quietly(host, fact().command(**arguments))
+    return fact().process(lines) if lines else fact.default()
