@@ -13,18 +13,22 @@ from functools import partial
 
 import redis
 
-from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
-from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.keydb import KeydbConfiguredPrimary, KeydbProcess
+from keydb_runbooks.facts.rights import ask_rights
+from keydb_runbooks.runbooks.kinds import PROBE_KEY, kind_by_info, kind_of
 from keydb_runbooks.runbooks.proxy import Proxy, StatisticsError, UnreadProxy, proxy_from_statistics
 from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, is_number, node_from_info, read_ancestors
 from keydb_runbooks.runbooks.steps import EPOCH_KEY, LINEAGE_KEY
 from keydb_runbooks.runbooks.topology import Topology
 
-PROBE_KEY = "runbook:probe:none"
-"""A key that never exists: PFCOUNT of it is held by a pause, moves no offset and works on replicas
-(convergence-facts, "Seeing a pause")."""
+SENTINELS_CHANNEL = "__sentinel__:hello"
+"""Every Sentinel subscribes to it on each server that it watches, and without that it moves no role."""
+
+NOBODY = Credentials("", "")
+"""Does not log in."""
 
 
 def observe(group: Group) -> Topology:
@@ -62,26 +66,34 @@ def _read(entry: NodeEntry, client: Client) -> Node:
 
 
 def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
-    """What INFO doesn't tell. A loading server can't be asked for it."""
+    """What INFO doesn't tell. A loading server can't be asked for it.
+
+    What one of these commands could have told is unknown if the server doesn't know or permit it, and nothing else:
+    ``rights`` say so.
+    """
     pipeline = client.pipeline(transaction=False)
     pipeline.execute_command("GET", EPOCH_KEY)
     pipeline.execute_command("GET", LINEAGE_KEY)
-    pipeline.execute_command("CONFIG GET", "replica-read-only")
-    epoch, lineage, read_only = pipeline.execute()
-    return replace(
+    pipeline.execute_command("CONFIG", "GET", "active-replica")
+    pipeline.execute_command("PUBSUB", "NUMSUB", SENTINELS_CHANNEL)
+    answers = pipeline.execute(raise_on_error=False)
+    epoch, lineage, active, watching = [None if isinstance(answer, Exception) else answer for answer in answers]
+    node = replace(
         node,
         epoch=int(epoch) if epoch is not None and is_number(epoch) else None,
         ancestors=read_ancestors(lineage),
-        read_only=read_only.get("replica-read-only") != "no",
+        active_replica=None if active is None else "yes" in active,
+        sentinels=None if watching is None else int(watching[1]),
         paused=prove_pause(entry, client),
     )
+    return replace(node, rights=ask_rights(client, node))
 
 
 def prove_pause(entry: NodeEntry, observer: Client) -> bool | None:
     """Whether writes are paused on a server, proved instead of timed (convergence-facts, "Seeing a pause").
 
-    A second connection sends a command that a pause holds; while it hangs, ``observer`` looks at it. Blocked
-    means paused, answered means not paused.
+    A second connection sends a command that a pause holds, that moves no offset and that works on replicas; while it
+    hangs, ``observer`` looks at it. Blocked means paused, answered means not paused.
 
     :returns: None if there was no proof within the command time-out
     """
@@ -102,6 +114,8 @@ def _hangs_blocked(connection: redis.Connection, observer: Client, deadline: flo
     connection.send_command("PFCOUNT", PROBE_KEY)
     while time.monotonic() < deadline:
         if connection.can_read(timeout=0.005):
+            # An error is no answer: a server without this command would never look paused.
+            connection.read_response()
             return False
         row = str(observer.execute_command("CLIENT", "LIST", "ID", identity))
         fields = dict(part.partition("=")[::2] for part in row.split())
@@ -118,10 +132,31 @@ def _configured_primary(entry: NodeEntry) -> str | None:
 
 def _unread(entry: NodeEntry, error: Exception) -> Unread:
     if isinstance(error, InfoError):
-        return Unread(entry.name, entry.address, "not-a-server", str(error))
+        return Unread(entry.name, entry.address, error.code, str(error))
     told = explain(error, entry.address)
+    if told.code == "wrong-password":
+        return _unread_without_login(entry) or Unread(entry.name, entry.address, told.code, told.detail)
     stopped = told.code == "refused" and _is_stopped(entry)
     return Unread(entry.name, entry.address, told.code, told.detail, stopped=stopped)
+
+
+def _unread_without_login(entry: NodeEntry) -> Unread | None:
+    """What refuses the operator's login may be of another kind, without any users, and say so to whoever asks."""
+    try:
+        client = link_to(
+            entry.host,
+            entry.address,
+            NOBODY,
+            connect_timeout=entry.data("keydb_connect_timeout"),
+            command_timeout=entry.data("keydb_command_timeout"),
+            tls_ca=entry.data("keydb_tls_ca"),
+        )
+        kind = kind_by_info(node_from_info(entry.name, entry.address, client.execute_command("INFO")))
+    except InfoError as error:
+        kind = kind_of(Unread(entry.name, entry.address, error.code, str(error)))
+    except (LinkError, redis.RedisError, OSError):
+        return None
+    return None if kind is None else Unread(entry.name, entry.address, kind.code, kind.sentence)
 
 
 def _is_stopped(entry: NodeEntry) -> bool:

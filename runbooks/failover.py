@@ -83,7 +83,7 @@ def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
     if refusal := refusal or refuse_rivals(topology):
         return refusal
     for node in topology.unread:
-        if node.code in ("wrong-password", "not-permitted"):
+        if node.code == "wrong-password":
             hint = "set the password that the server has; a server that answers is not gone"
             return Refusal(f"node-{node.code}", node.name, node.detail, hint)
     return None

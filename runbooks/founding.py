@@ -19,6 +19,8 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
 
     :param first_primary: name of the node that is the first primary of a virgin group
     """
+    if refusal := refuse_mode(topology):
+        return refusal
     primary = topology.rightful_primary()
     for node in topology.nodes:
         if primary is None and node.loading:
@@ -26,10 +28,10 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
     if primary is None and not all(virgin(node) for node in topology.nodes):
         sentence = "had a primary before and has none now; install moves no role, run failover"
         return NothingToDo("no-primary", topology.group, sentence)
-    if refusal := refuse_mode(topology) or (_refuse_silent(topology, first_primary) if primary is None else None):
-        return refusal
     if primary is not None:
         return _attach_new(topology, primary)
+    if refusal := _refuse_silent(topology, first_primary):
+        return refusal
     first = topology.node(first_primary)
     assert first is not None
     others = tuple(node for node in topology.nodes if node is not first)

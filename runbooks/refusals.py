@@ -5,9 +5,10 @@ A refusal names the fact, the node and the one thing to do or option to give. Un
 
 from __future__ import annotations
 
+from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.plan import Refusal, Request
-from keydb_runbooks.runbooks.replication import Node, Role
+from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.topology import Topology
 
 WAIT = "wait until status says that it is done"
@@ -53,16 +54,10 @@ def refuse_unread_proxies(topology: Topology, request: Request) -> Refusal | Non
 
 
 def refuse_mode(topology: Topology) -> Refusal | None:
-    """Why no verb may touch this group at all: its servers replicate in a way that has no one primary."""
-    for node in topology.nodes:
-        if node.cluster:
-            return Refusal("cluster-mode", node.name, "runs in cluster mode", "use CLUSTER FAILOVER there")
-        if node.role is Role.ACTIVE_REPLICA:
-            told = "runs in active-replica mode, where every node takes writes"
-            return Refusal("active-replica", node.name, told, "set active-replica no and restart it first")
-        if len(node.links) > 1:
-            told = f"replicates {len(node.links)} primaries (multi-master)"
-            return Refusal("multi-master", node.name, told, "leave one with REPLICAOF REMOVE host port first")
+    """Why no verb may touch this group at all: one of its servers is of another kind."""
+    for seen in topology.everybody:
+        if kind := kind_of(seen):
+            return Refusal(kind.code, seen.name, kind.sentence, kind.hint)
     return None
 
 

@@ -83,14 +83,24 @@ class Ancestor:
 
 
 @dataclass(frozen=True)
+class Rights:
+    """The commands that verbs need, and that a server doesn't know or doesn't permit the operator."""
+
+    missing: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Node:
     """A server that answered.
 
     Offsets are bytes of the replication stream, memory is in bytes (a limit of 0 is none). ``None`` means
     unknown, never zero or no: ``epoch`` when the key is missing or could not be read, ``paused`` when no proof
-    was possible, ``config_replicaof`` when the configuration file could not be read. ``ancestors`` are the
-    streams that the data descend from, newest first, as far as promotions were recorded. ``good_replicas`` are
-    those that ``min-replicas-to-write`` counts, None if it is off.
+    was possible, ``config_replicaof`` when the configuration file could not be read, ``read_only`` on a primary,
+    whose INFO doesn't tell. ``ancestors`` are the streams that the data descend from, newest first, as far as
+    promotions were recorded. ``good_replicas`` are those that ``min-replicas-to-write`` counts, None if it is off.
+    ``sentinels`` is how many Sentinels watch the server. ``active_replica`` is KeyDB's setting: a node that has it
+    and replicates nobody calls itself a primary.
     """
 
     name: str
@@ -109,7 +119,7 @@ class Node:
     links: tuple[Link, ...]
     keys: int
     loading: bool
-    read_only: bool
+    read_only: bool | None
     priority: int
     unsaved_changes: int
     cluster: bool
@@ -120,6 +130,9 @@ class Node:
     paused: bool | None = None
     config_replicaof: str | None = None
     ancestors: tuple[Ancestor, ...] = ()
+    sentinels: int | None = None
+    active_replica: bool | None = None
+    rights: Rights | None = None
 
     @property
     def is_primary(self) -> bool:
@@ -153,9 +166,10 @@ class Node:
 class Unread:
     """A server that could not be read. It may be anything, a primary among others.
 
-    ``code`` is one of ``unreachable-host``, ``refused``, ``no-answer``, ``wrong-password``, ``not-permitted``,
-    ``forwarding-forbidden``, ``no-link`` and ``not-a-server``; ``detail`` is a sentence for people. ``stopped``
-    is True only if the node's own machine was asked and no server process runs there.
+    ``code`` is one of ``unreachable-host``, ``refused``, ``no-answer``, ``wrong-password``,
+    ``forwarding-forbidden``, ``no-link`` and ``not-a-server``, or a kind of server that verbs can't work with
+    (``kinds``); ``detail`` is a sentence for people. ``stopped`` is True only if the node's own machine was asked
+    and no server process runs there.
     """
 
     name: str
@@ -166,7 +180,11 @@ class Unread:
 
 
 class InfoError(ValueError):
-    """The text is no INFO of a server that can be in a group."""
+    """The text is no INFO of a server that can be in a group; ``code`` is one of ``Unread``'s."""
+
+    def __init__(self, detail: str, code: str = "not-a-server") -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 def read_info(text: str) -> dict[str, list[str]]:
@@ -190,7 +208,6 @@ def node_from_info(
     *,
     epoch: int | None = None,
     paused: bool | None = None,
-    read_only: bool = True,
     config_replicaof: str | None = None,
     ancestors: tuple[Ancestor, ...] = (),
 ) -> Node:
@@ -199,12 +216,13 @@ def node_from_info(
     :param address: where the group's inventory says that the server listens
     :param epoch: value of the epoch key, None if missing or unknown
     :param paused: whether writes are paused, None if that could not be proved
-    :param read_only: the server's ``replica-read-only``
     :param config_replicaof: the ``replicaof`` line on disk, "" if there is none
     :param ancestors: what ``read_ancestors`` made of the lineage key
     :raises InfoError: if a field that every server has is missing or is no number
     """
     fields = _Fields(read_info(text))
+    if "sentinel" in (fields.first("redis_mode", ""), fields.first("server_mode", "")):
+        raise InfoError("a Sentinel answers here, no server", "sentinel-process")
     return Node(
         name=name,
         address=address,
@@ -222,7 +240,7 @@ def node_from_info(
         links=_links(fields),
         keys=_keys(fields),
         loading=fields.first("loading", "0") != "0",
-        read_only=read_only,
+        read_only=fields.first("slave_read_only", "") != "0" if "slave_read_only" in fields.fields else None,
         priority=fields.number("slave_priority", 100),
         unsaved_changes=fields.number("rdb_changes_since_last_save", 0),
         cluster=fields.first("cluster_enabled", "0") == "1",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, descends, relate
 from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
 from keydb_runbooks.runbooks.replication import Address, Link, Node, Role, Unread
@@ -50,16 +51,18 @@ class Topology:
     @property
     def names(self) -> tuple[str, ...]:
         """Every node's name, in the order of their names."""
-        return tuple(sorted(node.name for node in self._everybody()))
+        return tuple(sorted(node.name for node in self.everybody))
 
     def node(self, name: str) -> Node | None:
         return next((node for node in self.nodes if node.name == name), None)
 
     def at(self, address: Address) -> Node | Unread | None:
-        return next((node for node in self._everybody() if node.address == address), None)
+        return next((node for node in self.everybody if node.address == address), None)
 
-    def _everybody(self) -> list[Node | Unread]:
-        return [*self.nodes, *self.unread]
+    @property
+    def everybody(self) -> tuple[Node | Unread, ...]:
+        """Every node, whether it answered or not."""
+        return (*self.nodes, *self.unread)
 
     def relation(self, node: Node, primary: Node) -> Relation:
         """As ``lineage.relate``; a replica of a node that holds writes back got nothing but PINGs from it."""
@@ -98,13 +101,24 @@ def supersedes(newer: Node, older: Node) -> bool:
 
 def find(topology: Topology) -> tuple[Finding, ...]:
     """Tell all that is wrong with a group, worst first."""
-    findings = [finding for rule in _RULES for finding in rule(topology)]
+    # The parts of a cluster have a primary each: what is right for a group is no measure for them.
+    rules = (_unread, _kinds) if any(node.cluster for node in topology.nodes) else _RULES
+    findings = [finding for rule in rules for finding in rule(topology)]
     order = list(Severity)
     return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
 
 
+def _kinds(topology: Topology) -> Iterator[Finding]:
+    for seen in topology.everybody:
+        if kind := kind_of(seen):
+            severity = Severity.CRITICAL if kind.code in ("active-replica", "multi-master") else Severity.WARNING
+            yield Finding(kind.code, severity, seen.name, f"{kind.sentence}; {kind.hint}")
+
+
 def _unread(topology: Topology) -> Iterator[Finding]:
     for node in topology.unread:
+        if kind_of(node):
+            continue
         sentence = f"{node.detail}; it may be anything, a primary among others"
         if node.stopped:
             sentence = f"{node.detail}; its machine says that no server process runs"
@@ -139,10 +153,9 @@ def _empty_primary(topology: Topology) -> Iterator[Finding]:
 def _followers(topology: Topology) -> Iterator[Finding]:
     primary = topology.rightful_primary()
     for node in topology.nodes:
-        if node.role is Role.ACTIVE_REPLICA or len(node.links) > 1:
-            sentence = "replicates in active or multi-master mode, where two clients can take one lock"
-            yield Finding("several-writers", Severity.CRITICAL, node.name, sentence)
-        elif node.guarded:
+        if node.role is Role.ACTIVE_REPLICA:
+            continue
+        if node.guarded:
             sentence = "was started guarded and follows nobody; run rejoin, or failover if there is no primary"
             yield Finding("guarded", Severity.WARNING, node.name, sentence)
         elif node.link is not None and (primary is None or not node.follows(primary)):
@@ -197,7 +210,7 @@ def _replicas(topology: Topology) -> Iterator[Finding]:
     for node in topology.nodes:
         if node.loading:
             yield Finding("loading", Severity.WARNING, node.name, "is loading its data")
-        if not node.is_primary and not node.read_only:
+        if node.role is Role.REPLICA and node.read_only is False:
             sentence = "is a replica that takes writes of its own; set replica-read-only yes"
             yield Finding("writable-replica", Severity.CRITICAL, node.name, sentence)
         for replica in node.replicas:
@@ -242,6 +255,7 @@ def _disk(topology: Topology) -> Iterator[Finding]:
 
 _RULES = (
     _unread,
+    _kinds,
     _number_of_primaries,
     _empty_primary,
     _followers,
