@@ -5,9 +5,11 @@ from __future__ import annotations
 ACL = {
     "application": "~* &* +@all -@dangerous",
     "replication": "resetchannels -@all +psync +replconf",
-    "operator": "~runbook:* resetchannels -@all +ping +info +role +client +config +replicaof +get +set +pfcount +acl",
-    "monitoring": "resetchannels -@all +ping +info +role",
-    "check": "resetchannels -@all +ping +info",
+    "operator": "~runbook:* resetchannels -@all +ping +info +get +set +pfcount +multi +replicaof "
+    "+client|id +client|list +client|setname +client|pause +client|unpause "
+    "+config|get +config|set +config|rewrite +pubsub|numsub +acl|list +acl|setuser",
+    "monitoring": "resetchannels -@all +info",
+    "check": "resetchannels -@all +info",
 }
 """Rules by role, in a form that CONFIG REWRITE gives back on every engine (docs/engines.md).
 

@@ -19,8 +19,11 @@ from keydb_runbooks.connectors.programs import engines  # noqa: E402
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What doesn't depend on the engine is marked ``first_engine``: on the others it is left to ``make test-all``."""
     if "engine" in metafunc.fixturenames:
-        metafunc.parametrize("engine", list(engines()), scope="session")
+        marks = [pytest.mark.slow] if metafunc.definition.get_closest_marker("first_engine") else []
+        each = [pytest.param(engine, marks=marks if number else []) for number, engine in enumerate(engines())]
+        metafunc.parametrize("engine", each, scope="session")
 
 
 @pytest.fixture
