@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
+from posixpath import normpath
 
 ROLE_DIRECTIVE = "replicaof"
 """Never compared and never written: the line on disk records the role that a verb gave."""
@@ -15,9 +17,11 @@ ROLE_DIRECTIVE = "replicaof"
 SECRET_DIRECTIVES = ("masterauth", "requirepass", "user", "tls-key-file-pass")
 
 _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 1000**2, "mb": 1024**2, "g": 1000**3, "gb": 1024**3}
-_SIZES = ("maxmemory", "repl-backlog-size")
+LIMITS = "client-output-buffer-limit"
+"""A directive that has a value for each class of clients."""
 
-_LIMITS = "client-output-buffer-limit"
+# Texts of which each character counts, whatever they look like.
+_TEXTS = (*SECRET_DIRECTIVES, "masteruser", "dbfilename", "logfile", "pidfile")
 
 # Names that one engine or another gives a directive when it rewrites its file.
 _ALIASES = {
@@ -48,7 +52,7 @@ class Directive:
     def key(self) -> tuple[str, ...]:
         """What this line sets; of several lines with one key the last holds."""
         name = _ALIASES.get(self.name, self.name)
-        return (name, self.values[0]) if name in ("user", _LIMITS) and self.values else (name,)
+        return (name, self.values[0]) if name in ("user", LIMITS) and self.values else (name,)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ class Difference:
     @property
     def secret(self) -> bool:
         return self.name in SECRET_DIRECTIVES
+
+    def __repr__(self) -> str:
+        return f"Difference({self})"
 
     def __str__(self) -> str:
         if self.name == "user":
@@ -95,7 +102,7 @@ def parse(text: str) -> list[Directive]:
 
 def differences(wanted: str, present: str) -> list[Difference]:
     """Compare two configuration files by directive; only what ``wanted`` names is looked at."""
-    wishes, found = _by_key(parse(wanted)), _by_key(parse(present))
+    wishes, found = by_key(parse(wanted)), by_key(parse(present))
     result = []
     for key, wish in wishes.items():
         if key[0] == ROLE_DIRECTIVE:
@@ -108,7 +115,7 @@ def differences(wanted: str, present: str) -> list[Difference]:
 
 def merge(wanted: str, present: str) -> str:
     """The wanted file, followed by the lines of the present one that it says nothing about."""
-    managed = set(_by_key(parse(wanted))) - {(ROLE_DIRECTIVE,)}
+    managed = set(by_key(parse(wanted))) - {(ROLE_DIRECTIVE,)}
     kept = [line for line in parse(present) if line.key not in managed]
     wished = "\n".join(line for line in wanted.split("\n") if not _is_role(line))
     if not kept:
@@ -123,10 +130,18 @@ def meaning(name: str, lines: list[Directive]) -> object:
         return _saves(lines)
     last = lines[-1].values
     if name == "user":
-        return _rules(last)
-    if name in _SIZES and len(last) == 1:
-        return in_bytes(last[0])
-    return last
+        return rules(last)
+    text = " ".join(last)
+    if name in _TEXTS:
+        return text
+    if name == "notify-keyspace-events":
+        return set(text)
+    # Servers say where they are without a slash at the end.
+    return normpath(text) if name == "dir" else tuple(map(_word, text.split()))
+
+
+def _word(word: str) -> int | str:
+    return word.lower() if word.lower() in ("yes", "no") else in_bytes(word)
 
 
 def _saves(lines: list[Directive]) -> list[tuple[str, str]]:
@@ -138,15 +153,27 @@ def _saves(lines: list[Directive]) -> list[tuple[str, str]]:
     return sorted(pairs)
 
 
-def _rules(words: tuple[str, ...]) -> set[str]:
+def rules(words: tuple[str, ...]) -> set[str]:
     """What an ACL user's rules come to; a rule for all commands takes back those for single ones before it."""
-    rules: set[str] = set()
+    held: set[str] = set()
     for word in words:
         rule = _ACL_WORDS.get(word, word)
+        if word.startswith(">"):
+            # The server keeps and writes a password as its hash.
+            rule = f"#{sha256(word[1:].encode('utf-8', 'surrogateescape')).hexdigest()}"
         if rule in ("+@all", "-@all", "nocommands"):
-            rules = {one for one in rules if one[0] not in "+-"}
-        rules.add(rule)
-    return rules - _ACL_DEFAULTS
+            held = {one for one in held if one[0] not in "+-"}
+        held.add(rule)
+    if not any(rule.startswith("+@") for rule in held):
+        # Taking back what nobody gave; one of the engines keeps such words.
+        held = {rule for rule in held if not _is_void(rule, held)}
+    return held - _ACL_DEFAULTS
+
+
+def _is_void(rule: str, held: set[str]) -> bool:
+    """Whether a rule takes a single command back that no other one gives."""
+    command, *_ = rule[1:].split("|")
+    return rule.startswith("-") and not rule.startswith("-@") and f"+{command}" not in held
 
 
 def _is_role(line: str) -> bool:
@@ -156,7 +183,7 @@ def _is_role(line: str) -> bool:
 
 def _directives(name: str, values: tuple[str, ...]) -> list[Directive]:
     """One line as directives: limits of several client classes may stand on one line."""
-    if name != _LIMITS or len(values) % 4:
+    if name != LIMITS or len(values) % 4:
         return [Directive(name, values)]
     classes = [values[start : start + 4] for start in range(0, len(values), 4)]
     return [Directive(name, ("replica" if each[0] == "slave" else each[0], *each[1:])) for each in classes]
@@ -215,7 +242,8 @@ def _unquote(match: re.Match[str]) -> str:
     return _ESCAPE.sub(unescape, raw).decode("utf-8", "surrogateescape")
 
 
-def _by_key(directives: list[Directive]) -> dict[tuple[str, ...], list[Directive]]:
+def by_key(directives: list[Directive]) -> dict[tuple[str, ...], list[Directive]]:
+    """The lines that set the same thing together, in order."""
     grouped: dict[tuple[str, ...], list[Directive]] = {}
     for directive in directives:
         grouped.setdefault(directive.key, []).append(directive)

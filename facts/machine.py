@@ -1,0 +1,110 @@
+"""Facts about a machine's files and listening processes, for anybody's deploy. Nothing is changed by asking."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TypedDict
+
+from pyinfra.api import FactBase, QuoteString, StringCommand
+
+FILE = (
+    'changed=$(LC_ALL=C stat -L -c %Z -- "$1" 2>&1) || '
+    '{ case "$changed" in *"No such file"*) echo missing;; esac; exit 0; }; '
+    '[ -r "$1" ] && echo "$changed" && cat -- "$1"; true'
+)
+
+# Builtins as far as possible: a command for every process of the machine would take seconds.
+LISTENERS = (
+    'grep -hs " 0A " /proc/net/tcp /proc/net/tcp6; set --; '
+    "for directory in /proc/[0-9]*; do "
+    '{ read -r pid name _ parent _ <"$directory/stat"; } 2>/dev/null || continue; '
+    'case "$name" in "("*keydb*")"|"("*redis*")"|"("*valkey*")"|"(haproxy"*")") ;; *) continue;; esac; '
+    'echo "process $pid $parent"; set -- "$@" "$directory/fd"; '
+    'done; [ $# = 0 ] || ls -l -- "$@" 2>/dev/null /proc/self/fd | grep -E "^/|socket:"; true'
+)
+
+
+class FileContent(TypedDict):
+    """What ``FileText`` returns; ``changed`` is the ctime in seconds, None if there is no file."""
+
+    text: str
+    changed: int | None
+
+
+class FileText(FactBase[FileContent]):
+    """Returns a file's text and when it was changed last, "" if there is none, None if that is unknown.
+
+    + path: the file
+
+    .. code:: python
+
+        {"text": "port 6379\\n", "changed": 1767225600}
+    """
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand("sh", "-c", QuoteString(FILE), "sh", QuoteString(path))
+
+    def process(self, output: list[str]) -> FileContent:
+        if output == ["missing"]:
+            return FileContent(text="", changed=None)
+        return FileContent(text="\n".join(output[1:]) + "\n", changed=int(output[0]))
+
+
+class RealDirectory(FactBase[str]):
+    """Returns where a directory really is, with all links followed, None if that is unknown.
+
+    + path: the directory
+    """
+
+    def command(self, path: str) -> StringCommand:
+        return StringCommand("sh", "-c", QuoteString('cd -- "$1" 2>/dev/null && pwd -P; true'), "sh", QuoteString(path))
+
+    def process(self, output: list[str]) -> str:
+        return output[0]
+
+
+class ListeningProcess(TypedDict):
+    """One row of ``Listeners``."""
+
+    pid: int
+    parent: int
+    address: str
+    port: int
+
+
+class Listeners(FactBase[list[ListeningProcess]]):
+    """Returns the servers and HAProxies that listen on TCP ports of this machine, as far as the user may see them.
+
+    .. code:: python
+
+        [{"pid": 812, "parent": 1, "address": "10.0.0.11", "port": 6379}]
+    """
+
+    def command(self) -> StringCommand:
+        return StringCommand("sh", "-c", QuoteString(LISTENERS))
+
+    def process(self, output: list[str]) -> list[ListeningProcess]:
+        places: dict[str, str] = {}
+        parents: dict[str, int] = {}
+        found: list[ListeningProcess] = []
+        pid = ""
+        for words in map(str.split, output):
+            if words[0] == "process":
+                parents[words[1]] = int(words[2])
+            elif words[0].startswith("/proc/"):
+                pid = words[0].split("/")[2]
+            elif words[-1].startswith("socket:["):
+                inode = words[-1].removeprefix("socket:[").rstrip("]")
+                if inode in places and pid in parents:
+                    found.append(_listening(places[inode], int(pid), parents[pid]))
+            else:
+                places[words[9]] = words[1]
+        return found
+
+
+def _listening(place: str, pid: int, parent: int) -> ListeningProcess:
+    """The kernel writes an address as words of four bytes in its own order, here taken to be little endian."""
+    digits, _, port = place.partition(":")
+    words = [bytes.fromhex(digits[start : start + 8])[::-1] for start in range(0, len(digits), 8)]
+    address = str(ipaddress.ip_address(b"".join(words)))
+    return ListeningProcess(pid=pid, parent=parent, address=address, port=int(port, 16))

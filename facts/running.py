@@ -1,0 +1,140 @@
+"""Read what a group's servers and proxies run with, and what their files say: the material of ``runbooks.drift``.
+
+Only who answered before is asked again, so that a machine that is off costs its time-out once. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import redis
+
+from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.link import LinkError, explain, in_parallel, link
+from keydb_runbooks.connectors.quiet import get_quietly
+from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
+from keydb_runbooks.facts.haproxy import HaproxyProcess
+from keydb_runbooks.facts.keydb import KeydbProcess
+from keydb_runbooks.facts.machine import FileText, Listeners, RealDirectory
+from keydb_runbooks.runbooks.drift_machine import File, Listener, Process
+from keydb_runbooks.runbooks.drift_proxy import AnswerError, ProxyState, RunningProxy, running_proxy
+from keydb_runbooks.runbooks.drift_server import RunningServer, ServerState
+from keydb_runbooks.runbooks.replication import InfoError, node_from_info, read_info
+from keydb_runbooks.runbooks.topology import Topology
+
+RUNTIME_QUESTIONS = ("show info", "show stat", "show servers state", "show env HAPROXY_CFGFILES")
+
+
+def read_servers(group: Group, topology: Topology, wanted: Callable[[NodeEntry], str]) -> tuple[ServerState, ...]:
+    """Every server of a group; one that the topology doesn't have is not asked.
+
+    :param wanted: the text of a node's ``keydb.conf`` that the inventory asks for
+    """
+    return tuple(in_parallel(partial(_server, topology, wanted), group.nodes))
+
+
+def read_proxies(group: Group, topology: Topology, wanted: Callable[[ProxyEntry], str]) -> tuple[ProxyState, ...]:
+    """Every proxy of a group; one that the topology doesn't have is not asked.
+
+    :param wanted: the text of a proxy's ``haproxy.cfg`` that the inventory asks for
+    """
+    return tuple(in_parallel(partial(_proxy, topology, wanted), group.proxies))
+
+
+def _server(topology: Topology, wanted: Callable[[NodeEntry], str], entry: NodeEntry) -> ServerState:
+    state = ServerState(
+        name=entry.name,
+        engine=entry.data("keydb_engine"),
+        wanted=wanted(entry),
+        file=_file(entry, f"{entry.data('keydb_config_directory')}/keydb.conf"),
+        running=None,
+        same_directory=_real_directory(entry),
+    )
+    if topology.node(entry.name) is None:
+        return state
+    try:
+        return _ask(entry, state)
+    except (LinkError, InfoError, redis.RedisError, OSError) as error:
+        detail = str(error) if isinstance(error, InfoError) else explain(error, entry.address).detail
+        return replace(state, detail=detail)
+
+
+def _ask(entry: NodeEntry, state: ServerState) -> ServerState:
+    client = link(entry)
+    try:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.execute_command("INFO")
+        pipeline.execute_command("CONFIG GET", "*")
+        pipeline.execute_command("ACL LIST")
+        # A command that is not permitted leaves the others' answers.
+        text, values, users = pipeline.execute(raise_on_error=False)
+    finally:
+        client.close()
+    if isinstance(text, Exception):
+        raise text
+    refused = [str(answer) for answer in (values, users) if isinstance(answer, Exception)]
+    fields = read_info(text)
+    answering = int(fields["process_id"][0])
+    running = RunningServer(
+        engine=node_from_info(entry.name, entry.address, text).engine,
+        values=None if isinstance(values, Exception) else {**_texts(values), **_told_by_info(fields)},
+        users=None if isinstance(users, Exception) else tuple(users),
+        config_file=fields.get("config_file", [""])[0],
+        process=_process(entry, answering, entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))),
+    )
+    return replace(state, running=running, detail="; ".join(refused))
+
+
+def _texts(values: dict[str, object]) -> dict[str, str]:
+    """CONFIG GET's answer; a value that is a list is written as a file has it."""
+    return {
+        name: " ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in values.items()
+    }
+
+
+def _told_by_info(fields: dict[str, list[str]]) -> dict[str, str]:
+    """A directive that KeyDB tells in INFO only."""
+    return {"server-threads": fields["server_threads"][0]} if "server_threads" in fields else {}
+
+
+def _proxy(topology: Topology, wanted: Callable[[ProxyEntry], str], entry: ProxyEntry) -> ProxyState:
+    path = f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
+    state = ProxyState(entry.name, wanted(entry), _file(entry, path), None)
+    recorded = (
+        entry.host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file")) if entry.host.connected else None
+    )
+    if entry.name not in {proxy.name for proxy in topology.proxies}:
+        return replace(state, stopped=recorded == 0)
+    try:
+        running = _ask_proxy(entry)
+    except (RuntimeSocketError, AnswerError) as error:
+        return replace(state, detail=str(error))
+    assert running.process is not None
+    return replace(state, running=replace(running, process=_process(entry, running.process.answering, recorded)))
+
+
+def _ask_proxy(entry: ProxyEntry) -> RunningProxy:
+    socket = runtime(entry)
+    try:
+        return running_proxy(*map(socket.command, RUNTIME_QUESTIONS))
+    finally:
+        socket.close()
+
+
+def _file(entry: NodeEntry | ProxyEntry, path: str) -> File:
+    found = get_quietly(entry.host, FileText, path=path) if entry.host.connected else None
+    return File(path, None) if found is None else File(path, found["text"], found["changed"])
+
+
+def _real_directory(entry: NodeEntry) -> str | None:
+    if not entry.host.connected:
+        return None
+    found: str | None = entry.host.get_fact(RealDirectory, path=entry.data("keydb_data_directory"))
+    return found
+
+
+def _process(entry: NodeEntry | ProxyEntry, answering: int, recorded: int | None) -> Process:
+    rows = entry.host.get_fact(Listeners)
+    return Process(answering, recorded, None if rows is None else tuple(Listener(**row) for row in rows))
