@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import socket
+from collections.abc import Container
 from typing import Any
 
 from pyinfra.api.host import Host
@@ -50,6 +51,19 @@ class Runtime:
         :raises RuntimeSocketError: if the connection broke; whether HAProxy executed it is unknown then
         """
         return self._exchange(text).strip("\n")
+
+    def end_sessions(self, backend: str, servers: Container[str]) -> None:
+        """End the sessions to some servers of a backend one by one.
+
+        A worker that was replaced by a reload refuses ``shutdown sessions server``: its backends are disabled.
+
+        :raises RuntimeSocketError: if the connection broke
+        """
+        for line in self.command("show sess").splitlines():
+            session, _, described = line.partition(":")
+            fields = dict(word.partition("=")[::2] for word in described.split())
+            if fields.get("be") == backend and fields.get("srv") in servers:
+                self.command(f"shutdown session {session}")
 
     def close(self) -> None:
         self._stream.close()

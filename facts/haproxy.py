@@ -54,3 +54,18 @@ class HaproxyProcess(FactBase[int]):
 
     def process(self, output: list[str]) -> int:
         return int(output[0])
+
+
+class HaproxyOutdated(FactBase[bool]):
+    """Returns whether a file that it reads when it starts is newer than its process, None if that is unknown.
+
+    + paths: its configuration file, and the CA's if it has one
+    + pid_file: where HAProxy writes its process id when it starts and when it is reloaded
+    """
+
+    def command(self, paths: list[str], pid_file: str) -> StringCommand:
+        script = 'for file in "$@"; do [ -e "$0" ] && [ "$file" -nt "$0" ] && echo yes && exit; done; echo no'
+        return StringCommand("sh", "-c", QuoteString(script), QuoteString(pid_file), *map(QuoteString, paths))
+
+    def process(self, output: list[str]) -> bool:
+        return output[0] == "yes"

@@ -1,26 +1,110 @@
-"""Writing a configuration file so that it is either the old one or the new one, checked, and never readable by others.
+"""Reading and writing configuration files with passwords in them.
 
-The content travels on standard input: in no argument, no diff and no file that others can read.
+A file is either the old one or the new one, checked, and never readable by others. The content travels on standard
+input and output: in no argument, no diff, nothing that is printed, and no file that others can read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from secrets import token_hex
+from types import EllipsisType
 
 from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.host import Host
+from pyinfra.facts.files import File
 
-NEW = ".new"
+from keydb_runbooks.connectors.quiet import run_quietly
+
+# $1 the new file, $2 the one that it replaces. A run that was killed leaves its new file behind, with passwords in it.
+WRITE = """
+find "$(dirname "$2")" -maxdepth 1 -name "$(basename "$2").new.*" -mmin +60 -exec rm -f {} +
+umask 077
+cat >"$1" && sync "$1" && exit
+rm -f "$1"
+echo "$1 can't be written; $2 stays as it is" >&2
+exit 1
+"""
+
+# $1 the new file, behind it a command that checks it.
+CHECK = """
+new=$1; shift
+"$@" && exit
+rm -f "$new"
+exit 1
+"""
+
+# $1 the new file, $2 the one that it replaces; on standard input the checksum of what $2 is expected to be.
+RENAME = """
+new=$1 file=$2
+checksum() { { cat "$1"; [ -s "$1" ] && [ -z "$(tail -c1 "$1")" ] || echo; } | sha256sum | cut -c1-64; }
+stop() { rm -f "$new" "$new.previous"; echo "$2" >&2; exit "$1"; }
+read -r seen
+wanted=$(checksum "$new") now=nothing
+[ -n "$wanted" ] || stop 1 "there is no sha256sum here to compare with, so $file stays as it is"
+if [ -e "$file" ]; then
+    cp -p "$file" "$new.previous" || stop 1 "$file can't be kept, so it stays as it is"
+    now=$(checksum "$file")
+fi
+if [ "$seen" != anything ]; then
+    [ "$now" != "$wanted" ] || stop 0 "another install has just written the same"
+    [ "$now" = "$seen" ] || stop 1 "$file was changed meanwhile, by a verb or another install: run this again"
+fi
+[ "$now" = nothing ] || mv "$new.previous" "$file.previous" || stop 1 "$file can't be kept, so it stays as it is"
+mv "$new" "$file" || stop 1 "$file can't be replaced, so it stays as it is"
+"""
 
 
-def replace_file(path: str, content: str, check: StringCommand | None) -> Iterator[StringCommand]:
-    """Commands that write ``PATH.new``, check it, keep the old file as ``PATH.previous`` and rename.
+def replace_file(
+    path: str,
+    content: str,
+    check: Callable[[str], StringCommand] | None,
+    *,
+    seen: str | EllipsisType | None = ...,
+    before: PyinfraCommand | None = None,
+) -> Iterator[PyinfraCommand]:
+    """Commands that write a new file, check it, keep the old one as ``PATH.previous`` and rename.
 
-    :param check: a command that fails if ``PATH.new`` is no good; the old file stays then
+    Two runs at once have a new file each. Nothing is done without this program: if it is killed, the old file stays.
+
+    :param check: makes the command that fails if the file of this name is no good; the old file stays then
+    :param seen: the text from which ``content`` was made, None for no file; if it is another one by now, it stays
+    :param before: is done before the file is replaced, so that a run that dies in between does it again
     """
-    yield StringCommand(
-        "sh", "-c", QuoteString('umask 077 && cat > "$1" && sync "$1"'), "sh", QuoteString(path + NEW), _stdin=content
-    )
+    new = f"{path}.new.{token_hex(4)}"
+    yield _script(WRITE, content, new, path)
     if check is not None:
-        yield check
-    script = 'if [ -e "$1" ]; then cp -p "$1" "$1.previous"; fi && mv "$1.new" "$1"'
-    yield StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(path))
+        yield StringCommand("sh", "-c", QuoteString(CHECK), "sh", QuoteString(new), check(new))
+    if before is not None:
+        yield before
+    yield _script(RENAME, f"{_checksum(seen)}\n", new, path)
+
+
+def _script(script: str, given: str, *arguments: str) -> StringCommand:
+    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments), _stdin=given)
+
+
+def _checksum(seen: str | EllipsisType | None) -> str:
+    """On standard input as well: who knows all of a file but a password could try which one gives its checksum."""
+    if isinstance(seen, EllipsisType):
+        return "anything"
+    return "nothing" if seen is None else sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_file(target: Host, path: str) -> str | None:
+    """The text of a file on a host, None if there is none. Whatever bytes it has come back from ``replace_file``.
+
+    :raises OperationError: if it is there and can't be read
+    """
+    if target.get_fact(File, path=path) is None:
+        return None
+    command = StringCommand("sh", "-c", QuoteString('base64 <"$1"'), "sh", QuoteString(path))
+    lines = run_quietly(target, command)
+    if lines is None:
+        raise OperationError(f"{target.name}: {path} can't be read")
+    text = b64decode("".join(lines)).decode("utf-8", "surrogateescape")
+    return text if text.endswith("\n") else f"{text}\n"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
+from functools import partial
+from pathlib import Path
 
 from pyinfra import host
 from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
@@ -14,13 +17,14 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
 from keydb_runbooks.connectors.ports import is_free
-from keydb_runbooks.facts.haproxy import HaproxyProcess
-from keydb_runbooks.operations.files import NEW, replace_file
-from keydb_runbooks.operations.keydb import read_file
+from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
+from keydb_runbooks.operations.files import read_file, replace_file
 from keydb_runbooks.operations.service import reload_proxy, start_proxy
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
+
+PID_FILE_SECONDS = 0.5
 
 
 @operation()
@@ -38,14 +42,35 @@ def configuration(program: str) -> Commands:
     group, entry = this_proxy(host)
     path = config_path(entry)
     wanted = wanted_configuration(group, entry)
-    if read_file(host, path) == wanted:
+    pid_file = entry.data("haproxy_pid_file")
+    changes = read_file(host, path) != wanted
+    if changes:
+        yield from replace_file(path, wanted, partial(_check, program))
+    # A run that died behind the rename left a proxy that doesn't know its new file.
+    runs = host.get_fact(HaproxyProcess, pid_file=pid_file)
+    paths = [path, *([ca_path(entry)] if entry.data("keydb_tls_ca") else [])]
+    if runs and host.get_fact(HaproxyOutdated, paths=paths, pid_file=pid_file):
+        yield from reload_proxy(host, program, path, pid_file, entry.data("haproxy_runtime_socket"))
+    elif not changes:
         host.noop(f"{path} is as wanted")
+
+
+@operation()
+def trusted_ca() -> Commands:
+    """Give this proxy the CA of the servers of a group that speaks TLS; its checks trust nobody else.
+
+    **Example:**
+
+    .. code:: python
+
+        haproxy.trusted_ca(name="Tell the proxy which CA to trust")
+    """
+    _, entry = this_proxy(host)
+    content = Path(entry.data("keydb_tls_ca")).read_text(encoding="utf-8")
+    if read_file(host, ca_path(entry)) == "\n".join([*content.splitlines(), ""]):
+        host.noop(f"{ca_path(entry)} is as wanted")
         return
-    check = StringCommand(QuoteString(program), "-c", "-q", "-f", QuoteString(path + NEW))
-    yield from replace_file(path, wanted, check)
-    if host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file")):
-        files = (entry.data("haproxy_pid_file"), entry.data("haproxy_runtime_socket"))
-        yield from reload_proxy(host, program, path, *files)
+    yield from replace_file(ca_path(entry), content, None)
 
 
 @operation()
@@ -87,6 +112,10 @@ def config_path(entry: ProxyEntry) -> str:
     return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
 
 
+def ca_path(entry: ProxyEntry) -> str:
+    return f"{entry.data('haproxy_config_directory')}/ca.pem"
+
+
 def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
     """The text of ``haproxy.cfg`` that the inventory asks for."""
     user = group.nodes[0].user("check")
@@ -99,6 +128,7 @@ def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
         "check": check.hex(),
         "max_lag": group.nodes[0].data("keydb_min_replicas_max_lag"),
         "interval": entry.data("haproxy_check_interval"),
+        "tls_ca": ca_path(entry) if entry.data("keydb_tls_ca") else None,
         "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes],
     }
     return render(
@@ -107,6 +137,7 @@ def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
         pid_file=entry.data("haproxy_pid_file"),
         max_connections=entry.data("haproxy_max_connections"),
         statistics_port=entry.data("haproxy_statistics_port"),
+        source=entry.data("haproxy_source_address"),
         groups={group.name: listeners},
     )
 
@@ -116,6 +147,20 @@ def _resp(*words: str) -> bytes:
     encoded = [word.encode() for word in words]
     parts = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
     return b"*%d\r\n%b" % (len(encoded), parts)
+
+
+def _check(program: str, new: str) -> StringCommand:
+    return StringCommand(*map(QuoteString, (program, "-c", "-q", "-f", new)))
+
+
+def _is_started(host: Host, entry: ProxyEntry) -> bool:
+    """Whether another run has started it meanwhile; HAProxy takes its ports before it writes its pid file."""
+    deadline = time.monotonic() + PID_FILE_SECONDS
+    while not host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file")):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _ports_are_free(state: State, host: Host, entry: ProxyEntry) -> bool:
@@ -128,6 +173,8 @@ def _ports_are_free(state: State, host: Host, entry: ProxyEntry) -> bool:
         "haproxy_statistics_port": ("127.0.0.1", entry.data("haproxy_statistics_port")),
     }
     taken = [(key, place) for key, place in ports.items() if not is_free(*place)]
+    if taken and _is_started(host, entry):
+        return True
     for key, (address, port) in taken:
         told = f"port {address}:{port} is taken by another process; stop that, or set {key} for {entry.name}"
         hint = host.data.get("sandbox_port_hint")

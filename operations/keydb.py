@@ -6,7 +6,10 @@ deploys, which look at everybody first.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
+from functools import partial
+from pathlib import Path
 
 import redis
 from pyinfra import host
@@ -15,26 +18,28 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
-from pyinfra.facts.files import File, FileContents
 
 from keydb_runbooks.connectors.group import NodeEntry, all_groups
 from keydb_runbooks.connectors.link import Client, LinkError, explain, link
 from keydb_runbooks.facts.keydb import KeydbProcess
-from keydb_runbooks.operations.files import NEW, replace_file
+from keydb_runbooks.operations.files import read_file, replace_file
 from keydb_runbooks.operations.service import start_server
 from keydb_runbooks.operations.users import ACL
-from keydb_runbooks.runbooks.configuration import Difference, differences, merge, quote
-from keydb_runbooks.runbooks.replication import Node, node_from_info
+from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
+from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
+
+START_SECONDS = 10.0
+POLL_SECONDS = 0.01
 
 # Boots on a socket of its own in a directory of its own, so that nothing that runs is touched. The socket's
 # name is relative, since a Unix socket's path has 107 characters at most.
 CHECK = """
 dir=$(mktemp -d "$(dirname "$2")/check.XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
-"$1" "$2" --port 0 --unixsocket s --dir "$dir" --pidfile "$dir/p" --logfile "$dir/log" \
+"$1" "$2" --port 0 $3 --unixsocket s --dir "$dir" --pidfile "$dir/p" --logfile "$dir/log" \
     --daemonize no --appendonly no --save "" >"$dir/out" 2>&1 &
 pid=$!
 n=0
@@ -43,7 +48,7 @@ until [ -S "$dir/s" ]; do
     if ! kill -0 $pid 2>/dev/null || [ $n -gt 500 ]; then
         kill $pid 2>/dev/null
         echo "the server refuses the new configuration:" >&2
-        grep -hE "FATAL|rror|Bad|>>>" "$dir/out" "$dir/log" >&2
+        grep -hE "FATAL|rror|Bad|>>>" "$dir/out" "$dir/log" | sed -E "s/^(>>> '($4)) .*/\\1 .../" >&2
         exit 1
     fi
     sleep 0.02
@@ -77,10 +82,34 @@ def configuration(program: str) -> Commands:
         host.noop(f"{path} has every directive as wanted")
         return
     content = wanted if present is None else merge(wanted, present)
-    check = StringCommand("sh", "-c", QuoteString(CHECK), "sh", QuoteString(program), QuoteString(path + NEW))
-    yield from replace_file(path, content, check)
-    if changes:
-        yield FunctionCommand(_apply, (entry, tuple(changes)), {})
+    kept: list[str] = []
+    live = FunctionCommand(_apply, (entry, tuple(changes), kept), {}) if changes else None
+    yield from replace_file(path, content, partial(_check, entry, program), seen=present, before=live)
+    if kept:
+        yield FunctionCommand(_tell_kept, tuple(kept), {})
+
+
+@operation()
+def certificates() -> Commands:
+    """Give this node its certificate, its key and the CA of a group that speaks TLS; a running server takes them over.
+
+    **Example:**
+
+    .. code:: python
+
+        keydb.certificates(name="Give the server its certificate")
+    """
+    entry = this_node(host)
+    changed = []
+    for key, path in certificate_paths(entry).items():
+        content = Path(entry.data(key)).read_text(encoding="utf-8")
+        if read_file(host, path) != "\n".join([*content.splitlines(), ""]):
+            yield from replace_file(path, content, None)
+            changed.append(path)
+    if changed:
+        yield FunctionCommand(_reload_certificates, (entry,), {})
+    else:
+        host.noop("its certificates are as wanted")
 
 
 @operation()
@@ -126,6 +155,7 @@ def running(program: str) -> Commands:
         return
     yield FunctionCommand(_port_is_free, (entry,), {})
     yield from start_server(host, program, config_path(entry), entry.data("keydb_pid_file"))
+    yield FunctionCommand(_answers, (entry,), {})
 
 
 @operation()
@@ -202,13 +232,24 @@ def credentials_path(entry: NodeEntry) -> str:
     return f"{entry.data('keydb_config_directory')}/monitoring.auth"
 
 
+def certificate_paths(entry: NodeEntry) -> dict[str, str]:
+    """Where a node's certificate files are, by the inventory's key; none if the group does without TLS."""
+    if not entry.data("keydb_tls_ca"):
+        return {}
+    directory = entry.data("keydb_config_directory")
+    names = {"keydb_tls_ca": "ca.pem", "keydb_tls_certificate": "certificate.pem", "keydb_tls_key": "key.pem"}
+    return {key: f"{directory}/{name}" for key, name in names.items()}
+
+
 def wanted_configuration(entry: NodeEntry) -> str:
     """The text of ``keydb.conf`` that the inventory asks for, without any ``replicaof``."""
     return render(
         "keydb.conf.j2",
         engine=entry.data("keydb_engine"),
         address=entry.address.host,
+        bind=entry.data("keydb_bind") or [entry.address.host],
         port=entry.address.port,
+        tls={key.removeprefix("keydb_tls_"): path for key, path in certificate_paths(entry).items()},
         daemonize="yes",
         pid_file=entry.data("keydb_pid_file"),
         log_file=entry.data("keydb_log_file"),
@@ -220,23 +261,10 @@ def wanted_configuration(entry: NodeEntry) -> str:
         min_replicas_to_write=entry.data("keydb_min_replicas_to_write"),
         min_replicas_max_lag=entry.data("keydb_min_replicas_max_lag"),
         users={role: entry.user(role) for role in ACL},
+        default_user=entry.data("keydb_default_user"),
         acl=ACL,
         settings=entry.data("keydb_settings"),
     )
-
-
-def read_file(target: Host, path: str) -> str | None:
-    """The text of a file on a host, None if there is none.
-
-    :raises OperationError: if it is there and can't be read
-    """
-    info = target.get_fact(File, path=path)
-    if info is None:
-        return None
-    lines = target.get_fact(FileContents, path=path)
-    if lines is None:
-        raise OperationError(f"{target.name}: {path} can't be read")
-    return "\n".join([*lines, ""])
 
 
 def read_role(entry: NodeEntry) -> Node:
@@ -250,7 +278,10 @@ def read_role(entry: NodeEntry) -> Node:
         client.close()
     except (LinkError, redis.RedisError, OSError) as error:
         raise OperationError(f"{entry.name}: {explain(error, entry.address).detail}") from None
-    return node_from_info(entry.name, entry.address, text)
+    try:
+        return node_from_info(entry.name, entry.address, text)
+    except InfoError as error:
+        raise OperationError(f"{entry.name}: {error}") from None
 
 
 def _send(state: State, host: Host, entry: NodeEntry, commands: tuple[tuple[str, ...], ...]) -> bool:
@@ -272,28 +303,78 @@ def _port_is_free(state: State, host: Host, entry: NodeEntry) -> bool:
     except LinkError as error:
         if error.code == "refused":
             return True
+    # Another run may have started it since this one looked.
+    if host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file")):
+        return True
     told = f"port {entry.address} is taken by another process; stop that, or set keydb_port for {entry.name}"
     hint = host.data.get("sandbox_port_hint")
     host.log_styled(f"{told} ({hint})" if hint else told, fg="red")
     return False
 
 
-def _apply(state: State, host: Host, entry: NodeEntry, changes: tuple[Difference, ...]) -> bool:
-    """Let a running server take over what changed, and say what needs a restart."""
+def _answers(state: State, host: Host, entry: NodeEntry) -> bool:
+    """Wait until a server that was started answers; one that loads its data does."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            link(entry).close()
+            return True
+        except LinkError as error:
+            if error.code == "loading":
+                return True
+            if error.code not in ("refused", "no-answer") or time.monotonic() > deadline:
+                told = f"it was started, but {error.detail}; look at {entry.data('keydb_log_file')}"
+                host.log_styled(told, fg="red")
+                return False
+        time.sleep(POLL_SECONDS)
+
+
+def _reload_certificates(state: State, host: Host, entry: NodeEntry) -> bool:
+    """A server reads its certificate files again when it is told their paths, even if these are the old ones."""
     try:
         client = link(entry)
-    except LinkError as error:
-        if error.code == "refused":
+        paths = {key.removeprefix("keydb_tls_"): path for key, path in certificate_paths(entry).items()}
+        for name, path in {"ca-cert": paths["ca"], "cert": paths["certificate"], "key": paths["key"]}.items():
+            client.execute_command("CONFIG", "SET", f"tls-{name}-file", path)
+        client.close()
+    except (LinkError, redis.RedisError, OSError) as error:
+        told = explain(error, entry.address)
+        # A server that doesn't run reads them when it starts; one without TLS needs a restart to have it.
+        if told.code == "refused":
             return True
-        host.log_styled(f"the file is written, but the server keeps its settings: {error.detail}", fg="red")
-        return False
-    for change in changes:
-        if not _set(client, change):
-            host.log_styled(f"{change} (takes effect with a restart)", fg="yellow")
-        else:
-            host.log(str(change))
-    client.close()
+        host.log_styled(f"the files are written, but the server goes on without them: {told.detail}", fg="yellow")
     return True
+
+
+def _check(entry: NodeEntry, program: str, new: str) -> StringCommand:
+    without_tls = "--tls-port 0" if entry.data("keydb_tls_ca") else ""
+    arguments = map(QuoteString, (program, new, without_tls, "|".join(SECRET_DIRECTIVES)))
+    return StringCommand("sh", "-c", QuoteString(CHECK), "sh", *arguments)
+
+
+def _apply(state: State, host: Host, entry: NodeEntry, changes: tuple[Difference, ...], kept: list[str]) -> bool:
+    """Let a running server take over what changed, and say what needs a restart.
+
+    :param kept: gets the reason if the server could not be told; the file is written all the same
+    """
+    try:
+        client = link(entry)
+        for change in changes:
+            if not _set(client, change):
+                host.log_styled(f"{change} (takes effect with a restart)", fg="yellow")
+            else:
+                host.log(str(change))
+        client.close()
+    except (LinkError, redis.RedisError, OSError) as error:
+        told = explain(error, entry.address)
+        if told.code != "refused":
+            kept.append(told.detail)
+    return True
+
+
+def _tell_kept(state: State, host: Host, reason: str) -> bool:
+    host.log_styled(f"the file is written, but the server keeps its settings: {reason}", fg="red")
+    return False
 
 
 def _set(client: Client, change: Difference) -> bool:

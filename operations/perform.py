@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from functools import singledispatch
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ import redis
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
+from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.runbooks.replication import (
     NO_REPLICATION_ID,
     Ancestor,
@@ -30,6 +32,7 @@ from keydb_runbooks.runbooks.replication import (
 from keydb_runbooks.runbooks.steps import (
     LINEAGE_KEY,
     LINEAGE_LENGTH,
+    SAVE,
     VERIFY_KEY,
     CatchUp,
     InSync,
@@ -48,6 +51,14 @@ SLOW_POLL_SECONDS = 0.02
 
 class StepFailed(Exception):
     """A step could not be done; the text says what was seen, and where."""
+
+
+class NotSaved(StepFailed):
+    """A step was done, but the server could not write it into its configuration file, which stays as it was."""
+
+
+class SaveRefused(redis.ResponseError):
+    """What a server says if it can't write its configuration file."""
 
 
 class Links:
@@ -86,6 +97,11 @@ class Links:
         """A fresh link for undoing, when the held one broke."""
         self.clients[name] = link(self.group.node(name))
 
+    def reopen_proxy(self, name: str) -> Runtime:
+        """A fresh connection to a proxy, whose process may be another one by now."""
+        self._runtimes[name] = runtime(self.group.proxy(name))
+        return self._runtimes[name]
+
     def close(self) -> None:
         for client in self.clients.values():
             client.close()
@@ -104,9 +120,14 @@ def perform_step(step: Step, links: Links) -> str:
     """Do a step and return what was seen, in a few words; "" if there is no more to say than the step says.
 
     :raises StepFailed: with what is wrong and where
+    :raises NotSaved: if only the configuration file could not be written
     """
     try:
         return perform(step, links)
+    except SaveRefused as error:
+        path = config_path(links.group.node(step.where))
+        detail = f"{step.where} could not save its role in {path}: {error}"
+        raise NotSaved(f"{detail}; it is in force, but a restart would not know of it") from None
     except redis.ResponseError as error:
         raise StepFailed(f"{step.where} refused: {error}") from None
     except InfoError as error:
@@ -126,11 +147,16 @@ def perform(step: Step, links: Links) -> str:
 
 
 def _send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> None:
-    """Send commands in one segment, so that a death of this program can't come between them."""
+    """Send commands in one segment, so that a death of this program can't come between them.
+
+    :raises redis.ResponseError: the first that was refused; ``SaveRefused`` if it is the one that saves
+    """
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
-    pipeline.execute(raise_on_error=True)
+    for command, answer in zip(commands, pipeline.execute(raise_on_error=False), strict=True):
+        if isinstance(answer, redis.ResponseError):
+            raise SaveRefused(str(answer)) if command == SAVE else answer
 
 
 @perform.register
@@ -193,12 +219,29 @@ def _catch_up(step: CatchUp, links: Links) -> str:
 
 @perform.register
 def _route(step: Route, links: Links) -> str:
-    socket = links.proxy(step.where)
+    """A restart or a reload may have replaced HAProxy's process since its socket was opened: it is opened once more."""
+    held = links.proxy(step.where)
+    try:
+        _tell(held, step)
+        return ""
+    except RuntimeSocketError:
+        replaced = False
+    except StepFailed:
+        # A worker that a reload replaced answers, but no longer takes orders; its old connections live on.
+        replaced = True
+    with closing(held):
+        _tell(links.reopen_proxy(step.where), step)
+        if replaced:
+            with suppress(RuntimeSocketError):
+                held.end_sessions(step.backend, step.others)
+    return f"{step.sentence}: told HAProxy's new process"
+
+
+def _tell(socket: Runtime, step: Route) -> None:
     for command in step.commands:
         answer = socket.command(" ".join(command))
         if answer:
             raise StepFailed(f"HAProxy on {step.where} refused {' '.join(command)!r}: {answer}")
-    return ""
 
 
 @perform.register
@@ -240,6 +283,7 @@ def _write_through(proxy: ProxyEntry, group: Group, run_id: str) -> str:
         node.user("operator"),
         connect_timeout=node.data("keydb_connect_timeout"),
         command_timeout=node.data("keydb_command_timeout"),
+        tls_ca=node.data("keydb_tls_ca"),
     )
     try:
         if read_info(client.execute_command("INFO", "server")).get("run_id") != [run_id]:

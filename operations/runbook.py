@@ -22,14 +22,16 @@ from pyinfra.api.host import Host
 from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
-from keydb_runbooks.connectors.group import Group, GroupError, all_groups, the_group
+from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import lock
-from keydb_runbooks.operations.perform import Links, StepFailed, perform_step
+from keydb_runbooks.operations import lock, options
+from keydb_runbooks.operations.options import option
+from keydb_runbooks.operations.perform import Links, NotSaved, StepFailed, perform_step
 from keydb_runbooks.operations.show import plan_lines
 from keydb_runbooks.runbooks import founding
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import InfoError
 from keydb_runbooks.runbooks.steps import Step
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -50,30 +52,57 @@ def chosen_group(host: Host) -> Group:
 
     :raises SystemExit: after every error of the inventory was printed
     """
+    _check_options(host)
+    wanted = option(host, "group")
     try:
-        return the_group(host.inventory, host.data.get("group"))
+        return the_group(host.inventory, None if wanted is None else str(wanted))
     except GroupError as error:
         stop(host, str(error))
 
 
 def groups(host: Host) -> tuple[Group, ...]:
-    """Every group of the inventory.
+    """Every group of the inventory, or the one that ``--data group=...`` names.
 
     :raises SystemExit: after every error of the inventory was printed
     """
+    if option(host, "group") is not None:
+        return (chosen_group(host),)
+    _check_options(host)
     try:
         return tuple(all_groups(host.inventory).values())
     except GroupError as error:
         stop(host, str(error))
 
 
+def _check_options(host: Host) -> None:
+    refused = list(options.refuse(host.inventory.override_data))
+    if refused:
+        stop(host, "\n    ".join(refused))
+
+
+def _check_names(host: Host, group: Group, request: Request) -> None:
+    members = tuple(member.name for member in group.hosts)
+    refused = [
+        *options.refuse_names("allow_unread", request.allow_unread, members),
+        *options.refuse_names("accept_loss", request.accept_loss, members),
+    ]
+    if refused:
+        stop(host, "\n    ".join(refused))
+
+
+def advise(group: Group) -> None:
+    """Tell a person what would be better; nothing depends on it."""
+    for sentence in advised(group):
+        logger.info(f"    {format_text(sentence, 'yellow')}")
+
+
 def request_of(host: Host) -> Request:
     """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split."""
-    to = host.data.get("to")
+    to = option(host, "to")
     return Request(
         to=None if to is None else str(to),
-        allow_unread=_names(host.data.get("allow_unread")),
-        accept_loss=_names(host.data.get("accept_loss")),
+        allow_unread=_names(option(host, "allow_unread")),
+        accept_loss=_names(option(host, "accept_loss")),
         accept_split=yes_or_no(host, "accept_split"),
     )
 
@@ -88,6 +117,7 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
     if not conducts(host, group):
         return
     request = request_of(host)
+    _check_names(host, group, request)
     min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
 
     def decided(topology: Topology) -> Answer:
@@ -158,14 +188,22 @@ def run(group: Group, decide: Decide, shown: Plan | None = None) -> Commands:
 
 
 class Run:
-    """One execution of a plan."""
+    """One execution of a plan.
+
+    Until the step that commits, the first failure stops the run, and what was done is undone. From then on clients wait
+    for the rest, so one node that fails, a file that can't be written or a proxy that can't be told is left behind, and
+    the run goes on with the others as long as the primary stands. What was left behind is told at the end.
+    """
 
     def __init__(self, group: Group, plan: Plan) -> None:
         self.group = group
         self.plan = plan
         self.links: Links | None = None
-        self.committed = False
+        # A plan that moves no role has nothing to go back to.
+        self.committed = not any(step.commits for step in plan.steps)
         self.changed = False
+        self.given_up: set[str] = set()
+        self.unfinished: list[str] = []
         self.started = 0.0
 
     def begin(self, state: State, host: Host, decide: Decide) -> bool:
@@ -196,42 +234,79 @@ class Run:
         return False
 
     def step(self, state: State, host: Host, number: int) -> bool:
-        """Do one step, print it with its duration; undo what can be undone if it fails."""
+        """Do one step and print it with its duration; if it fails, whether the run goes on all the same."""
         assert self.links is not None
         step, before = self.plan.steps[number], time.monotonic()
+        place = f"{number + 1:>2}/{len(self.plan.steps)} {step.where:<10}"
+        if step.where in self.given_up:
+            logger.info(f"    {place} left out: {step.sentence}")
+            return True
         self.committed = self.committed or step.commits
         self.changed = self.changed or step.changes
-        place = f"{number + 1:>2}/{len(self.plan.steps)} {step.where:<10}"
         try:
             seen = perform_step(step, self.links)
         except StepFailed as error:
-            host.log_styled(f"{place} {step.sentence}: {error}", fg="red", log_func=logger.error)
-            self._give_up(host, number)
-            return False
+            goes_on = self._goes_on(step, error)
+            told = f"{place} {step.sentence}: {error}{'; the run goes on' if goes_on else ''}"
+            host.log_styled(told, fg="red", log_func=logger.error)
+            if not goes_on:
+                self._give_up(host, number)
+            return goes_on
         milliseconds = (time.monotonic() - before) * 1000
         logger.info(f"    {place} {milliseconds:7.1f} ms  {seen or step.sentence}")
         return True
 
     def end(self, state: State, host: Host) -> bool:
+        """Say how it ended; what was left behind is a failure, though the role moved."""
         assert self.links is not None
         self.links.close()
+        stands = f"{self.plan.primary} is the primary of {self.plan.group}"
+        if self.unfinished:
+            told = f"failed and incomplete: {stands}, but {'; '.join(self.unfinished)}. Mend that, then {self._again}"
+            host.log_styled(told, fg="red", log_func=logger.error)
+            return False
         seconds = time.monotonic() - self.started
-        done = f"done: {self.plan.verb} in {seconds:.2f} s; {self.plan.primary} is the primary of {self.plan.group}"
-        logger.info(f"    {format_text(done, 'green')}")
+        logger.info(f"    {format_text(f'done: {self.plan.verb} in {seconds:.2f} s; {stands}', 'green')}")
         return True
+
+    @property
+    def _again(self) -> str:
+        to = f" (to={self.plan.primary})" if self.plan.verb in ("switchover", "failover") else ""
+        return f"run {self.plan.verb} again{to} to finish"
+
+    def _goes_on(self, step: Step, error: StepFailed) -> bool:
+        """Whether the rest is done although a step failed, which is noted then."""
+        if step.spare:
+            return True
+        if isinstance(error, NotSaved):
+            self.unfinished.append(str(error))
+            return True
+        if not self.committed or step.where == self.plan.primary or not self._primary_stands():
+            return False
+        self.unfinished.append(str(error))
+        self.given_up.add(step.where)
+        return True
+
+    def _primary_stands(self) -> bool:
+        """Over the very link that holds the lock: whoever lost that changes nothing more."""
+        assert self.links is not None
+        try:
+            return self.links.read(self.plan.primary).is_primary
+        except (redis.RedisError, OSError, InfoError):
+            return False
 
     def _give_up(self, host: Host, number: int) -> None:
         """Undo, or say what is true now and how to go on."""
-        verb, links = self.plan.verb, self.links
+        links = self.links
         assert links is not None
-        if not self.committed:
-            undone = all([_undo(step, links) for step in self.plan.undo]) if self.changed else True  # noqa: C419 - all are tried
+        if not self.changed:
+            told = "failed and unchanged"
+        elif not self.committed:
+            undone = all([_undo(step, links) for step in self.plan.undo])  # noqa: C419 - all are tried
             told = "failed and unchanged" if undone else "failed, and writes are still held back: run the verb again"
-            host.log_styled(told, fg="red", log_func=logger.error)
         else:
-            left = len(self.plan.steps) - number
-            told = f"failed and incomplete, {left} steps are left: run {verb} again (to={self.plan.primary}) to finish"
-            host.log_styled(told, fg="red", log_func=logger.error)
+            told = f"failed and incomplete, {len(self.plan.steps) - number} steps are left: {self._again}"
+        host.log_styled(told, fg="red", log_func=logger.error)
         links.close()
 
 
@@ -278,7 +353,20 @@ def yes_or_no(host: Host, key: str) -> bool:
     :raises SystemExit: after it was printed that the value is something else
     """
     words = {"yes": True, "true": True, "no": False, "false": False}
-    value = str(host.data.get(key, "no")).lower()
+    given = option(host, key)
+    value = "no" if given is None else str(given).lower()
     if value not in words:
-        stop(host, f"--data {key}={value}: allowed are yes and no")
+        stop(host, options.refuse_value(key, value, ("yes", "no")))
     return words[value]
+
+
+def one_of(host: Host, key: str, *words: str) -> str:
+    """What ``--data KEY=`` says, one of these words, the first one without it.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
+    given = option(host, key)
+    value = words[0] if given is None else str(given)
+    if value not in words:
+        stop(host, options.refuse_value(key, value, words))
+    return value

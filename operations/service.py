@@ -14,39 +14,71 @@ from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.sandbox import SandboxConnector
+from keydb_runbooks.facts.haproxy import HaproxyProcess
+from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.runbooks.replication import GUARD_ADDRESS
 
 GUARD = ("--replicaof", GUARD_ADDRESS, "1")
 """Arguments that guard a start. Two words behind the option: as one argument the start fails."""
 
 
+# Two runs at once come here one after the other. What is locked is the pid file's directory; a server doesn't inherit
+# the lock.
+LOCKED = """
+cd / && exec 9<"$(dirname "$file")" || exit 1
+flock -w 30 9 || { echo "another run has been starting this for 30 s" >&2; exit 1; }
+"""
+
+# $1 a command that prints the process that runs, 0 if there is none; $2 the pid file; then what is to be started.
+START = f"""
+look=$1 file=$2; shift 2
+{LOCKED}
+case $(eval "$look") in
+    0) ;;
+    "") echo "it is unknown whether it runs; look at $file" >&2; exit 1 ;;
+    *) exit 0 ;;
+esac
+# A server gives its umask to the files that it writes, keydb.conf with its password among them.
+umask 077
+rm -f "$file"
+"$@" 9<&- || exit 1
+n=0
+# 10 s at most: a server that daemonizes has its pid file long before.
+until [ -s "$file" ]; do
+    n=$((n+1))
+    [ $n -gt 500 ] && {{ echo "it was started, but there is no $file after 10 s; look at its log" >&2; exit 1; }}
+    sleep 0.02
+done
+"""
+
+# $1 the pid file, $2 the runtime socket, over which the listening sockets are handed on; then what is to be started.
+RELOAD = f"""
+file=$1 socket=$2; shift 2
+{LOCKED}
+"$@" -x "$socket" -sf $(cat "$file") 9<&-
+"""
+
+
 def start_server(host: Host, program: str, config: str, pid_file: str) -> Iterator[StringCommand]:
-    """Commands that start a server, guarded, and wait until it has written its pid file."""
-    arguments = [program, config, *GUARD, "--set-proc-title", "no"]
-    yield _start(host, arguments, pid_file)
+    """Commands that start a server, guarded, unless it runs by now, and wait until it has written its pid file."""
+    look = KeydbProcess().command(pid_file=pid_file)
+    yield _script(host, START, look.get_raw_value(), pid_file, program, config, *GUARD, "--set-proc-title", "no")
 
 
 def start_proxy(host: Host, program: str, config: str, pid_file: str) -> Iterator[StringCommand]:
-    """Commands that start HAProxy and wait until it has written its pid file."""
-    yield _start(host, [program, "-D", "-f", config], pid_file)
+    """Commands that start HAProxy, unless it runs by now, and wait until it has written its pid file."""
+    look = HaproxyProcess().command(pid_file=pid_file)
+    yield _script(host, START, look.get_raw_value(), pid_file, program, "-D", "-f", config)
 
 
 def reload_proxy(host: Host, program: str, config: str, pid_file: str, socket: str) -> Iterator[StringCommand]:
     """Commands that replace HAProxy's process; the listening sockets are handed over, so nobody is refused."""
-    _known(host)
-    script = '"$1" -D -f "$2" -x "$4" -sf $(cat "$3")'
-    yield StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, (program, config, pid_file, socket)))
+    yield _script(host, RELOAD, pid_file, socket, program, "-D", "-f", config)
 
 
-def _start(host: Host, arguments: list[str], pid_file: str) -> StringCommand:
+def _script(host: Host, script: str, *arguments: str) -> StringCommand:
     _known(host)
-    # 10 s at most: a server that daemonizes has its pid file long before.
-    script = (
-        # A server gives its umask to the files that it writes, keydb.conf with its password among them.
-        'umask 077; file="$1"; shift; rm -f "$file"; cd / && "$@" || exit 1; n=0; '
-        'until [ -s "$file" ]; do n=$((n+1)); [ $n -gt 500 ] && exit 1; sleep 0.02; done'
-    )
-    return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file), *map(QuoteString, arguments))
+    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))
 
 
 def _known(host: Host) -> None:

@@ -33,6 +33,9 @@ VERIFY_KEY = "runbook:verify"
 
 Command = tuple[str, ...]
 
+SAVE: Command = ("CONFIG", "REWRITE")
+"""Writes a server's role into its file. It comes last in a step: a full disk takes nothing back, and stops nobody."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -40,13 +43,15 @@ class Step:
 
     ``commands`` are sent in one segment, in order. ``changes`` is False for waits and checks.
     ``commits`` marks the step from which on there is no way back: before it a failed run is undone,
-    after it the run can only be finished.
+    after it the run can only be finished. ``spare`` marks a step that is done by itself a moment later and proved
+    by a later step: if it fails, that is told, and nothing is left out.
     """
 
     where: str
 
     changes: ClassVar[bool] = True
     commits: ClassVar[bool] = False
+    spare: ClassVar[bool] = False
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -169,7 +174,7 @@ class Follow(Step):
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("REPLICAOF", self.address.host, str(self.address.port)), ("CONFIG", "REWRITE"))
+        return (("REPLICAOF", self.address.host, str(self.address.port)), SAVE)
 
     @property
     def sentence(self) -> str:
@@ -182,7 +187,7 @@ class SaveConfiguration(Step):
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("CONFIG", "REWRITE"),)
+        return (SAVE,)
 
     @property
     def sentence(self) -> str:
@@ -194,11 +199,14 @@ class Route(Step):
     """Send new writing connections to the primary and cut those that lead elsewhere.
 
     The proxy's own check finds the same a moment later; this is faster (keydb-facts, "HAProxy in front").
+    ``VerifyWrite`` proves one or the other.
     """
 
     backend: str
     primary: str
     others: tuple[str, ...]
+
+    spare: ClassVar[bool] = True
 
     @property
     def commands(self) -> tuple[Command, ...]:

@@ -4,6 +4,9 @@
 
 --data verb=NAME         which of runbooks/ is carried out
 --data die_after=STEP:N  the process kills itself behind the N-th step of this kind
+--data cut_before=STEP:N the operator is cut off from the step's node directly before the N-th step of this kind
+--data hit_before=STEP:N directly before the N-th step of this kind
+--data hit_with=COMMAND  this command of the shell is run
 --data freeze=NODE       this node is frozen directly before the group is looked at
 --data stall=NODE        behind the first CatchUp this replica stops applying its stream, and the tool sleeps for longer
                          than the short pause, while clients go on writing
@@ -11,6 +14,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from importlib import import_module
@@ -18,6 +22,7 @@ from pathlib import Path
 
 from pyinfra import host
 
+from keydb_runbooks.connectors.network import OPERATOR, Network, sandbox_place
 from keydb_runbooks.operations import runbook
 
 STALL_SECONDS = 1.8
@@ -28,9 +33,13 @@ def _inject(data):
     stalled = data.get("stall")
 
     def perform_step(step, links):
-        told = honest(step, links)
         seen[step.code] += 1
         place = f"{step.code}:{seen[step.code]}"
+        if place == data.get("cut_before"):
+            Network(*sandbox_place()).cut(OPERATOR, step.where)
+        if place == data.get("hit_before"):
+            subprocess.run(data.hit_with, shell=True, check=True)
+        told = honest(step, links)
         if place == data.get("die_after"):
             os.kill(os.getpid(), signal.SIGKILL)
         if stalled and place == "CatchUp:1":

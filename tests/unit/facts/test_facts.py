@@ -40,7 +40,7 @@ def answer(fixture: str) -> list[str]:
 
 def test_every_fact_has_a_case():
     defined = set()
-    for module in ("keydb", "haproxy"):
+    for module in ("keydb", "haproxy", "machine"):
         names = vars(import_module(f"keydb_runbooks.facts.{module}")).items()
         own = [
             name

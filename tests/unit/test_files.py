@@ -1,0 +1,99 @@
+"""Replacing a configuration file: the scripts that run on a node, run here."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from keydb_runbooks.operations.files import replace_file
+
+SH = shutil.which("sh")
+TEXTS = [b"a\n", b"a", b"", b"a\n\n", b"a\r\n", b"\xff\xfe \n"]
+CHANGED = "was changed meanwhile, by a verb or another install: run this again"
+
+
+def read(present: bytes) -> str:
+    """A file's text as ``read_file`` gives it."""
+    text = present.decode("utf-8", "surrogateescape")
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def replaced(file: Path, seen, *, programs: str | None = None, meanwhile: bytes | None = None) -> tuple[int, str]:
+    """Run what replaces a file by ``new``; the exit code of its last command, and what that says."""
+    write, rename = replace_file(str(file), "new\n", None, seen=seen)
+    for command in (write, rename):
+        if command is rename and meanwhile is not None:
+            file.write_bytes(meanwhile)
+        given = command.connector_arguments["_stdin"]
+        words = [SH, "-c", command.get_raw_value()]
+        path = {"PATH": programs} if programs and command is rename else None
+        done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=10, env=path, check=False)
+    return done.returncode, done.stderr
+
+
+def names(file: Path) -> list[str]:
+    return sorted(path.name for path in file.parent.iterdir())
+
+
+@pytest.mark.parametrize("present", TEXTS)
+def test_a_file_that_is_as_it_was_read_is_replaced_and_kept(tmp_path, present):
+    file = tmp_path / "a b.conf"
+    file.write_bytes(present)
+    assert replaced(file, read(present)) == (0, "")
+    assert file.read_bytes() == b"new\n"
+    assert (tmp_path / "a b.conf.previous").read_bytes() == present
+    assert names(file) == ["a b.conf", "a b.conf.previous"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("meanwhile", [b"a\nreplicaof 127.0.0.1 1\n", b"b\n", b""])
+def test_a_file_that_somebody_changed_meanwhile_stays_as_it_is(tmp_path, meanwhile):
+    file = tmp_path / "keydb.conf"
+    file.write_bytes(b"a\n")
+    code, told = replaced(file, "a\n", meanwhile=meanwhile)
+    assert (code, told) == (1, f"{file} {CHANGED}\n")
+    assert (names(file), file.read_bytes()) == (["keydb.conf"], meanwhile)
+
+
+def test_a_file_that_came_or_went_meanwhile_is_a_changed_one(tmp_path):
+    file = tmp_path / "keydb.conf"
+    assert replaced(file, "a\n") == (1, f"{file} {CHANGED}\n")
+    assert names(file) == []
+    assert replaced(file, None, meanwhile=b"a\n") == (1, f"{file} {CHANGED}\n")
+    assert file.read_bytes() == b"a\n"
+
+
+def test_a_file_that_was_not_there_is_made(tmp_path):
+    file = tmp_path / "keydb.conf"
+    assert replaced(file, None) == (0, "")
+    assert (names(file), file.read_bytes()) == (["keydb.conf"], b"new\n")
+
+
+def test_what_another_install_has_just_written_is_left_alone(tmp_path):
+    file = tmp_path / "keydb.conf"
+    file.write_bytes(b"a\n")
+    assert replaced(file, "a\n", meanwhile=b"new\n") == (0, "another install has just written the same\n")
+    assert names(file) == ["keydb.conf"]
+
+
+def test_a_file_that_nobody_else_writes_is_replaced_whatever_it_is(tmp_path):
+    file = tmp_path / "monitoring.auth"
+    file.write_bytes(b"a\n")
+    assert replaced(file, ...) == (0, "")
+    assert file.read_bytes() == b"new\n"
+
+
+@pytest.mark.parametrize("missing", ["sha256sum", "cp"])
+def test_a_machine_that_lacks_a_program_keeps_its_file(tmp_path, missing):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in {"cat", "tail", "cut", "cp", "mv", "rm", "sh", "sha256sum"} - {missing}:
+        (programs / name).symlink_to(shutil.which(name))
+    file = tmp_path / "etc" / "keydb.conf"
+    file.parent.mkdir()
+    file.write_bytes(b"a\n")
+    code, told = replaced(file, "a\n", programs=str(programs))
+    assert code == 1
+    assert "so it stays as it is" in told or f"so {file} stays as it is" in told
+    assert (names(file), file.read_bytes()) == (["keydb.conf"], b"a\n")
