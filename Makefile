@@ -24,12 +24,14 @@ export KEYDB_SANDBOX_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check stop clean lock
+.PHONY: help demo test test-all coverage mutants check stop clean lock
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
 	@echo "make test      every test that needs no root (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
 	@echo "make test-all  the slow ones too"
+	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
+	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
 	@echo "make check     lint, format and types"
 	@echo "make stop      stop the sandbox's servers, keep their files"
 	@echo "make clean     stop them and remove everything that make and the project made"
@@ -42,6 +44,14 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+coverage: $(VENV)/.dev
+	@$(BIN)/python -m coverage run -m pytest -q tests/unit/runbooks $(ARGS)
+	@$(BIN)/python -m coverage report
+
+mutants: $(VENV)/.mutants
+	@$(BIN)/python tests/mutants/prepare.py $(ARGS)
+	@cd build/mutants && nice $(abspath $(BIN))/python $(CURDIR)/tests/mutants/judge.py $(JOBS)
 
 # All of them run, even if the first one fails. mypy sees the folders through links (docs/reuse.md), people read their real names.
 check: $(VENV)/.dev $(TYPING)
@@ -72,7 +82,8 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --univ
 	--no-annotate $(UPGRADE) pyproject.toml
 lock:
 	@$(COMPILE) --extra sandbox --extra build --output-file locks/demo.lock
-	@$(COMPILE) --all-extras --constraints locks/demo.lock --output-file locks/dev.lock
+	@$(COMPILE) --extra sandbox --extra test --extra check --extra build --constraints locks/demo.lock --output-file locks/dev.lock
+	@$(COMPILE) --extra mutants --constraints locks/dev.lock --output-file locks/mutants.lock
 
 # Set-up. Each stamp is touched last, so that a set-up that was interrupted is simply done again.
 
@@ -97,6 +108,11 @@ $(VENV)/.dev: locks/dev.lock pyproject.toml | $(VENV)/.made
 	@$(PIP) -r locks/dev.lock
 	@$(PIP) --no-build-isolation --editable .
 	@touch $(VENV)/.demo $@
+
+# Nobody else needs these, so they come on top.
+$(VENV)/.mutants: locks/mutants.lock | $(VENV)/.dev
+	@$(PIP) -r locks/mutants.lock
+	@touch $@
 
 $(TYPING): Makefile
 	@rm -rf $@ && mkdir -p $@

@@ -1,5 +1,7 @@
 """keydb.conf is read as the servers read it, compared by meaning, and merged without a role."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from keydb_runbooks.runbooks.configuration import (
     merge,
     parse,
     quote,
+    rules,
     split_words,
 )
 
@@ -70,6 +73,31 @@ def test_a_line_is_split_as_the_servers_do_it(line, words):
     assert split_words(line) == words
 
 
+# (value, as it stands in a file)
+QUOTED = [
+    ("", '""'),
+    ("Az09_./:@%+,=~*&|>-", "Az09_./:@%+,=~*&|>-"),
+    ("a#", "a#"),
+    ("#a", '"#a"'),
+    ("a b", '"a b"'),
+    ("~}", '"~}"'),
+    ('"\\', r'"\"\\"'),
+    ("\n\x1f\x7f", r'"\x0a\x1f\x7f"'),
+    ("ü", r'"\xc3\xbc"'),
+    ("\udcff", r'"\xff"'),  # a byte that is no UTF-8
+]
+
+
+@pytest.mark.parametrize("value, quoted", QUOTED)
+def test_a_value_is_quoted_only_if_it_must_be(value, quoted):
+    assert quote(value) == quoted
+    assert split_words(quoted) == [value]
+
+
+def test_a_byte_that_is_no_utf_8_is_kept_between_quotes():
+    assert split_words('"\udcff"') == ["\udcff"]
+
+
 @pytest.mark.parametrize("line", ['"a', "'a", '"a"b', "'a'b", '"a\\"'])
 def test_a_quote_that_is_not_closed_is_told_with_its_line(line):
     with pytest.raises(ConfigurationError) as caught:
@@ -112,16 +140,25 @@ SAME = [
     ("dir /data", 'dir "/data"'),
     ("port 1\nport 2", "port 2"),
     ("PORT 1", "port 1"),
+    ("appendonly YES", "appendonly yes"),
+    ("appendonly no", "appendonly NO"),
     ("user default off resetchannels -@all", "user default off sanitize-payload resetchannels -@all"),
     ("user app on #aa ~* &* +@all -@admin", "user app on #aa allkeys allchannels allcommands -@admin"),
     ("user app on #aa ~* &* +@all -flushall -sort", "user app on #aa ~* &* +@all -sort -flushall"),
     ("user r on #aa resetchannels -@all +psync +replconf", "user r on #aa -@all +replconf +psync"),
+    ("user r on #aa +get", "user r on #aa +set -@all +get"),
+    ("user r on #aa +get", "user r on #aa +set nocommands +get"),
+    ("client-output-buffer-limit replica 1kb 2kb 3\nclient-output-buffer-limit pubsub 4 5 6", "client-output-buffer-limit pubsub 4 5 6 slave 1024 2048 3"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("wanted, present", SAME)
 def test_what_means_the_same_is_no_difference(wanted, present):
     assert told(wanted, present) == []
+
+
+def test_a_password_is_compared_by_the_hash_of_its_bytes_whatever_these_are():
+    assert rules((">\udcff",)) == {f"#{sha256(bytes([0xFF])).hexdigest()}"}
 
 
 # (wanted, present, what is said)
@@ -132,12 +169,18 @@ OTHER = [
     ("maxmemory 256mb", "maxmemory 1gb", "maxmemory: is 1gb, wanted is 256mb"),
     ("save 900 1", 'save ""', "save: is empty, wanted is 900 1"),
     ("save 900 1", "save 900 1 300 10", "save: is 900 1 300 10, wanted is 900 1"),
+    ("save 900 1", "save 901 1", "save: is 901 1, wanted is 900 1"),
+    ("save 900 1", "save 900 2", "save: is 900 2, wanted is 900 1"),
+    ("save 900 1", "save 900", "save: is 900, wanted is 900 1"),
+    ("replicaof a 1\nport 1", "", "port: is missing, wanted is 1"),
     ("masterauth new", "masterauth old", "masterauth: has another value"),
     ("masterauth new", "", "masterauth: is missing"),
     ("primaryauth new", "masterauth old", "masterauth: has another value"),
     ("user app on #aa +@all", "user app on #bb +@all", "user app: has other rules"),
     ("user app on #aa +@all", "user other on #aa +@all", "user app: is missing"),
     ("user app on #aa &*", "user app on #aa resetchannels", "user app: has other rules"),
+    ("user app on #aa +get", "user app on #aa +get -get", "user app: has other rules"),
+    ("user app on #aa +get", "user app on #aa +get -@read", "user app: has other rules"),
 ]
 
 
@@ -149,6 +192,8 @@ def test_a_difference_is_told_and_a_secret_is_not(wanted, present, sentence):
 @pytest.mark.parametrize("name, secret", [("masterauth", True), ("requirepass", True), ("user", True), ("port", False)])
 def test_a_difference_knows_whether_it_is_secret(name, secret):
     assert Difference(name, ("x",), None).secret is secret
+    # pyinfra prints the arguments of what it is about to call, if it is asked to.
+    assert ("never-told" in repr(Difference(name, ("u", "never-told"), ("never-told",)))) is not secret
 
 
 def test_what_nobody_asked_for_is_not_looked_at():
@@ -180,6 +225,28 @@ def test_a_merged_file_has_every_wish_and_whatever_nobody_asked_for(wanted, pres
     assert parse(merged) == [*parse(wanted), *unknown]
 
 
+# (line, its directives without the name)
+LIMITS = [
+    ("slave 1 2 3", [("replica", "1", "2", "3")]),
+    ("replica 1 2 3", [("replica", "1", "2", "3")]),
+    ("slave 1 2 3 normal 4 5 6 pubsub 7 8 9", [("replica", "1", "2", "3"), ("normal", "4", "5", "6"), ("pubsub", "7", "8", "9")]),
+    ("slave 1 2", [("slave", "1", "2")]),
+    ("slave 1 2 3 normal", [("slave", "1", "2", "3", "normal")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line, expected", LIMITS)
+def test_limits_are_one_directive_a_class_and_whatever_is_none_stays_as_it_is(line, expected):
+    name = "client-output-buffer-limit"
+    assert parse(f"{name} {line}") == [Directive(name, values) for values in expected]
+
+
+@pytest.mark.parametrize("wanted", ["port 1 \n\n", "masterauth X\n", "port 1"])
+def test_a_merge_keeps_the_wanted_lines_whole(wanted):
+    kept = "\n\n# Kept from the file that was here before.\nappendfsync no\n"
+    assert merge(wanted, "appendfsync no\n") == wanted.rstrip("\n") + kept
+
+
 @pytest.mark.parametrize("line", ["replicaof 10.0.0.1 6379", "slaveof 10.0.0.1 6379"])
 def test_a_merge_leaves_the_role_as_it_is(line):
     assert line in merge("port 1\n", f"port 2\n{line}\n").splitlines()
@@ -188,6 +255,11 @@ def test_a_merge_leaves_the_role_as_it_is(line):
 def test_not_even_a_wish_for_a_role_replaces_the_one_on_disk():
     merged = merge("port 1\nreplicaof 10.0.0.9 6379\n", "replicaof 10.0.0.1 6379\n")
     assert [line.values for line in parse(merged) if line.name == "replicaof"] == [("10.0.0.1", "6379")]
+
+
+@pytest.mark.parametrize("line", ["replicaof a 1", "slaveof a 1", "  SLAVEOF a 1"])
+def test_a_wish_for_a_role_is_left_out_of_a_merge(line):
+    assert merge(f"port 1\n{line}\n\nport 2\n", "") == "port 1\n\nport 2\n"
 
 
 def test_a_merge_keeps_other_users():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from worlds import (
     World,
+    address,
     codes,
     group,
     guarded,
@@ -23,7 +24,7 @@ from worlds import (
 from keydb_runbooks.runbooks import failover, rejoin
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Role
-from keydb_runbooks.runbooks.steps import Promote
+from keydb_runbooks.runbooks.steps import Follow, InSync, Promote, RecordLineage, Route, SaveConfiguration, VerifyWrite
 from keydb_runbooks.runbooks.topology import find
 
 ANY = Request()
@@ -48,8 +49,26 @@ def test_the_order_of_a_failover():
     ]
 
 
+def test_each_step_of_a_failover_names_all_that_it_needs():
+    assert decide(*GONE).steps == (
+        Promote("keydb-2", 2, 1),
+        RecordLineage("keydb-2", 1),
+        SaveConfiguration("keydb-2"),
+        Follow("keydb-3", "keydb-2", address(2)),
+        Route("proxy-1", "demo-write", "keydb-2", ("keydb-1", "keydb-3")),
+        InSync("keydb-3", "keydb-2", address(2), 60.0),
+        VerifyWrite("proxy-1", "keydb-2", "run-2", 5.0),
+    )
+
+
+def test_the_others_are_attached_by_name():
+    steps = lines(decide(orphan(4), orphan(3), orphan(2), DEAD))
+    assert [step for step in steps if step.startswith("Follow")] == ["Follow keydb-3", "Follow keydb-4"]
+
+
 def test_what_a_failover_says_of_itself():
     plan = decide(*GONE)
+    assert (plan.verb, plan.group) == ("failover", "demo")
     assert (plan.primary, plan.former, plan.undo, plan.warnings) == ("keydb-2", "keydb-1", (), ())
     assert str(plan.loss) == "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"
     assert plan.proof == "no server process runs on keydb-1"
@@ -137,6 +156,8 @@ CHOICES = [
     ((DEAD, orphan(2, keys=0), orphan(3)), ANY, "keydb-3"),
     ((DEAD, orphan(2, links=(link(1, up=False, syncing=True),), keys=0), orphan(3)), ANY, "keydb-3"),
     ((DEAD, orphan(2), orphan(3)), Request(to="keydb-3"), "keydb-3"),
+    ((DEAD, orphan(2), orphan(3, keys=0, offset=1100)), ANY, "keydb-2"),
+    ((DEAD, orphan(2, epoch=None), orphan(3)), ANY, "keydb-3"),
     ((DEAD, orphan(2, offset=990), orphan(3)), Request(to="keydb-2", accept_loss=frozenset({"keydb-3"})), "keydb-2"),
     ((DEAD, guarded(2), guarded(3, offset=1100)), ANY, "keydb-3"),
     (
@@ -166,13 +187,13 @@ REFUSALS = [
     (GONE, to(9), "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2, keydb-3"),
     ((DEAD, orphan(2), silent_proxy()), ANY, "refused: proxy-no-socket proxy-1: has no runtime socket; mend that, or allow_unread=proxy-1 to leave it to its own checks"),
     ((silent(1, "wrong-password"), orphan(2)), SPLIT, "refused: node-wrong-password keydb-1: does not answer within 2 s; set the password that the server has; a server that answers is not gone"),
-    ((silent(1, "not-permitted"), orphan(2)), SPLIT, "refused: node-not-permitted keydb-1: does not answer within 2 s; set the password that the server has; a server that answers is not gone"),
     ((primary(1), primary(2)), ANY, "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
     ((primary(1), replica(2)), to(2), "refused: primary-answers keydb-1: is the primary and answers; run switchover to=keydb-2"),
     ((primary(1, keys=0), replica(2)), ANY, "refused: empty-primary keydb-1: is the primary and holds no keys, but its replicas do; stop it, then run failover again"),
     ((promoted(2), orphan(3, 1), silent(1)), ANY, f"refused: not-fenced old primary: keydb-1 may still take writes; {FENCE}"),
     ((silent(1), replica(2), orphan(3)), SPLIT, "refused: still-followed keydb-2: still follows keydb-1 (link up, heard 1 s ago): it is not gone; use switchover, or wait 3 s and look again"),
     ((replica(2, 9), orphan(3)), ANY, "refused: still-followed keydb-2: still follows 10.0.0.9:6379 (link up, heard 1 s ago): it is not gone; use switchover, or wait 3 s and look again"),
+    ((silent(1), replica(2, 3), replica(3)), SPLIT, "refused: still-followed keydb-3: still follows keydb-1 (link up, heard 1 s ago): it is not gone; use switchover, or wait 3 s and look again"),
     ((silent(1), orphan(2), orphan(3)), ANY, f"refused: not-fenced old primary: keydb-1 may still take writes; {FENCE}"),
     (GONE, to(1), "refused: target-unread keydb-1: does not answer; choose another target"),
     ((DEAD, orphan(2, loading=True)), ANY, f"refused: loading keydb-2: is loading its data; {WAIT}"),
@@ -203,6 +224,16 @@ def test_every_refusal_of_a_failover_has_a_case():
 def test_a_primary_that_answers_and_is_followed_is_nothing_to_do():
     answer = decide(primary(1), replica(2), proxy(1, nodes=2))
     assert isinstance(answer, NothingToDo) and answer.code == "already-primary"
+
+
+def test_the_primary_of_a_group_that_holds_nothing_is_nothing_to_replace():
+    answer = decide(primary(1, keys=0), replica(2, keys=0))
+    assert isinstance(answer, NothingToDo) and answer.code == "already-primary"
+
+
+def test_what_only_a_returned_node_holds_may_be_given_up_when_a_dead_failover_is_finished():
+    plan = decide(promoted(2), guarded(1, offset=1234), request=Request(accept_loss=frozenset({"keydb-1"})))
+    assert str(plan.loss) == "234 bytes (accepted by you, counted from the offsets)"
 
 
 def test_a_frozen_primary_is_not_called_gone_while_a_replica_still_hears_it():

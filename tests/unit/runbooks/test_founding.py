@@ -43,6 +43,7 @@ def test_the_order_of_a_founding():
 
 def test_what_a_founding_says_of_itself():
     plan = decide(*NEW, first="keydb-3")
+    assert (plan.verb, plan.group) == ("install", "demo")
     assert (plan.primary, plan.former, plan.warnings) == ("keydb-3", None, ())
     assert Promote("keydb-3", 1, 1) in plan.steps
     assert str(plan.loss) == "0 bytes (no node holds anything yet)"
@@ -53,6 +54,9 @@ def test_new_nodes_are_attached_to_a_founded_group():
     plan = decide(primary(1), replica(2), virgin(3), proxy(1))
     assert lines(plan)[:2] == ["Follow keydb-3", "InSync keydb-3"]
     assert (plan.primary, plan.warnings) == ("keydb-1", ("keydb-3 needs a full resync: it holds nothing",))
+    assert (plan.verb, plan.group, plan.former) == ("install", "demo", "keydb-1")
+    assert str(plan.loss) == "0 bytes (the new nodes hold nothing)"
+    assert (plan.proof, plan.gap) == ("keydb-1 stays the primary", "none")
 
 
 FOUNDED = "is the primary; install moves no role"
@@ -98,7 +102,15 @@ def test_every_refusal_of_a_founding_has_a_case():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"keys": 1}, {"epoch": 1}, {"second_offset": 5}, {"links": ()}, {"links": (orphan(2).links[0],)}]
+    "changes",
+    [
+        {"keys": 1},
+        {"epoch": 1},
+        {"second_offset": 0},
+        {"second_offset": 5},
+        {"links": ()},
+        {"links": (orphan(2).links[0],)},
+    ],
 )
 def test_a_node_with_any_trace_of_a_past_is_not_virgin(changes):
     assert founding.virgin(virgin(1)) and not founding.virgin(virgin(1, **changes))

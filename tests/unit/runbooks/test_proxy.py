@@ -19,6 +19,12 @@ def test_a_proxy_is_its_groups_two_backends():
     ]
     assert [(one.node, one.up) for one in proxy.readers] == [("keydb-1", False), ("keydb-2", True)]
     assert (proxy.write_backend, proxy.read_backend, proxy.writes_go_to) == ("demo-write", "demo-read", ("keydb-1",))
+    assert proxy.name == "proxy-1"
+
+
+def test_statistics_that_tell_of_no_checks_leave_these_empty():
+    text = "# pxname,svname,scur,status,\ndemo-write,keydb-1,0,no check,\ndemo-read,keydb-1,0,no check,\n"
+    assert [one.check for one in proxy_from_statistics("proxy-1", "demo", text).writers] == [""]
 
 
 @pytest.mark.parametrize("status", ["DOWN", "DOWN 1/2", "MAINT", "MAINT (resolution)", "DRAIN", "NOLB"])

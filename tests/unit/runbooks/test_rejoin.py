@@ -17,10 +17,10 @@ from worlds import (
     virgin,
 )
 
-from keydb_runbooks.runbooks import rejoin
+from keydb_runbooks.runbooks import failover, rejoin, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Role
-from keydb_runbooks.runbooks.steps import Unpause
+from keydb_runbooks.runbooks.steps import RecordLineage, Unpause
 
 ANY = Request()
 
@@ -95,6 +95,25 @@ def test_whatever_a_dead_run_left_is_finished(members, expected):
     plan = decide(*members)
     assert isinstance(plan, Plan), plan
     assert [f"{step.code} {step.where}" for step in plan.steps if step.changes] == expected
+
+
+@pytest.mark.parametrize("verb", [switchover, failover, rejoin], ids=lambda verb: verb.__name__.rpartition(".")[2])
+def test_each_verb_finishes_what_a_dead_run_left_and_says_the_same_of_it(verb):
+    left = group(promoted(2, ancestors=()), guarded(1), proxy(2))
+    plan = verb.plan(left, Request(to="keydb-2"), 7)
+    assert lines(plan) == ["RecordLineage keydb-2", "Follow keydb-1", "InSync keydb-1", "VerifyWrite proxy-1"]
+    assert plan.steps[0] == RecordLineage("keydb-2", 7)
+    assert (plan.verb, plan.group) == (verb.__name__.rpartition(".")[2], "demo")
+    assert (plan.primary, plan.former) == ("keydb-2", "keydb-2")
+    assert (plan.proof, plan.gap) == ("keydb-2 is the only rightful primary", "none for clients of the primary")
+
+
+def test_a_primary_that_is_alone_keeps_taking_writes_while_its_lineage_is_recorded():
+    assert decide(promoted(2, ancestors=())).steps == (RecordLineage("keydb-2", 0),)
+
+
+def test_who_does_not_answer_makes_nothing_unknown_while_the_primary_takes_writes():
+    assert decide(promoted(2), guarded(1), silent(3)).loss.bytes == 0
 
 
 def test_a_primary_that_a_dead_switchover_left_paused_is_released_first():

@@ -14,6 +14,7 @@ from keydb_runbooks.runbooks.replication import (
     InfoError,
     Link,
     Node,
+    Replica,
     Role,
     node_from_info,
     read_ancestors,
@@ -100,6 +101,7 @@ def test_a_field_that_comes_twice_keeps_both_values_in_order():
 
 def test_a_replica_stands_where_it_read_not_where_it_would_be_as_a_primary():
     assert parse(SERVER + "slave_repl_offset:40\nmaster_repl_offset:37\n").offset == 40
+    assert parse(SERVER + "slave_repl_offset:2\nmaster_repl_offset:37\n").offset == 2
 
 
 def test_connected_replicas_that_are_not_online_are_told_apart():
@@ -112,9 +114,106 @@ def test_a_lag_of_minus_one_is_unknown():
     assert [replica.lag_seconds for replica in node.replicas] == [None, None]
 
 
+def test_a_connected_replica_is_read_with_all_that_is_told_of_it():
+    node = parse(
+        SERVER
+        + "slave0:ip=h,port=1,state=online,offset=5,lag=0\nslave1:ip=f=g,port=2,state=wait_bgsave,offset=6,lag=7\n"
+    )
+    assert node.replicas == (
+        Replica(Address("h", 1), online=True, offset=5, lag_seconds=0),
+        Replica(Address("f=g", 2), online=False, offset=6, lag_seconds=7),
+    )
+
+
 def test_keys_of_all_databases_count():
-    node = parse(SERVER + "db0:keys=2,expires=0\ndb7:keys=3,expires=0\ndbfoo:keys=9\n")
+    node = parse(SERVER + "db0:keys=2,expires=0\ndb7:keys=3,note=a=b\ndb8:expires=0\ndbfoo:keys=9\n")
     assert (node.keys, node.empty) == (5, False)
+
+
+def test_of_a_primary_with_a_full_info_each_field_is_read():
+    told = (
+        "# Server\nredis_version:6.3.4\nrun_id:abc\nexecutable:/opt/a:b\nmvcc_depth:0\ncluster_enabled:1\n"
+        "used_memory:11\nmaxmemory:12\nloading:1\nrdb_changes_since_last_save:13\n"
+        "role:master\nmin_slaves_good_slaves:1\nslave_priority:14\nslave_read_only:1\n"
+        "master_replid:d\nmaster_replid2:e\nmaster_repl_offset:15\nsecond_repl_offset:16\n"
+        "repl_backlog_active:1\nrepl_backlog_size:17\nrepl_backlog_first_byte_offset:18\ndb0:keys=19,expires=0\n"
+    )
+    ancestors = (Ancestor("e", 15),)
+    read = node_from_info(
+        "keydb-1", Address("h", 1), told, epoch=3, paused=False, config_replicaof="h 2", ancestors=ancestors
+    )
+    assert read == Node(
+        name="keydb-1",
+        address=Address("h", 1),
+        engine="keydb",
+        version="6.3.4",
+        run_id="abc",
+        role=Role.PRIMARY,
+        replication_id="d",
+        previous_replication_id="e",
+        offset=15,
+        second_offset=16,
+        backlog_first=18,
+        backlog_size=17,
+        replicas=(),
+        links=(),
+        keys=19,
+        loading=True,
+        read_only=True,
+        priority=14,
+        unsaved_changes=13,
+        cluster=True,
+        memory_used=11,
+        memory_limit=12,
+        good_replicas=1,
+        epoch=3,
+        paused=False,
+        config_replicaof="h 2",
+        ancestors=ancestors,
+    )
+
+
+def test_a_server_that_tells_little_is_read_with_what_that_means():
+    assert parse(SERVER) == Node(
+        name="keydb-1",
+        address=Address("10.0.0.1", 6379),
+        engine="redis",
+        version="",
+        run_id="1",
+        role=Role.PRIMARY,
+        replication_id="a",
+        previous_replication_id="0" * 40,
+        offset=0,
+        second_offset=-1,
+        backlog_first=None,
+        backlog_size=0,
+        replicas=(),
+        links=(),
+        keys=0,
+        loading=False,
+        read_only=None,
+        priority=100,
+        unsaved_changes=0,
+        cluster=False,
+    )
+
+
+def test_a_link_of_which_only_the_host_is_told_is_down_and_was_never_heard():
+    assert parse(SERVER + "master_host:h\n").links == (
+        Link(Address("h", 0), up=False, last_io_seconds=None, syncing=False),
+    )
+
+
+def test_a_backlog_whose_first_byte_is_not_told_begins_at_0():
+    assert parse(SERVER + "repl_backlog_active:1\n").backlog_first == 0
+
+
+@pytest.mark.parametrize(
+    "text, fields",
+    [("a:b:c\n", {"a": ["b:c"]}), ("a:\n", {"a": [""]}), ("garbage\n", {}), ("# Server: b\n", {}), ("\n", {})],
+)
+def test_a_field_of_info_is_a_name_and_all_behind_the_first_colon(text, fields):
+    assert read_info(text) == fields
 
 
 def test_what_info_does_not_say_is_unknown():
@@ -126,6 +225,22 @@ def test_what_info_does_not_say_is_unknown():
         None,
         (),
     )
+    assert (node.read_only, node.sentinels, node.active_replica, node.rights) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "fixture, read_only",
+    [("keydb-replica-in-sync", True), ("valkey-replica-paused", True), ("keydb-active-replica-pair", False)],
+)
+def test_a_replica_tells_whether_it_takes_writes_of_its_own(fixture, read_only):
+    assert recorded(fixture).read_only is read_only
+
+
+@pytest.mark.parametrize("mode", ["redis_mode", "server_mode"])
+def test_a_sentinel_is_told_from_a_server_by_its_mode(mode):
+    with pytest.raises(InfoError) as caught:
+        parse(f"{mode}:sentinel\nrun_id:1\n")
+    assert (caught.value.code, str(caught.value)) == ("sentinel-process", "a Sentinel answers here, no server")
 
 
 @pytest.mark.parametrize(
@@ -152,12 +267,14 @@ def test_a_link_is_alive_only_if_up_and_heard_within_three_seconds(heard, up, al
 def test_something_else_than_a_server_is_refused_by_the_field_that_shows_it(text, sentence):
     with pytest.raises(InfoError) as caught:
         parse(text)
-    assert str(caught.value) == sentence
+    assert (caught.value.code, str(caught.value)) == ("not-a-server", sentence)
 
 
-def test_an_odd_number_of_keys_is_an_info_error_too():
-    with pytest.raises(InfoError):
-        parse(SERVER + "db0:keys=many,expires=0\n")
+@pytest.mark.parametrize("number", ["many", "3=4"])
+def test_an_odd_number_of_keys_is_an_info_error_too(number):
+    with pytest.raises(InfoError) as caught:
+        parse(f"{SERVER}db0:keys={number},expires=0\n")
+    assert str(caught.value) == f"INFO field db0 is '{number}', not a number"
 
 
 @given(st.text())
@@ -174,7 +291,7 @@ def test_ancestors_come_back_as_they_were_written(ancestors):
     assert read_ancestors(write_ancestors(tuple(ancestors))) == tuple(ancestors)
 
 
-@pytest.mark.parametrize("text", [None, "", ",", "abc", "abc:", ":5", "abc:-1", "abc:x", "abc:²"])
+@pytest.mark.parametrize("text", [None, "", ",", "abc", "abc:", ":5", "abc:-1", "abc:x", "abc:²", "a:b:5"])
 def test_ancestors_that_cannot_be_read_are_not_known(text):
     assert read_ancestors(text) == ()
 

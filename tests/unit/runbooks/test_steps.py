@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from worlds import group, guarded, orphan, primary, proxy, replica, silent, virgin
 
-from keydb_runbooks.runbooks import steps
+from keydb_runbooks.runbooks import failover, founding, rejoin, steps, switchover
+from keydb_runbooks.runbooks.plan import Request
 from keydb_runbooks.runbooks.replication import Address
 from keydb_runbooks.runbooks.steps import Step
 
@@ -27,6 +29,27 @@ def test_a_step_says_what_it_does_and_sends_nothing_else(row):
     step = made(row)
     assert (step.sentence, [" ".join(command) for command in step.commands]) == (row["sentence"], row["commands"])
     assert (step.code, step.changes, step.commits) == (row["step"], row["changes"], row["step"] == "Promote")
+    assert step.spare == (row["step"] == "Route")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row['step']}-{number}" for number, row in enumerate(ROWS)])
+def test_a_step_saves_last_so_that_a_full_disk_leaves_nothing_undone(row):
+    assert steps.SAVE not in made(row).commands[:-1]
+
+
+PLANS = (
+    switchover.plan(group(primary(1), replica(2), replica(3), proxy(1)), Request(to="keydb-2"), 1),
+    rejoin.plan(group(primary(1), replica(2), guarded(3), proxy(2)), Request(), 1),
+    failover.plan(group(silent(1, "refused", stopped=True), orphan(2), orphan(3), proxy(1)), Request(), 1),
+    founding.plan(group(virgin(1), virgin(2), virgin(3), proxy(1)), "keydb-1", min_replicas=1),
+)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.verb)
+def test_a_proxy_that_could_not_be_told_is_proved_to_lead_to_the_primary_all_the_same(plan):
+    told = [step.where for step in plan.steps if step.spare]
+    proved = [step.where for step in plan.steps if step.code == "VerifyWrite"]
+    assert told == proved == ["proxy-1"]
 
 
 def test_every_kind_of_step_has_a_row():

@@ -3,6 +3,7 @@
 import pytest
 from worlds import (
     World,
+    address,
     codes,
     group,
     guarded,
@@ -20,8 +21,18 @@ from worlds import (
 
 from keydb_runbooks.runbooks import rejoin, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.replication import Role
-from keydb_runbooks.runbooks.steps import Promote, Unpause
+from keydb_runbooks.runbooks.steps import (
+    CatchUp,
+    Follow,
+    InSync,
+    Pause,
+    Promote,
+    RecordLineage,
+    Route,
+    SaveConfiguration,
+    Unpause,
+    VerifyWrite,
+)
 from keydb_runbooks.runbooks.topology import find
 
 HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
@@ -52,6 +63,34 @@ def test_the_order_of_a_switchover():
     ]
 
 
+def test_each_step_of_a_switchover_names_all_that_it_needs():
+    assert decide(primary(1), replica(2), replica(3), proxy(1)).steps == (
+        Pause("keydb-1", 1500),
+        CatchUp("keydb-2", "keydb-1", "run-1", 1.0),
+        Pause("keydb-1", 10**12),
+        CatchUp("keydb-2", "keydb-1", "run-1", 1.0),
+        Promote("keydb-2", 2, 1),
+        RecordLineage("keydb-2", 1),
+        SaveConfiguration("keydb-2"),
+        Follow("keydb-3", "keydb-2", address(2)),
+        Follow("keydb-1", "keydb-2", address(2)),
+        Route("proxy-1", "demo-write", "keydb-2", ("keydb-1", "keydb-3")),
+        Unpause("keydb-1"),
+        InSync("keydb-1", "keydb-2", address(2), 60.0),
+        InSync("keydb-3", "keydb-2", address(2), 60.0),
+        VerifyWrite("proxy-1", "keydb-2", "run-2", 5.0),
+    )
+
+
+def test_siblings_are_attached_by_name_and_the_old_primary_last():
+    steps = lines(decide(replica(4), primary(1), replica(3), replica(2)))
+    assert [step for step in steps if step.startswith("Follow")] == [
+        "Follow keydb-3",
+        "Follow keydb-4",
+        "Follow keydb-1",
+    ]
+
+
 def test_the_first_pause_ends_by_itself_and_the_second_never():
     pauses = [step.milliseconds for step in decide(*HEALTHY).steps if step.code == "Pause"]
     assert pauses == [1500, 10**12]
@@ -59,6 +98,7 @@ def test_the_first_pause_ends_by_itself_and_the_second_never():
 
 def test_what_a_switchover_says_of_itself():
     plan = decide(*HEALTHY)
+    assert (plan.verb, plan.group) == ("switchover", "demo")
     assert (plan.primary, plan.former, plan.undo) == ("keydb-2", "keydb-1", (Unpause("keydb-1"),))
     assert str(plan.loss) == "0 bytes (keydb-1 takes no writes until keydb-2 has them all)"
     assert plan.proof == "keydb-1 holds writes back until it is a replica"
@@ -123,9 +163,6 @@ def accept(*names):
 
 WHO_HAS = "stop the one whose writes you can spare, then rejoin"
 REFUSALS = [
-    ((primary(1, cluster=True),), TO_2, "refused: cluster-mode keydb-1: runs in cluster mode; use CLUSTER FAILOVER there"),
-    ((primary(1), replica(2, role=Role.ACTIVE_REPLICA)), TO_2, "refused: active-replica keydb-2: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
-    ((primary(1), replica(2, links=(link(1), link(3)))), TO_2, "refused: multi-master keydb-2: replicates 2 primaries (multi-master); leave one with REPLICAOF REMOVE host port first"),
     ((silent(1), silent(2)), TO_2, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; start a server or mend the way to it"),
     ((primary(1), replica(2), silent(3)), TO_2, "refused: node-no-answer keydb-3: does not answer within 2 s; mend that, or allow_unread=keydb-3 if you know that it is no primary"),
     ((primary(1), replica(2), silent_proxy()), TO_2, "refused: proxy-no-socket proxy-1: has no runtime socket; mend that, or allow_unread=proxy-1 to leave it to its own checks"),
@@ -142,12 +179,15 @@ REFUSALS = [
     ((primary(1), replica(2, links=(link(1, last_io_seconds=3),))), TO_2, "refused: target-not-in-sync keydb-2: has no live link to keydb-1; wait for it, or choose another target"),
     ((primary(1), replica(2, priority=0)), TO_2, "refused: target-never-primary keydb-2: has replica-priority 0: it must never be the primary; choose another target, or change its priority"),
     ((primary(1), replica(2, memory_used=9, memory_limit=9)), TO_2, "refused: memory-full keydb-2: uses 9 bytes of 9: as the primary it would refuse every write; raise keydb_maxmemory, or choose another target"),
+    ((primary(1), replica(2, memory_used=1, memory_limit=1)), TO_2, "refused: memory-full keydb-2: uses 1 bytes of 1: as the primary it would refuse every write; raise keydb_maxmemory, or choose another target"),
     ((primary(1, paused=True), replica(2), silent(3, "refused", stopped=True)), TO_2, "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-3 may have been promoted by it; start or reach keydb-3, or allow_unread=keydb-3 if you can spare what it acknowledged"),
     ((primary(1, epoch=1), orphan(2, 3, epoch=2)), Request(to="keydb-1"), "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; stop keydb-1, then run failover"),
     ((primary(1), replica(2), orphan(3, loading=True)), TO_2, "refused: loading keydb-3: is loading its data; wait until status says that it is done"),
     ((primary(1, keys=0), replica(2, keys=0), orphan(3)), TO_2, "refused: empty-primary keydb-1: holds no keys, but keydb-3 holds 5; following would wipe them; stop keydb-1, then run failover"),
     ((primary(1), replica(2), orphan(3, offset=3345)), TO_2, "refused: diverged keydb-3: holds 2,345 bytes that keydb-1 never had; save its data if you need them, then accept_loss=keydb-3"),
     ((primary(1), replica(2), orphan(3, replication_id=stream("f"))), TO_2, "refused: unrelated keydb-3: shares no known history with keydb-1, so what it alone holds is unknown; save its data if you need them, then accept_loss=keydb-3"),
+    ((primary(1), replica(2), replica(3), orphan(4, offset=3345)), TO_2, "refused: diverged keydb-4: holds 2,345 bytes that keydb-1 never had; save its data if you need them, then accept_loss=keydb-4"),
+    ((primary(1), replica(2), orphan(3, offset=3345), orphan(4, offset=1001)), accept("keydb-3"), "refused: diverged keydb-4: holds 1 bytes that keydb-1 never had; save its data if you need them, then accept_loss=keydb-4"),
     ((primary(1), promoted(2), orphan(3, replication_id=stream("f"))), accept("keydb-1"), "refused: unrelated keydb-3: shares no known history with keydb-2, so what it alone holds is unknown; save its data if you need them, then accept_loss=keydb-3"),
 ]  # fmt: skip
 

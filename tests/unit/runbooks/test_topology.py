@@ -44,8 +44,6 @@ CASES = [
     ]),
     ((primary(1), primary(2)), ["critical several-primaries demo: keydb-1 and keydb-2 are primaries; the facts name no rightful one"]),
     ((primary(1, keys=0), replica(2)), ["critical empty-primary keydb-1: holds no keys, but keydb-2 do: it must be nobody's source"]),
-    ((primary(1), replica(2, role=Role.ACTIVE_REPLICA)), ["critical several-writers keydb-2: replicates in active or multi-master mode, where two clients can take one lock"]),
-    ((primary(1), replica(2, links=(link(1), link(3)))), ["critical several-writers keydb-2: replicates in active or multi-master mode, where two clients can take one lock"]),
     ((primary(1), guarded(2)), ["warning guarded keydb-2: was started guarded and follows nobody; run rejoin, or failover if there is no primary"]),
     ((primary(1), replica(2, links=(STRANGER,))), ["critical follows-stranger keydb-2: follows 192.0.2.9:6379, which is no node of this group; run rejoin"]),
     ((primary(1), replica(2), replica(3, 2)), ["warning chained keydb-3: follows keydb-2, which is a replica itself; run rejoin"]),
@@ -71,6 +69,19 @@ CASES = [
     ((primary(1), orphan(2)), ["warning link-down keydb-2: has no link to 10.0.0.1:6379"]),
     ((primary(1), replica(2, links=(link(1, last_io_seconds=9),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: 9 s ago"]),
     ((primary(1), replica(2, links=(link(1, last_io_seconds=None),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: unknown"]),
+    ((orphan(2), silent(1)), [
+        "critical no-primary demo: no node that answers is primary, and keydb-1 may be; run failover",
+        "warning node-no-answer keydb-1: does not answer within 2 s; it may be anything, a primary among others",
+        "warning link-down keydb-2: has no link to 10.0.0.1:6379",
+    ]),
+    ((promoted(2), orphan(1, 2, offset=2234)), [
+        "warning diverged keydb-1: holds 1,234 bytes that keydb-2 never had",
+        "warning link-down keydb-1: has no link to 10.0.0.2:6379",
+    ]),
+    ((promoted(2), primary(1, paused=True, offset=1056)), [
+        "critical several-primaries demo: keydb-2 and keydb-1 are primaries; keydb-2 is the rightful one; run rejoin",
+        "critical paused keydb-1: holds all writes back (a pause that a dead run left); any role verb ends it",
+    ]),
     ((primary(1), replica(2, loading=True)), ["warning loading keydb-2: is loading its data"]),
     ((primary(1), replica(2, read_only=False)), ["critical writable-replica keydb-2: is a replica that takes writes of its own; set replica-read-only yes"]),
     ((primary(1, replicas=(Replica(address(2), online=False, offset=0, lag_seconds=0),)), replica(2)), ["notice unsynced-replica keydb-1: has a replica at 10.0.0.2:6379 that is not in sync yet"]),
@@ -80,6 +91,16 @@ CASES = [
     ((primary(1), replica(2), proxy(1, 2)), ["critical wrong-route proxy-1: sends writes to keydb-1 and keydb-2, not to keydb-1 alone"]),
     ((primary(1), replica(2), proxy()), ["critical wrong-route proxy-1: sends writes to nobody, not to keydb-1 alone"]),
     ((primary(1, config_replicaof="10.0.0.2 6379"), replica(2, config_replicaof="10.0.0.1 6379")), ["warning not-saved keydb-1: runs with replicaof none, but its file says 10.0.0.2 6379"]),
+    ((primary(1), replica(2, links=(link(1), link(3)), config_replicaof="10.0.0.1 6379")), ["critical multi-master keydb-2: replicates 2 primaries (multi-master); leave one with REPLICAOF REMOVE host port first"]),
+    ((primary(1), replica(2, role=Role.ACTIVE_REPLICA), guarded(3)), [
+        "critical active-replica keydb-2: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first",
+        "warning guarded keydb-3: was started guarded and follows nobody; run rejoin, or failover if there is no primary",
+    ]),
+    ((primary(1), silent(2, "sentinel-process"), silent(3)), [
+        "warning node-no-answer keydb-3: does not answer within 2 s; it may be anything, a primary among others",
+        "warning sentinel-process keydb-2: does not answer within 2 s; let keydb_port name the server that it watches",
+    ]),
+    ((primary(1, config_replicaof=None), replica(2, config_replicaof="")), ["warning not-saved keydb-2: runs with replicaof 10.0.0.1 6379, but its file says none"]),
     ((primary(1, config_replicaof=""), replica(2, config_replicaof="")), ["warning not-saved keydb-2: runs with replicaof 10.0.0.1 6379, but its file says none"]),
 ]  # fmt: skip
 
@@ -148,6 +169,10 @@ RIGHTFUL = [
     ((primary(1, epoch=None), primary(2, epoch=None)), None),
     ((OLD, NEW, primary(3, replication_id=stream("c"), previous_replication_id=stream("b"), epoch=3)), "keydb-3"),
     ((OLD, NEW, primary(3, replication_id=stream("c"), epoch=None)), None),
+    ((primary(1, epoch=0), primary(2, epoch=0)), None),  # 0 is an epoch like any other
+    ((primary(1, epoch=0), primary(2, epoch=1)), "keydb-2"),
+    ((replace(OLD, epoch=0), replace(NEW, epoch=0)), "keydb-2"),
+    ((replace(OLD, epoch=1), replace(NEW, epoch=0)), None),
 ]
 
 
