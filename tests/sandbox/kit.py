@@ -28,6 +28,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from keydb_runbooks.connectors.network import Network, relay_address, server_address
 from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.connectors.programs import find_proxy, find_server
 from keydb_runbooks.connectors.sandbox import MARK, Processes
@@ -73,15 +74,24 @@ class Result:
 
 
 class Sandbox:
-    """Three servers and a proxy of one engine, in a directory and on ports of their own."""
+    """Three servers and a proxy of one engine, in a directory and on ports of their own.
 
-    def __init__(self, engine: str) -> None:
+    ``tls`` encrypts everything. ``relays`` puts a network between them whose faults are ``network``'s methods; what
+    a test itself asks a server goes around it.
+    """
+
+    def __init__(self, engine: str, *, tls: bool = False, relays: bool = False) -> None:
         self.engine = engine
+        self.tls = tls
+        self.relays = relays
         # Short, since the path of a Unix socket has 107 characters at most.
         self.directory = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))
         self.image = self.directory.with_name(self.directory.name + "-image")
         self.port = free_ports()
         self.processes = Processes(self.directory)
+        self.network = Network(self.directory, self.port)
+        # Words before pyinfra and before each server that is started here, ``unshare`` for instance.
+        self.around: tuple[str, ...] = ()
 
     # Running pyinfra
 
@@ -92,6 +102,8 @@ class Sandbox:
             "KEYDB_SANDBOX_DIRECTORY": str(self.directory),
             "KEYDB_SANDBOX_PORT": str(self.port),
             "KEYDB_SANDBOX_ENGINE": self.engine,
+            "KEYDB_SANDBOX_TLS": "yes" if self.tls else "no",
+            "KEYDB_SANDBOX_RELAYS": "yes" if self.relays else "no",
             "PYINFRA_PROGRESS": "off",
             "COLUMNS": "200",
         }
@@ -99,7 +111,7 @@ class Sandbox:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``pyinfra`` with these arguments, and don't wait for it."""
         return subprocess.Popen(
-            [str(Path(sys.executable).parent / "pyinfra"), *arguments],
+            [*self.around, str(Path(sys.executable).parent / "pyinfra"), *arguments],
             cwd=REPOSITORY,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -126,6 +138,8 @@ class Sandbox:
         return self.pyinfra(INVENTORY, path, *given, "--dry" if dry else "-y", *arguments)
 
     def install(self) -> Result:
+        if self.relays:
+            self.network.start()
         return self.run("install")
 
     def fact(self, name: str, **arguments: object) -> dict[str, object]:
@@ -156,11 +170,22 @@ class Sandbox:
         kind, _, number = node.partition("-")
         return self.port + (10 + int(number) if kind == "keydb" else 0)
 
+    def address_of(self, node: str) -> str:
+        """Where a server listens."""
+        kind, _, number = node.partition("-")
+        return server_address(int(number)) if self.relays and kind == "keydb" else "127.0.0.1"
+
+    def known_address_of(self, node: str) -> str:
+        """Where the group reaches a server: its ``keydb_address``."""
+        return relay_address(int(node.partition("-")[2])) if self.relays else "127.0.0.1"
+
     def client(self, node: str, role: str = "operator", timeout: float = 2) -> redis.Redis:
         """A client of a server or of the proxy, logged in as one of the group's users."""
         return redis.Redis(
-            host="127.0.0.1",
+            host=self.address_of(node),
             port=self.port_of(node),
+            ssl=self.tls,
+            **({"ssl_ca_certs": str(self.directory / "certificates" / "ca.pem")} if self.tls else {}),
             username=role,
             password=self.passwords[role],
             socket_timeout=timeout,
@@ -212,7 +237,7 @@ class Sandbox:
         """What the ``replicaof`` line of a node's file names: another node, "" or the raw words."""
         lines = [line.split() for line in self.config(node).read_text().splitlines()]
         values = [words[1:] for words in lines if words and words[0] == "replicaof"]
-        names = {("127.0.0.1", str(self.port_of(other))): other for other in NODES}
+        names = {(self.known_address_of(other), str(self.port_of(other))): other for other in NODES}
         return names.get(tuple(values[-1]), " ".join(values[-1])) if values else ""
 
     def config(self, node: str) -> Path:
@@ -323,6 +348,8 @@ class Sandbox:
         self.kill_all()
         shutil.rmtree(self.directory)
         shutil.copytree(self.image, self.directory, symlinks=True)
+        if self.relays:
+            self.network.start()
         for node in NODES:
             self.boot(node, "--replicaof", "255.255.255.255", "1")
         first, port = NODES[0], self.port_of(NODES[0])
@@ -333,7 +360,7 @@ class Sandbox:
         self.ask(first, "SET", "runbook:lineage", f"{info['master_replid']}:{info['slave_repl_offset']}")
         self.ask(first, "CONFIG", "SET", "min-replicas-to-write", "1")
         for node in NODES[1:]:
-            self.ask(node, "REPLICAOF", "127.0.0.1", port)
+            self.ask(node, "REPLICAOF", self.known_address_of(first), port)
         self.boot_proxy()
         for node in NODES[1:]:
             eventually(lambda node=node: self.follows(node, first), f"{node} follows {first}")
@@ -383,16 +410,19 @@ class Sandbox:
         assert pid is not None, f"{node} does not run"
         os.kill(pid, number)
         if number in (signal.SIGTERM, signal.SIGKILL):
-            assert self.processes.wait([pid]), f"{node} did not end"
+            # Redis and Valkey wait 10 s for replicas that are behind (shutdown-timeout).
+            assert self.processes.wait([pid], 20), f"{node} did not end"
 
     def _spawn(self, words: list[str]) -> None:
         subprocess.run(
-            words,
+            [*self.around, *words],
             env={**os.environ, MARK: str(self.directory)},
             cwd="/",
             check=True,
             capture_output=True,
             timeout=20,
+            # Python ignores SIGXFSZ: beyond a limit for files a server gets an error as from a full disk, and lives.
+            restore_signals=False,
         )
 
 
