@@ -13,6 +13,8 @@ import pytest
 import redis
 from kit import REPOSITORY, Sandbox, eventually, writing
 
+pytestmark = pytest.mark.first_engine
+
 MANY_LINKS = "tests/sandbox/many_links.py"
 
 

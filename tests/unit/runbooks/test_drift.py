@@ -401,6 +401,7 @@ def test_what_of_a_foreign_file_cannot_be_seen_is_left_out():
         ("listen demo-write\n", "listen demo-write\n# a comment of its own\n"),
         ("    maxconn 2000\n", " maxconn 2000\n"),
         ("    maxconn 2000\n", "    maxconn 2000 # by hand\n"),
+        ("    maxconn 2000\n", "    maxconn 2000\n    maxconn\n"),
         ("    maxconn 2000\n", "    maxconn 2000\n    server alone\n"),
     ],
 )
