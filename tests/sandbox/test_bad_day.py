@@ -167,7 +167,7 @@ def test_a_run_whose_lock_was_taken_away_goes_on_with_nobody(group: Sandbox) -> 
 
 def files(group: Sandbox) -> dict[str, bytes]:
     """Every file of the group but logs, data and what says which process runs."""
-    fleeting = ("server.log", "journal.txt", "server.pid", "haproxy.pid")
+    fleeting = ("server.log", "journal.txt", "history.jsonl", "server.pid", "haproxy.pid")
     paths = [path for path in group.directory.rglob("*") if path.is_file() and path.parent.name != "data"]
     return {str(path.relative_to(group.directory)): path.read_bytes() for path in paths if path.name not in fleeting}
 
