@@ -26,7 +26,7 @@ from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 from pyinfra.api.host import Host
 from pyinfra.connectors.local import LocalConnector
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool
+from redis.connection import BlockingConnectionPool, Connection
 from redis.retry import Retry
 
 from keydb_runbooks.connectors.group import Credentials, NodeEntry
@@ -107,9 +107,11 @@ def link_to(
     """
     if not host.connected:
         raise LinkError("unreachable-host", f"pyinfra has no connection to {host.name}")
-    pool = ConnectionPool(
+    # Two who use a link at once, a step and the lock's beat, come one after the other.
+    pool = BlockingConnectionPool(
         connection_class=LinkConnection,
         max_connections=1,
+        timeout=2 * command_timeout,
         dial=_dial(host, address),
         tls_ca=tls_ca,
         host=address.host,

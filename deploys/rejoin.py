@@ -5,6 +5,7 @@
 --data allow_unread=NAME  a silent node that a switchover that died may have promoted
 --data accept_loss=NAME   a node whose own writes may be thrown away (several: NAME,NAME)
 --data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 
 With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.

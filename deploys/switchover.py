@@ -6,6 +6,8 @@
 --data allow_unread=NAME  a node or proxy that need not answer (several: NAME,NAME)
 --data accept_loss=NAME   a node whose own writes may be thrown away when it follows
 --data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data catch_up_timeout=SECONDS  how long it waits for a node that is behind; 30 without it
+--data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 
 With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.

@@ -32,6 +32,8 @@ def _node(number):
         "keydb_data_directory": str(home / "data"),
         "keydb_log_file": str(home / "server.log"),
         "keydb_pid_file": str(home / "server.pid"),
+        "keydb_history_file": str(home / "history.jsonl"),
+        "keydb_operator_history_file": str(_directory / "history.jsonl"),
         "keydb_first_primary": number == 1,
         **(_behind_relay(number) if _relays else {}),
     }

@@ -7,18 +7,17 @@ its answer didn't come is unknown, and never assumed.
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import singledispatch
-from typing import TypeVar
 
 import redis
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
+from keydb_runbooks.operations.failures import NotSaved, StepFailed, TooLate
 from keydb_runbooks.operations.keydb import config_path
+from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import (
     NO_REPLICATION_ID,
     Ancestor,
@@ -35,6 +34,7 @@ from keydb_runbooks.runbooks.steps import (
     SAVE,
     VERIFY_KEY,
     CatchUp,
+    ComeClose,
     InSync,
     Promote,
     RecordLineage,
@@ -43,18 +43,12 @@ from keydb_runbooks.runbooks.steps import (
     VerifyWrite,
 )
 
-Seen = TypeVar("Seen")
-
 POLL_SECONDS = 0.0005
 SLOW_POLL_SECONDS = 0.02
 
-
-class StepFailed(Exception):
-    """A step could not be done; the text says what was seen, and where."""
-
-
-class NotSaved(StepFailed):
-    """A step was done, but the server could not write it into its configuration file, which stays as it was."""
+CLOSE_BYTES = 16_384
+CLOSE_SECONDS = 0.25
+"""What a replica may lack when writes begin to be held back: little, or what it gets in a part of that time."""
 
 
 class SaveRefused(redis.ResponseError):
@@ -200,21 +194,50 @@ def _record_lineage(step: RecordLineage, links: Links) -> str:
 @perform.register
 def _catch_up(step: CatchUp, links: Links) -> str:
     """Equal offsets, and the source is the same process as when the plan was made."""
-    behind = 0
+    approach = Approach()
 
     def caught_up() -> bool | None:
-        nonlocal behind
-        # The source first: what it gets between the two looks would only make the target seem behind.
-        behind = _offset(links, step.source) - _offset(links, step.where)
-        return True if behind <= 0 else None
+        _look(approach, links, step.where, step.source)
+        return True if approach.behind == 0 else None
 
-    done = _until(caught_up, step.timeout_seconds, POLL_SECONDS)
-    fields = read_info(links.node(step.source).execute_command("INFO", "server"))
-    if fields.get("run_id") != [step.source_run_id]:
-        raise StepFailed(f"{step.source} was restarted meanwhile: it is another process now")
+    done = until(caught_up, step.timeout_seconds, POLL_SECONDS, lambda: f"{step.where} is {approach}")
+    _same_process(links, step.source, step.source_run_id)
     if done is None:
-        raise StepFailed(f"{step.where} still lacks {behind:,} bytes after {step.timeout_seconds:g} s")
+        raise TooLate(
+            f"{step.where} still lacks {approach.behind:,} bytes after {step.timeout_seconds:g} s ({approach})"
+        )
     return f"has everything that {step.source} has"
+
+
+@perform.register
+def _come_close(step: ComeClose, links: Links) -> str:
+    approach = Approach()
+
+    def close() -> bool | None:
+        _look(approach, links, step.where, step.source)
+        rate = approach.bytes_per_second
+        soon = rate is not None and approach.behind <= rate * CLOSE_SECONDS
+        return True if approach.behind <= CLOSE_BYTES or soon else None
+
+    done = until(close, step.timeout_seconds, SLOW_POLL_SECONDS, lambda: f"{step.where} is {approach}")
+    _same_process(links, step.source, step.source_run_id)
+    if done is None:
+        raise TooLate(
+            f"{step.where} still lacks {approach.behind:,} bytes after {step.timeout_seconds:g} s ({approach})"
+        )
+    return f"is {approach.behind:,} bytes behind {step.source}"
+
+
+def _look(approach: Approach, links: Links, target: str, source: str) -> None:
+    # The source first: what it gets between the two looks would only make the target seem behind.
+    source_offset = _offset(links, source)
+    approach.see(_offset(links, target), source_offset)
+
+
+def _same_process(links: Links, name: str, run_id: str) -> None:
+    fields = read_info(links.node(name).execute_command("INFO", "server"))
+    if fields.get("run_id") != [run_id]:
+        raise StepFailed(f"{name} was restarted meanwhile: it is another process now")
 
 
 @perform.register
@@ -246,15 +269,27 @@ def _tell(socket: Runtime, step: Route) -> None:
 
 @perform.register
 def _in_sync(step: InSync, links: Links) -> str:
+    seen: Node | None = None
+
     def joined() -> Node | None:
-        node = links.read(step.where)
+        nonlocal seen
+        node = seen = links.read(step.where)
         followed = node.link is not None and node.link.primary == step.address
         return node if followed and node.link is not None and node.link.up else None
 
-    node = _until(joined, step.timeout_seconds, SLOW_POLL_SECONDS)
+    told = lambda: f"{step.where} is not in sync with {step.primary} yet: {_link_state(seen)}"  # noqa: E731
+    node = until(joined, step.timeout_seconds, SLOW_POLL_SECONDS, told)
     if node is None:
         raise StepFailed(f"{step.where} is not in sync with {step.primary} after {step.timeout_seconds:g} s")
     return f"is in sync with {step.primary} at offset {node.offset:,}"
+
+
+def _link_state(node: Node | None) -> str:
+    if node is None or node.link is None:
+        return "it is no replica"
+    if node.loading or node.link.syncing:
+        return "a full resync is under way"
+    return f"its link to {node.link.primary} is {'up' if node.link.up else 'down'}"
 
 
 @perform.register
@@ -270,7 +305,8 @@ def _verify_write(step: VerifyWrite, links: Links) -> str:
             seen = explain(error, entry.write_address).detail
         return "ok" if seen == "ok" else None
 
-    if _until(written, step.timeout_seconds, SLOW_POLL_SECONDS) is None:
+    told = lambda: f"a write through {step.where} does not reach {step.primary} yet: {seen}"  # noqa: E731
+    if until(written, step.timeout_seconds, SLOW_POLL_SECONDS, told) is None:
         raise StepFailed(f"no write through {step.where} reached {step.primary}: {seen}")
     return f"a write and a read through it reach {step.primary}"
 
@@ -298,15 +334,3 @@ def _write_through(proxy: ProxyEntry, group: Group, run_id: str) -> str:
 def _offset(links: Links, name: str) -> int:
     fields = read_info(links.node(name).execute_command("INFO", "replication"))
     return int(fields.get("slave_repl_offset", fields["master_repl_offset"])[0])
-
-
-def _until(look: Callable[[], Seen | None], timeout_seconds: float, pause_seconds: float) -> Seen | None:
-    """Look again and again until there is something; None if there never was."""
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        found = look()
-        if found is not None:
-            return found
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(pause_seconds)

@@ -7,14 +7,14 @@ steps reach every node and proxy of the group through links that are opened befo
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import NoReturn
 from weakref import WeakSet
 
-import redis
 from gevent import GreenletExit
+from pyinfra import host as pyinfra_host
 from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -23,20 +23,22 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
-from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import lock, options
+from keydb_runbooks.operations import options, report
+from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.options import option
-from keydb_runbooks.operations.perform import Links, NotSaved, StepFailed, perform_step
+from keydb_runbooks.operations.perform import perform_step
+from keydb_runbooks.operations.report import Report
+from keydb_runbooks.operations.run import Decide, Run, finish
 from keydb_runbooks.operations.show import plan_lines
 from keydb_runbooks.runbooks import founding
-from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.replication import InfoError
-from keydb_runbooks.runbooks.steps import Step
+from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.verified import truths
 
 Commands = Generator[PyinfraCommand, None, None]
-Decide = Callable[[Topology], Answer]
+
+LONGEST_CATCH_UP_SECONDS = 86_400.0
 
 _stopped: WeakSet[State] = WeakSet()
 
@@ -97,13 +99,18 @@ def advise(group: Group) -> None:
 
 
 def request_of(host: Host) -> Request:
-    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split."""
+    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split, catch_up_timeout.
+
+    :raises SystemExit: after it was printed that a value is not allowed
+    """
     to = option(host, "to")
+    yes_or_no(host, "accept_minority_lock")
     return Request(
         to=None if to is None else str(to),
         allow_unread=_names(option(host, "allow_unread")),
         accept_loss=_names(option(host, "accept_loss")),
         accept_split=yes_or_no(host, "accept_split"),
+        catch_up_timeout=seconds(host, "catch_up_timeout", CATCH_UP_TIMEOUT_SECONDS, LONGEST_CATCH_UP_SECONDS),
     )
 
 
@@ -123,10 +130,29 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
     def decided(topology: Topology) -> Answer:
         return decide(topology, request, min_replicas)
 
-    shown = decided(observe(group))
+    called = invocation()
+    if not called.dry:
+        report.forget_previous(host)
+    told = report.begin(host, title.lower(), group.name)
+    seen = observe(group)
+    shown = decided(seen)
+    if isinstance(shown, Plan) and called.asks and not _can_answer():
+        shown = Refusal(
+            "no-answer-possible", group.name, "nobody can be asked: standard input is no terminal", "give -y"
+        )
+    if not isinstance(shown, Plan):
+        told.answered(shown)
+        told.observed(seen, list(truths(seen)))
+        if not called.dry:
+            finish(host, told, group, [])
     show_answer(host, shown)
     if isinstance(shown, Plan):
         run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown)
+
+
+def _can_answer() -> bool:
+    """Whether somebody sits there who can press Enter."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def show_answer(host: Host, answer: Answer) -> None:
@@ -171,171 +197,26 @@ def run(group: Group, decide: Decide, shown: Plan | None = None) -> Commands:
     + decide: a pure function from a ``Topology`` to a ``Plan``, ``NothingToDo`` or ``Refusal``
     + shown: the plan that a person saw; without it the plan is made now and shown now
     """
-    answer: Answer | None = shown
-    if answer is None:
-        answer = _decide_now(group, decide)
+    answer: Answer = decide(observe(group)) if shown is None else shown
     if isinstance(answer, NothingToDo):
         logger.info(str(answer))
         return
+    verb = answer.verb if isinstance(answer, Plan) else "install"
+    told = report.begin(pyinfra_host, verb, group.name)
     if isinstance(answer, Refusal):
-        yield FunctionCommand(_tell_refusal, (answer,), {})
+        yield FunctionCommand(_tell_refusal, (told, answer, group), {})
         return
-    running = Run(group, answer)
+    running = Run(group, answer, told, perform_step)
     yield FunctionCommand(running.begin, (decide,), {})
     for number, _ in enumerate(answer.steps):
         yield FunctionCommand(running.step, (number,), {})
     yield FunctionCommand(running.end, (), {})
 
 
-class Run:
-    """One execution of a plan.
-
-    Until the step that commits, the first failure stops the run, and what was done is undone. From then on clients wait
-    for the rest, so one node that fails, a file that can't be written or a proxy that can't be told is left behind, and
-    the run goes on with the others as long as the primary stands. What was left behind is told at the end.
-    """
-
-    def __init__(self, group: Group, plan: Plan) -> None:
-        self.group = group
-        self.plan = plan
-        self.links: Links | None = None
-        # A plan that moves no role has nothing to go back to.
-        self.committed = not any(step.commits for step in plan.steps)
-        self.changed = False
-        self.given_up: set[str] = set()
-        self.unfinished: list[str] = []
-        self.started = 0.0
-
-    def begin(self, state: State, host: Host, decide: Decide) -> bool:
-        """Open every link, lock out other operators, and look once more; nothing is changed yet."""
-        self.started = time.monotonic()
-        try:
-            self.links = Links(self.group, {step.where for step in self.plan.steps})
-            minority = yes_or_no(host, "accept_minority_lock")
-            lock.take(self.links.clients, len(self.group.nodes), self.plan.verb, minority)
-        except StepFailed as error:
-            return self._tell(host, f"failed and unchanged: {error}")
-        except lock.LockRefused as error:
-            return self._tell(host, f"refused: {error}")
-        except (redis.RedisError, OSError) as error:
-            return self._tell(host, f"failed and unchanged: the lock could not be taken: {error}")
-        answer = _decide_now(self.group, decide)
-        if isinstance(answer, Refusal):
-            return self._tell(host, str(answer))
-        if not isinstance(answer, Plan) or not same(answer, self.plan):
-            told = "it changed since the plan was shown; nothing was changed: run this again and read the new plan"
-            return self._tell(host, f"refused: plan-differs {self.plan.group}: {told}")
-        return True
-
-    def _tell(self, host: Host, sentence: str) -> bool:
-        host.log_styled(sentence, fg="red", log_func=logger.error)
-        if self.links is not None:
-            self.links.close()
-        return False
-
-    def step(self, state: State, host: Host, number: int) -> bool:
-        """Do one step and print it with its duration; if it fails, whether the run goes on all the same."""
-        assert self.links is not None
-        step, before = self.plan.steps[number], time.monotonic()
-        place = f"{number + 1:>2}/{len(self.plan.steps)} {step.where:<10}"
-        if step.where in self.given_up:
-            logger.info(f"    {place} left out: {step.sentence}")
-            return True
-        self.committed = self.committed or step.commits
-        self.changed = self.changed or step.changes
-        try:
-            seen = perform_step(step, self.links)
-        except StepFailed as error:
-            goes_on = self._goes_on(step, error)
-            told = f"{place} {step.sentence}: {error}{'; the run goes on' if goes_on else ''}"
-            host.log_styled(told, fg="red", log_func=logger.error)
-            if not goes_on:
-                self._give_up(host, number)
-            return goes_on
-        milliseconds = (time.monotonic() - before) * 1000
-        logger.info(f"    {place} {milliseconds:7.1f} ms  {seen or step.sentence}")
-        return True
-
-    def end(self, state: State, host: Host) -> bool:
-        """Say how it ended; what was left behind is a failure, though the role moved."""
-        assert self.links is not None
-        self.links.close()
-        stands = f"{self.plan.primary} is the primary of {self.plan.group}"
-        if self.unfinished:
-            told = f"failed and incomplete: {stands}, but {'; '.join(self.unfinished)}. Mend that, then {self._again}"
-            host.log_styled(told, fg="red", log_func=logger.error)
-            return False
-        seconds = time.monotonic() - self.started
-        logger.info(f"    {format_text(f'done: {self.plan.verb} in {seconds:.2f} s; {stands}', 'green')}")
-        return True
-
-    @property
-    def _again(self) -> str:
-        to = f" (to={self.plan.primary})" if self.plan.verb in ("switchover", "failover") else ""
-        return f"run {self.plan.verb} again{to} to finish"
-
-    def _goes_on(self, step: Step, error: StepFailed) -> bool:
-        """Whether the rest is done although a step failed, which is noted then."""
-        if step.spare:
-            return True
-        if isinstance(error, NotSaved):
-            self.unfinished.append(str(error))
-            return True
-        if not self.committed or step.where == self.plan.primary or not self._primary_stands():
-            return False
-        self.unfinished.append(str(error))
-        self.given_up.add(step.where)
-        return True
-
-    def _primary_stands(self) -> bool:
-        """Over the very link that holds the lock: whoever lost that changes nothing more."""
-        assert self.links is not None
-        try:
-            return self.links.read(self.plan.primary).is_primary
-        except (redis.RedisError, OSError, InfoError):
-            return False
-
-    def _give_up(self, host: Host, number: int) -> None:
-        """Undo, or say what is true now and how to go on."""
-        links = self.links
-        assert links is not None
-        if not self.changed:
-            told = "failed and unchanged"
-        elif not self.committed:
-            undone = all([_undo(step, links) for step in self.plan.undo])  # noqa: C419 - all are tried
-            told = "failed and unchanged" if undone else "failed, and writes are still held back: run the verb again"
-        else:
-            told = f"failed and incomplete, {len(self.plan.steps) - number} steps are left: {self._again}"
-        host.log_styled(told, fg="red", log_func=logger.error)
-        links.close()
-
-
-def same(now: Plan, shown: Plan) -> bool:
-    """Whether two plans go the same way: the same steps on the same nodes (run ids and targets are in the steps)."""
-    return now.steps == shown.steps and now.primary == shown.primary and now.former == shown.former
-
-
-def _undo(step: Step, links: Links) -> bool:
-    for attempt in (1, 2):
-        try:
-            perform_step(step, links)
-            return True
-        except StepFailed:
-            # The held link may be what broke; a fresh one is tried once.
-            if attempt == 1:
-                try:
-                    links.reopen(step.where)
-                except LinkError:
-                    return False
-    return False
-
-
-def _decide_now(group: Group, decide: Decide) -> Answer:
-    return decide(observe(group))
-
-
-def _tell_refusal(state: State, host: Host, refusal: Refusal) -> bool:
+def _tell_refusal(state: State, host: Host, told: Report, refusal: Refusal, group: Group) -> bool:
     host.log_styled(str(refusal), fg="red", log_func=logger.error)
+    told.answered(refusal)
+    finish(host, told, group, [])
     return False
 
 
@@ -358,6 +239,21 @@ def yes_or_no(host: Host, key: str) -> bool:
     if value not in words:
         stop(host, options.refuse_value(key, value, ("yes", "no")))
     return words[value]
+
+
+def seconds(host: Host, key: str, default: float, largest: float) -> float:
+    """What ``--data KEY=`` says in seconds, above 0 and at most ``largest``.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
+    given = option(host, key)
+    try:
+        value = default if given is None else float(str(given))
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= largest:
+        stop(host, f"--data {key}={given}: allowed are seconds above 0, {largest:,.0f} at most")
+    return value
 
 
 def one_of(host: Host, key: str, *words: str) -> str:

@@ -6,7 +6,7 @@ ACL = {
     "application": "~* &* +@all -@dangerous",
     "replication": "resetchannels -@all +psync +replconf",
     "operator": "~runbook:* resetchannels -@all +ping +info +get +set +pfcount +multi +replicaof "
-    "+client|id +client|list +client|setname +client|pause +client|unpause "
+    "+client|id +client|list +client|setname +client|pause +client|unpause +client|kill "
     "+config|get +config|set +config|rewrite +pubsub|numsub +acl|list +acl|setuser",
     "monitoring": "resetchannels -@all +info",
     "check": "resetchannels -@all +info",

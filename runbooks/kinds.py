@@ -24,6 +24,7 @@ NEEDED: tuple[Command, ...] = (
     ("CLIENT", "SETNAME", ""),
     ("CLIENT", "PAUSE", "none", "WRITE"),
     ("CLIENT", "UNPAUSE"),
+    ("CLIENT", "KILL", "ID", "0"),
     ("PUBSUB", "NUMSUB", PROBE_KEY),
     ("GET", EPOCH_KEY),
     ("PFCOUNT", PROBE_KEY),

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from keydb_runbooks.runbooks.steps import Step
 
+CATCH_UP_TIMEOUT_SECONDS = 30.0
+"""How long a switchover waits, before it holds anything back, for a replica that is behind."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -15,12 +18,14 @@ class Request:
     ``allow_unread``: names of nodes and proxies that need not answer.
     ``accept_loss``: names of nodes whose own writes may be thrown away.
     ``accept_split``: go on although it isn't proved that the old primary takes no writes.
+    ``catch_up_timeout``: seconds that a switchover waits for its target before it holds writes back.
     """
 
     to: str | None = None
     allow_unread: frozenset[str] = frozenset()
     accept_loss: frozenset[str] = frozenset()
     accept_split: bool = False
+    catch_up_timeout: float = CATCH_UP_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,28 @@ class CatchUp(Step):
 
 
 @dataclass(frozen=True)
+class ComeClose(Step):
+    """Wait, while nobody is held back, until a replica lacks so little that it has the rest within a moment.
+
+    A slow replica may need long, and a pause that is as long would be an outage; so the long wait comes before it.
+    """
+
+    source: str
+    source_run_id: str
+    timeout_seconds: float
+
+    changes: ClassVar[bool] = False
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("INFO", "replication"),)
+
+    @property
+    def sentence(self) -> str:
+        return f"wait until it is close to {self.source} ({self.timeout_seconds:g} s at most)"
+
+
+@dataclass(frozen=True)
 class Promote(Step):
     """Make a replica the primary and count the promotion, in one TCP segment.
 

@@ -1,8 +1,9 @@
 """Switchover: the primary role moves on purpose, and no acknowledged write is lost.
 
 The order of the steps is convergence-facts, "The pause", and keydb-facts, "Planned switchover":
-a short pause, the target has everything, an endless pause, the target *still* has everything (a run that
-stalled past the short pause lost acknowledged writes without this look), promote, and only then everybody else.
+the target comes close, a short pause, the target has everything, an endless pause, the target *still* has everything
+(a run that stalled past the short pause lost acknowledged writes without this look), promote, and only then everybody
+else.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     SHORT_PAUSE_MILLISECONDS,
     CatchUp,
+    ComeClose,
     Pause,
     Promote,
     RecordLineage,
@@ -60,13 +62,15 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return target
     others = tuple(node for node in topology.nodes if node not in (primary, target))
     refusal = refuse_superseded(topology, primary, request) or refuse_harm(topology, others, primary, request)
-    return refusal or _plan(topology, primary, target, others, min_replicas)
+    return refusal or _plan(topology, primary, target, request, min_replicas)
 
 
-def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, ...], min_replicas: int) -> Plan:
+def _plan(topology: Topology, primary: Node, target: Node, request: Request, min_replicas: int) -> Plan:
+    others = tuple(node for node in topology.nodes if node not in (primary, target))
     ordered = (*sorted(others, key=lambda node: node.name), primary)
     hold: tuple[Step, ...] = (
         *release((target, *others)),
+        ComeClose(target.name, primary.name, primary.run_id, request.catch_up_timeout),
         Pause(primary.name, SHORT_PAUSE_MILLISECONDS),
         CatchUp(target.name, primary.name, primary.run_id, CATCH_UP_SECONDS),
         Pause(primary.name, ENDLESS_PAUSE_MILLISECONDS),

@@ -6,7 +6,8 @@
 --data die_after=STEP:N  the process kills itself behind the N-th step of this kind
 --data cut_before=STEP:N the operator is cut off from the step's node directly before the N-th step of this kind
 --data hit_before=STEP:N directly before the N-th step of this kind
---data hit_with=COMMAND  this command of the shell is run
+--data hit_after=STEP:N  directly behind the N-th step of this kind
+--data hit_with=COMMAND  this command of the shell is run; $PPID is the run
 --data freeze=NODE       this node is frozen directly before the group is looked at
 --data stall=NODE        behind the first CatchUp this replica stops applying its stream, and the tool sleeps for longer
                          than the short pause, while clients go on writing
@@ -40,6 +41,8 @@ def _inject(data):
         if place == data.get("hit_before"):
             subprocess.run(data.hit_with, shell=True, check=True)
         told = honest(step, links)
+        if place == data.get("hit_after"):
+            subprocess.run(data.hit_with, shell=True, check=True)
         if place == data.get("die_after"):
             os.kill(os.getpid(), signal.SIGKILL)
         if stalled and place == "CatchUp:1":

@@ -273,11 +273,11 @@ class Sandbox:
     def snapshot(self) -> dict[str, object]:
         """All that a run which changes nothing leaves as it is: files, processes, roles and lineages.
 
-        Left out are logs, data files (servers save when they like) and what a stream moves by itself.
+        Left out are logs, the history, data files (servers save when they like) and what a stream moves by itself.
         """
         seen: dict[str, object] = {}
         for path in sorted(self.directory.rglob("*")):
-            if path.name in ("server.log", "journal.txt") or path.parent.name == "data":
+            if path.name in ("server.log", "journal.txt", "history.jsonl") or path.parent.name == "data":
                 continue
             facts = path.lstat()
             content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

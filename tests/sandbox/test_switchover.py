@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_role_that_wandered_through_all_nodes_comes_home_without_loss(group: S
 def test_a_tool_that_stalled_past_the_short_pause_looks_again_and_loses_nothing(group: Sandbox) -> None:
     with writing(group) as writer:
         stalled = group.run(FAULTS, verb="switchover", to="keydb-2", stall="keydb-2")
-        stalled.refused("still lacks", "failed and unchanged")
+        stalled.refused("refused: catch-up-timeout keydb-2 still lacks", "nothing was changed")
         writer.write_on()
         group.ask("keydb-2", "CLIENT", "UNPAUSE")
         assert writer.lost() == 0
@@ -116,15 +117,29 @@ def test_a_run_holds_a_lock_that_others_see(group: Sandbox) -> None:
         run = pool.submit(group.run, FAULTS, verb="switchover", to="keydb-2", stall="keydb-2")
         held = ":held:switchover/"
         eventually(lambda: held in str(group.ask("keydb-1", "CLIENT LIST")), "the run holds the lock", 15)
-        run.result().refused("still lacks")
+        run.result().refused("refused: catch-up-timeout keydb-2 still lacks")
 
 
 def test_a_second_operator_is_told_who_is_at_work_and_changes_nothing(group: Sandbox) -> None:
     others = [group.client(node) for node in NODES]
-    for client in others:
-        client.client_setname("runbook:0123:held:failover/somebody@elsewhere")
+    done = threading.Event()
 
-    group.run("switchover", to="keydb-2").refused("locked: another run is at work: failover/somebody@elsewhere")
+    def live() -> None:
+        """As a run that goes on: what is silent for long would be gone."""
+        while not done.wait(0.5):
+            for client in others:
+                client.ping()
+
+    for client in others:
+        client.client_setname("runbook:0123:held:failover/keydb-3/somebody@elsewhere")
+    alive = threading.Thread(target=live)
+    alive.start()
+    try:
+        told = "locked: another run is at work: somebody@elsewhere does failover (primary afterwards: keydb-3), since "
+        group.run("switchover", to="keydb-2").refused(told)
+    finally:
+        done.set()
+        alive.join()
     group.healthy("keydb-1")
 
     # The lock dies with its holder.

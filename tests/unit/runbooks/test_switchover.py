@@ -23,6 +23,7 @@ from keydb_runbooks.runbooks import rejoin, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.steps import (
     CatchUp,
+    ComeClose,
     Follow,
     InSync,
     Pause,
@@ -46,6 +47,7 @@ def decide(*members, request=TO_2):
 
 def test_the_order_of_a_switchover():
     assert lines(decide(*HEALTHY)) == [
+        "ComeClose keydb-2",
         "Pause keydb-1",
         "CatchUp keydb-2",
         "Pause keydb-1",
@@ -65,6 +67,7 @@ def test_the_order_of_a_switchover():
 
 def test_each_step_of_a_switchover_names_all_that_it_needs():
     assert decide(primary(1), replica(2), replica(3), proxy(1)).steps == (
+        ComeClose("keydb-2", "keydb-1", "run-1", 30.0),
         Pause("keydb-1", 1500),
         CatchUp("keydb-2", "keydb-1", "run-1", 1.0),
         Pause("keydb-1", 10**12),
@@ -133,7 +136,7 @@ def test_a_primary_that_a_dead_run_left_paused_is_switched_and_released():
 
 def test_a_paused_target_is_released_before_anybody_waits_for_it():
     plan = decide(primary(1), replica(2, paused=True))
-    assert "Unpause keydb-2" in lines(plan)[: lines(plan).index("CatchUp keydb-2")]
+    assert "Unpause keydb-2" in lines(plan)[: lines(plan).index("ComeClose keydb-2")]
 
 
 def test_a_sibling_read_later_than_its_busy_primary_is_no_reason_to_refuse():

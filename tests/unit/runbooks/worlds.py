@@ -27,6 +27,7 @@ from keydb_runbooks.runbooks.replication import (
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     CatchUp,
+    ComeClose,
     Follow,
     InSync,
     Pause,
@@ -293,6 +294,9 @@ class World:
     def _Unpause(self, step: Unpause, server: Server) -> None:
         server.pause = 0
         self._replicate()
+
+    def _ComeClose(self, step: ComeClose, server: Server) -> None:
+        assert self.servers[step.source].node.run_id == step.source_run_id
 
     def _CatchUp(self, step: CatchUp, server: Server) -> None:
         source = self.servers[step.source]

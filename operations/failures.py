@@ -1,0 +1,19 @@
+"""How a step can fail, and being told to stop."""
+
+from __future__ import annotations
+
+
+class StepFailed(Exception):
+    """A step could not be done; the text says what was seen, and where."""
+
+
+class NotSaved(StepFailed):
+    """A step was done, but the server could not write it into its configuration file, which stays as it was."""
+
+
+class TooLate(StepFailed):
+    """A replica did not get what its primary has in the time that was given."""
+
+
+class Stopped(StepFailed):
+    """A signal told this program to stop."""

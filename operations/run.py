@@ -1,0 +1,344 @@
+"""One execution of a plan: begin, each of its steps, and the end, with all that is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import redis
+from pyinfra import logger
+from pyinfra.api.host import Host
+from pyinfra.api.output import format_text
+from pyinfra.api.state import State
+
+from keydb_runbooks.connectors.group import Group
+from keydb_runbooks.connectors.link import LinkError
+from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.operations import interrupt, lock, record, report
+from keydb_runbooks.operations.failures import NotSaved, StepFailed, Stopped, TooLate
+from keydb_runbooks.operations.holders import Task
+from keydb_runbooks.operations.invocation import command_line
+from keydb_runbooks.operations.perform import Links, perform_step
+from keydb_runbooks.operations.report import Outcome, Report, StepTold
+from keydb_runbooks.runbooks.plan import Answer, Plan, Refusal
+from keydb_runbooks.runbooks.replication import InfoError
+from keydb_runbooks.runbooks.steps import Step, VerifyWrite
+from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.verified import truths, verify
+
+Decide = Callable[[Topology], Answer]
+Perform = Callable[[Step, Links], str]
+
+PLAN_DIFFERS = "it changed since the plan was shown; nothing was changed: run this again and read the new plan"
+
+
+class Run:
+    """One execution of a plan.
+
+    Until the step that commits, the first failure stops the run, and what was done is undone. From then on clients wait
+    for the rest, so one node that fails, a file that can't be written or a proxy that can't be told is left behind, and
+    the run goes on with the others as long as the primary stands. What was left behind is told at the end.
+
+    A signal (Ctrl-C, SIGTERM, SIGHUP) stops the run before the step that commits, and what was done is undone; behind
+    it nothing is waited for any longer, and everything else is done.
+
+    :param perform: does one step, ``perform_step`` unless somebody puts a fault around it
+    """
+
+    def __init__(self, group: Group, plan: Plan, told: Report, perform: Perform = perform_step) -> None:
+        self.group = group
+        self.plan = plan
+        self.report = told
+        self.links: Links | None = None
+        self.lock: lock.Lock | None = None
+        # A plan that moves no role has nothing to go back to.
+        self.committed = not any(step.commits for step in plan.steps)
+        self.changed = False
+        self.given_up: set[str] = set()
+        self.unfinished: list[str] = []
+        self.started = 0.0
+        self._perform = perform
+        self._signals = ExitStack()
+        told.plan = plan
+        told.steps = [
+            StepTold(number, step.where, step.code, step.sentence) for number, step in enumerate(plan.steps, start=1)
+        ]
+
+    # Begin
+
+    def begin(self, state: State, host: Host, decide: Decide) -> bool:
+        """Open every link, lock out other operators, and look once more; nothing is changed yet."""
+        self.started = time.monotonic()
+        self._signals.enter_context(interrupt.listening())
+        try:
+            self._take(host)
+            answer = decide(observe(self.group))
+            interrupt.check()
+        except StepFailed as error:
+            return self._ends(host, Outcome.FAILED_UNCHANGED, f"failed and unchanged: {error}")
+        except lock.LockRefused as error:
+            return self._ends(host, Outcome.REFUSED, f"refused: {error}", code=error.code)
+        except (redis.RedisError, OSError) as error:
+            told = f"failed and unchanged: the lock could not be taken: {error}"
+            return self._ends(host, Outcome.FAILED_UNCHANGED, told)
+        if isinstance(answer, Refusal):
+            return self._ends(host, Outcome.REFUSED, str(answer), code=answer.code, where=answer.where)
+        if not isinstance(answer, Plan) or not same(answer, self.plan):
+            told = f"refused: plan-differs {self.plan.group}: {PLAN_DIFFERS}"
+            return self._ends(host, Outcome.REFUSED, told, code="plan-differs", where=self.plan.group)
+        return True
+
+    def _take(self, host: Host) -> None:
+        self.links = Links(self.group, {step.where for step in self.plan.steps})
+        nodes = tuple(node.name for node in self.group.nodes)
+        task = Task(self.plan.verb, self.plan.primary)
+        minority = self.report.options.get("accept_minority_lock", "no").lower() in ("yes", "true")
+        self.lock = lock.take(self.links.clients, nodes, task, minority)
+        silent = [name for name in nodes if name not in self.links.clients]
+        if len(silent) * 2 >= len(nodes):
+            self._notice(f"the lock is held without {', '.join(silent)}, as you accepted")
+        for sentence in self.lock.took_over:
+            self._notice(sentence)
+
+    def _notice(self, sentence: str) -> None:
+        self.report.notices.append(sentence)
+        logger.warning(f"    {format_text(sentence, 'yellow')}")
+
+    # Act
+
+    def step(self, state: State, host: Host, number: int) -> bool:
+        """Do one step and print it with its duration; if it fails, whether the run goes on all the same."""
+        step, told = self.plan.steps[number], self.report.steps[number]
+        place = f"{number + 1:>2}/{len(self.plan.steps)} {step.where:<10}"
+        if step.where in self.given_up:
+            logger.info(f"    {place} left out: {step.sentence}")
+            told.outcome = "left out"
+            return True
+        before = time.monotonic()
+        told.begun = round(before - self.started, 6)
+        try:
+            seen = self._do(step)
+        except lock.LockLost as error:
+            told.outcome, told.seen = "not begun", str(error)
+            return self._lost(host, place, error)
+        except StepFailed as error:
+            told.milliseconds = round((time.monotonic() - before) * 1000, 3)
+            told.outcome, told.seen = "failed", str(error)
+            return self._failed(host, place, step, error)
+        told.milliseconds = round((time.monotonic() - before) * 1000, 3)
+        told.outcome, told.seen = "done", seen or None
+        logger.info(f"    {place} {told.milliseconds:7.1f} ms  {seen or step.sentence}")
+        return True
+
+    def _do(self, step: Step) -> str:
+        """Every step is begun with a lock that is proved: what isn't sent over its connections obeys it as well."""
+        assert self.links is not None
+        assert self.lock is not None
+        if not self.committed:
+            interrupt.check()
+        self.lock.prove()
+        self.committed = self.committed or step.commits
+        self.changed = self.changed or step.changes
+        try:
+            return self._perform(step, self.links)
+        except (StepFailed, lock.LockLost):
+            raise
+        except Exception as error:  # writers may be waiting, whatever it is
+            raise StepFailed(f"a fault of this program: {type(error).__name__}: {error}") from error
+
+    def _failed(self, host: Host, place: str, step: Step, error: StepFailed) -> bool:
+        goes_on = self._goes_on(step, error)
+        told = f"{place} {step.sentence}: {error}{'; the run goes on' if goes_on else ''}"
+        host.log_styled(told, fg="red", log_func=logger.error)
+        return goes_on or self._give_up(host, error)
+
+    def _goes_on(self, step: Step, error: StepFailed) -> bool:
+        """Whether the rest is done although a step failed, which is noted then."""
+        if step.spare:
+            return True
+        if isinstance(error, NotSaved):
+            self.unfinished.append(str(error))
+            return True
+        if isinstance(error, Stopped) and self.committed and not step.changes:
+            self.unfinished.append(f"nobody waited until this was true of {step.where}: {step.sentence} ({error})")
+            return True
+        if not self.committed or step.where == self.plan.primary or not self._primary_stands():
+            return False
+        self.unfinished.append(str(error))
+        self.given_up.add(step.where)
+        return True
+
+    def _primary_stands(self) -> bool:
+        """Over the very link that holds the lock: whoever lost that changes nothing more."""
+        assert self.links is not None
+        try:
+            return self.links.read(self.plan.primary).is_primary
+        except (redis.RedisError, OSError, InfoError):
+            return False
+
+    def _lost(self, host: Host, place: str, error: lock.LockLost) -> bool:
+        """Somebody else may be at work: nothing more is changed, not even to undo."""
+        host.log_styled(f"{place} not begun: {error}", fg="red", log_func=logger.error)
+        if not self.changed:
+            return self._ends(host, Outcome.FAILED_UNCHANGED, f"failed and unchanged: {error}", code="lock-lost")
+        told = f"failed and incomplete: {error}; this run changes nothing more. Look first, then {self._again(host)}"
+        return self._ends(host, Outcome.FAILED_INCOMPLETE, told, code="lock-lost")
+
+    def _give_up(self, host: Host, error: StepFailed) -> bool:
+        """Undo, or say what is true now and how to go on."""
+        code = "catch-up-timeout" if isinstance(error, TooLate) else None
+        if self.committed and self.changed:
+            left = sum(told.outcome == "not begun" for told in self.report.steps) + 1
+            told = f"failed and incomplete, {left} steps are left: {self._again(host)}"
+            return self._ends(host, Outcome.FAILED_INCOMPLETE, told, code=code)
+        if self.changed and not self._undo():
+            told = f"failed and incomplete: writes may still be held back: {self._again(host)}"
+            return self._ends(host, Outcome.FAILED_INCOMPLETE, told, code=code)
+        if code is not None:
+            told = f"refused: {code} {error}; nothing was changed: wait until it is closer, or catch_up_timeout=SECONDS"
+            return self._ends(host, Outcome.REFUSED, told, code=code, where=self.plan.primary)
+        return self._ends(host, Outcome.FAILED_UNCHANGED, f"failed and unchanged: {self._again(host, moved=False)}")
+
+    def _undo(self) -> bool:
+        """Take back what was done, if nobody else can have gone on from it; False if anything may remain."""
+        if not self._alone():
+            return False
+        return all([self._undo_step(step) for step in self.plan.undo])  # noqa: C419 - all are tried
+
+    def _undo_step(self, step: Step) -> bool:
+        assert self.links is not None
+        assert self.lock is not None
+        for attempt in (1, 2):
+            try:
+                self._perform(step, self.links)
+                return True
+            except StepFailed:
+                # The held link may be what broke; a fresh one is tried once, under the same lock.
+                if attempt == 1 and not self._reopen(step.where):
+                    return False
+        return False
+
+    def _reopen(self, name: str) -> bool:
+        assert self.links is not None
+        assert self.lock is not None
+        try:
+            self.links.reopen(name)
+            self.lock.adopt(name, self.links.node(name))
+            self.lock.prove()
+        except (LinkError, lock.LockLost, redis.RedisError, OSError):
+            return False
+        return True
+
+    def _alone(self) -> bool:
+        """Whether nobody else can have acted since this run began, or nobody did and this run has the lock again."""
+        assert self.lock is not None
+        assert self.links is not None
+        try:
+            self.lock.prove()
+            return True
+        except lock.LockLost:
+            self._close()
+        try:
+            self.links = Links(self.group, {node.name for node in self.group.nodes})
+            nodes = tuple(node.name for node in self.group.nodes)
+            self.lock = lock.take(self.links.clients, nodes, Task(self.plan.verb, self.plan.primary), False)
+        except (StepFailed, lock.LockRefused, redis.RedisError, OSError):
+            return False
+        now = observe(self.group)
+        return not now.unread and [node.name for node in now.primaries] == [self.plan.former]
+
+    # End
+
+    def end(self, state: State, host: Host) -> bool:
+        """Look at the result from outside, and say how it ended; what was left behind is a failure."""
+        self._close()
+        stands = f"{self.plan.primary} is the primary of {self.plan.group}"
+        self._verify()
+        if self.unfinished:
+            self.report.left_behind = self.unfinished
+            left = "; ".join(self.unfinished)
+            told = f"failed and incomplete: {stands}, but {left}. Mend that, then {self._again(host)}"
+            return self._ends(host, Outcome.FAILED_INCOMPLETE, told)
+        seconds = time.monotonic() - self.started
+        self._ends(host, Outcome.DONE, f"done: {self.plan.verb} in {seconds:.2f} s; {stands}")
+        return True
+
+    def _verify(self) -> None:
+        topology = observe(self.group)
+        seen = verify(self.plan, topology)
+        self.report.observed(topology, list(truths(topology)))
+        for step, told in zip(self.plan.steps, self.report.steps, strict=True):
+            if isinstance(step, VerifyWrite):
+                check = {"what": "a write and a read", "where": step.where, "told": told.seen or told.outcome}
+                (self.report.verified if told.outcome == "done" else self.report.not_verified).append(check)
+        self.report.verified += [report.plain(check) for check in seen.verified]
+        self.report.not_verified += [report.plain(check) for check in seen.not_verified]
+        self.unfinished += [sentence for sentence in seen.wrong if not self._told_already(sentence)]
+        logger.info(f"    verified: {_counted(self.report.verified)}")
+        for check in self.report.not_verified:
+            logger.info(f"    not verified: {check['what']} of {check['where']}: {check['told']}")
+
+    def _told_already(self, sentence: str) -> bool:
+        return sentence.split(" ", 1)[0] in self.given_up
+
+    def _again(self, host: Host, moved: bool = True) -> str:
+        self.report.next_command = self._next(host, moved)
+        return f"{'run this to finish' if moved else 'run this to try again'}: {self.report.next_command}"
+
+    def _next(self, host: Host, moved: bool) -> str:
+        to = self.plan.primary if self.plan.verb in ("switchover", "failover") and self.committed and moved else None
+        return command_line(host, self.group.name, {} if to is None else {"to": to})
+
+    def _ends(
+        self, host: Host, outcome: Outcome, sentence: str, *, code: str | None = None, where: str | None = None
+    ) -> bool:
+        """Let go of everything, tell the end, what is true now, and write it down; False, as a step that failed."""
+        reached = [] if self.links is None else [name for name in self.links.clients if self._is_node(name)]
+        self._close()
+        self._signals.close()
+        self.report.ends(outcome, sentence, code=code, where=where)
+        if outcome is Outcome.DONE:
+            logger.info(f"    {format_text(sentence, 'green')}")
+        else:
+            host.log_styled(sentence, fg="red", log_func=logger.error)
+            self._tell_now()
+        finish(host, self.report, self.group, reached)
+        return False
+
+    def _tell_now(self) -> None:
+        if not self.report.now and any(told.outcome != "not begun" for told in self.report.steps):
+            topology = observe(self.group)
+            self.report.observed(topology, list(truths(topology)))
+        for sentence in self.report.now:
+            logger.info(f"    now: {sentence}")
+
+    def _is_node(self, name: str) -> bool:
+        return any(node.name == name for node in self.group.nodes)
+
+    def _close(self) -> None:
+        """The lock dies with its connections."""
+        if self.lock is not None:
+            self.lock.release()
+        if self.links is not None:
+            self.links.close()
+
+
+def same(now: Plan, shown: Plan) -> bool:
+    """Whether two plans go the same way: the same steps on the same nodes (run ids and targets are in the steps)."""
+    return now.steps == shown.steps and now.primary == shown.primary and now.former == shown.former
+
+
+def finish(host: Host, told: Report, group: Group, reached: list[str]) -> None:
+    """Write a run's report where it was asked for, and its record."""
+    document = told.document()
+    report.write(host, document)
+    record.record(document, group, reached)
+
+
+def _counted(checks: list[dict[str, str]]) -> str:
+    """Checks by kind, each with the places: ``role of keydb-1, keydb-2``."""
+    places: dict[str, list[str]] = {}
+    for check in checks:
+        places.setdefault(check["what"], []).append(check["where"])
+    return "; ".join(f"{what} of {', '.join(where)}" for what, where in places.items()) or "nothing"

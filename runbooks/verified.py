@@ -1,0 +1,101 @@
+"""What is true when a run is over: each node's role, lineage and file, looked at once more, and told in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from keydb_runbooks.runbooks.plan import Plan
+from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.steps import Follow, Promote, VerifyWrite
+from keydb_runbooks.runbooks.topology import Topology
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was verified, or could not be: ``what``, on which node or proxy, and how or why not."""
+
+    what: str
+    where: str
+    told: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was verified and how, what was not and why, and what is not as it should be, a sentence each."""
+
+    verified: tuple[Check, ...]
+    not_verified: tuple[Check, ...]
+    wrong: tuple[str, ...]
+
+
+def verify(plan: Plan, topology: Topology) -> Verification:
+    """Compare what a plan promised with what was read after its last step.
+
+    Only what one of its steps was about can be wrong: who was left alone may be what it likes.
+    """
+    checks = tuple(_verified(plan, topology))
+    return Verification(checks, tuple(_not_verified(topology)), tuple(_wrong(plan, topology)))
+
+
+def truths(topology: Topology) -> Iterator[str]:
+    """What each node and each proxy is now, a sentence each."""
+    for node in topology.nodes:
+        paused = {True: ", holds writes back", False: "", None: ", whether it holds writes back is unknown"}
+        yield f"{node.name} {_role(topology, node)} at offset {node.offset:,}{paused[node.paused]}"
+    for unread in topology.unread:
+        yield f"{unread.name} can't be read: {unread.detail}"
+    for proxy in topology.proxies:
+        yield f"{proxy.name} sends writes to {' and '.join(proxy.writes_go_to) or 'nobody'}"
+    for silent in topology.unread_proxies:
+        yield f"{silent.name} can't be read: {silent.detail}"
+
+
+def _role(topology: Topology, node: Node) -> str:
+    if node.is_primary:
+        return "is a primary"
+    if node.link is None or node.guarded:
+        return "follows nobody"
+    source = topology.at(node.link.primary)
+    state = "" if node.link.up else " (no link)"
+    return f"follows {source.name if source is not None else node.link.primary}{state}"
+
+
+def _verified(plan: Plan, topology: Topology) -> Iterator[Check]:
+    primary = topology.node(plan.primary)
+    for node in topology.nodes:
+        yield Check("role", node.name, f"INFO: {_role(topology, node)}")
+        if primary is not None and node.replication_id == primary.replication_id:
+            yield Check("lineage", node.name, f"INFO: its stream is {node.replication_id[:8]}, as {primary.name}'s")
+        if node.config_replicaof == node.running_replicaof:
+            yield Check("file", node.name, f"its configuration file says {node.running_replicaof or 'no replicaof'}")
+    for proxy in topology.proxies:
+        if proxy.writes_go_to == (plan.primary,):
+            yield Check("route", proxy.name, f"its statistics: writes go to {plan.primary} alone")
+
+
+def _not_verified(topology: Topology) -> Iterator[Check]:
+    for unread in topology.unread:
+        yield Check("everything", unread.name, unread.detail)
+    for silent in topology.unread_proxies:
+        yield Check("everything", silent.name, silent.detail)
+    for node in topology.nodes:
+        if node.config_replicaof is None:
+            yield Check("file", node.name, "its configuration file could not be read")
+        if node.paused is None:
+            yield Check("pause", node.name, "whether it holds writes back could not be proved")
+    for proxy in topology.proxies:
+        yield Check("reads", proxy.name, "no read was sent through its port for reads")
+
+
+def _wrong(plan: Plan, topology: Topology) -> Iterator[str]:
+    primary = topology.node(plan.primary)
+    promised = any(isinstance(step, Promote | VerifyWrite) for step in plan.steps)
+    if primary is not None and promised and not primary.is_primary:
+        yield f"{primary.name} {_role(topology, primary)} now"
+    if primary is not None and promised and primary.paused:
+        yield f"{primary.name} holds writes back"
+    for name in sorted({step.where for step in plan.steps if isinstance(step, Follow)}):
+        follower = topology.node(name)
+        if follower is not None and primary is not None and not follower.follows(primary):
+            yield f"{name} {_role(topology, follower)} now"

@@ -1,0 +1,94 @@
+"""What is told of a group when a run is over: what was verified, what was not, and what is wrong."""
+
+from dataclasses import replace
+
+from worlds import broken, group, guarded, primary, proxy, replica, silent, silent_proxy, stream
+
+from keydb_runbooks.runbooks import founding, switchover
+from keydb_runbooks.runbooks.plan import Plan, Request
+from keydb_runbooks.runbooks.steps import Unpause
+from keydb_runbooks.runbooks.verified import truths, verify
+
+PLAN = switchover.plan(group(primary(1), replica(2), replica(3), proxy(1)), Request(to="keydb-2"), 1)
+AFTER = (replica(1, of=2), primary(2), replica(3, of=2), proxy(2))
+
+
+def test_a_group_that_is_as_promised_is_verified_in_every_part():
+    seen = verify(PLAN, group(*AFTER))
+    assert [(check.what, check.where) for check in seen.verified] == [
+        *((what, f"keydb-{number}") for number in (1, 2, 3) for what in ("role", "lineage", "file")),
+        ("route", "proxy-1"),
+    ]
+    assert [check.told for check in seen.verified][:4] == [
+        "INFO: follows keydb-2",
+        "INFO: its stream is aaaaaaaa, as keydb-2's",
+        "its configuration file says 10.0.0.2 6379",
+        "INFO: is a primary",
+    ]
+    assert seen.verified[5].told == "its configuration file says no replicaof"
+    assert seen.verified[-1].told == "its statistics: writes go to keydb-2 alone"
+    assert [(check.what, check.where) for check in seen.not_verified] == [("reads", "proxy-1")]
+    assert seen.wrong == ()
+
+
+def test_what_could_not_be_read_is_named_and_nothing_is_wrong_with_it():
+    seen = verify(PLAN, group(silent(1), primary(2), silent_proxy()))
+    told = [(check.what, check.where) for check in seen.not_verified]
+    assert told == [("everything", "keydb-1"), ("everything", "proxy-1")]
+    assert seen.wrong == ()
+    unknown = verify(PLAN, group(replica(1, of=2, config_replicaof=None), primary(2, paused=None), replica(3, of=2)))
+    assert [(check.what, check.where) for check in unknown.not_verified] == [("file", "keydb-1"), ("pause", "keydb-2")]
+    assert ("file", "keydb-1") not in [(check.what, check.where) for check in unknown.verified]
+
+
+def test_another_stream_another_file_and_another_route_are_not_called_verified():
+    seen = verify(PLAN, group(replica(1, of=2, replication_id=stream("c"), config_replicaof=""), primary(2), proxy(3)))
+    assert [(check.what, check.where) for check in seen.verified] == [
+        ("role", "keydb-1"),
+        ("role", "keydb-2"),
+        ("lineage", "keydb-2"),
+        ("file", "keydb-2"),
+    ]
+
+
+def test_roles_that_are_not_as_promised_are_wrong():
+    assert verify(PLAN, group(primary(1), replica(2), replica(3, of=2))).wrong == (
+        "keydb-2 follows keydb-1 now",
+        "keydb-1 is a primary now",
+    )
+    assert verify(PLAN, group(replica(1, of=2), primary(2, paused=True))).wrong == ("keydb-2 holds writes back",)
+    assert verify(PLAN, group(guarded(1), primary(2))).wrong == ("keydb-1 follows nobody now",)
+    assert verify(PLAN, group(primary(1), silent(2))).wrong == ()
+
+
+def test_who_was_left_alone_may_be_what_it_likes():
+    plan = founding.plan(group(primary(1), replica(2), replica(3), proxy(1)), "keydb-1", min_replicas=1)
+    assert not isinstance(plan, Plan)
+    released = replace(PLAN, steps=(Unpause("keydb-2"),))
+    assert verify(released, group(primary(1), replica(2, paused=True), guarded(3))).wrong == ()
+
+
+def test_the_truth_is_a_sentence_for_each_node_and_proxy():
+    world = group(
+        primary(1, paused=True),
+        replica(2, paused=None, links=(broken(1),)),
+        guarded(3),
+        replica(4, of=9),
+        silent(5),
+        proxy(1),
+    )
+    assert list(truths(world)) == [
+        "keydb-1 is a primary at offset 1,000, holds writes back",
+        "keydb-2 follows keydb-1 (no link) at offset 1,000, whether it holds writes back is unknown",
+        "keydb-3 follows nobody at offset 1,000",
+        "keydb-4 follows 10.0.0.9:6379 at offset 1,000",
+        f"keydb-5 can't be read: {silent(5).detail}",
+        "proxy-1 sends writes to keydb-1",
+    ]
+    assert list(truths(group(silent_proxy()))) == [f"proxy-1 can't be read: {silent_proxy().detail}"]
+    nobody = replace(proxy(1), writers=())
+    assert list(truths(group(nobody))) == ["proxy-1 sends writes to nobody"]
+
+
+def test_a_replica_without_any_link_follows_nobody():
+    assert list(truths(group(replica(1, links=())))) == ["keydb-1 follows nobody at offset 1,000"]

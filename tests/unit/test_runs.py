@@ -1,0 +1,158 @@
+"""Reports, the history, progress and the names of locks, as functions."""
+
+import json
+import stat
+import sys
+import threading
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+sys.path.append(str(Path(__file__).parent / "runbooks"))
+from worlds import group, orphan, primary, proxy, replica, silent, virgin
+
+from keydb_runbooks.operations import history, record, report, waits
+from keydb_runbooks.operations.holders import Task, told_of, united
+from keydb_runbooks.operations.report import Outcome, Report, StepTold
+from keydb_runbooks.runbooks import failover, founding, rejoin, switchover
+from keydb_runbooks.runbooks.plan import NothingToDo, Refusal, Request
+from keydb_runbooks.runbooks.verified import truths
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "report.json").read_text())
+VALID = jsonschema.Draft202012Validator(SCHEMA)
+HEALTHY = group(primary(1), replica(2), replica(3), proxy(1))
+PLANS = (
+    switchover.plan(HEALTHY, Request(to="keydb-2"), 1),
+    failover.plan(group(silent(1, "refused", stopped=True), orphan(2), orphan(3), proxy(1)), Request(), 1),
+    rejoin.plan(group(primary(1), replica(2), orphan(3, of=2), proxy(2)), Request(), 1),
+    founding.plan(group(virgin(1), virgin(2), proxy(1)), "keydb-1", min_replicas=1),
+)
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.verb)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_the_report_of_every_plan_is_as_the_schema_says(plan, outcome):
+    told = Report(verb=plan.verb, group=plan.group, plan=plan)
+    told.steps = [StepTold(number, step.where, step.code, step.sentence) for number, step in enumerate(plan.steps, 1)]
+    told.observed(HEALTHY, list(truths(HEALTHY)))
+    told.ends(outcome, "a sentence")
+    document = json.loads(json.dumps(told.document()))
+    VALID.validate(document)
+    assert document["plan"]["steps"][0]["commands"] == [list(one) for one in plan.steps[0].commands]
+    assert document["outcome"] == outcome.value
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [(Refusal("a-code", "keydb-1", "is so", "do so"), "refused"), (NothingToDo("b", "keydb-1", "is so"), "nothing to do")],
+)  # fmt: skip
+def test_an_answer_without_a_plan_is_a_report_as_well(answer, outcome):
+    told = Report(verb="rejoin", group="demo")
+    told.answered(answer)
+    document = told.document()
+    VALID.validate(document)
+    assert (document["outcome"], document["code"], document["where"]) == (outcome, answer.code, "keydb-1")
+
+
+def test_a_value_that_json_lacks_becomes_one_that_it_has():
+    assert report.plain({"a": frozenset({"c", "b"}), 1: (Outcome.DONE, None, 1.5), "p": Path("/x")}) == {
+        "a": ["b", "c"],
+        "1": ["done", None, 1.5],
+        "p": "/x",
+    }
+
+
+# The history
+
+
+def test_lines_that_are_appended_at_once_are_whole_and_for_nobody_else(tmp_path):
+    path = tmp_path / "deep" / "history.jsonl"
+    line = json.dumps({"x": "y" * 50_000}) + "\n"
+    threads = [threading.Thread(target=record.append, args=(path, line)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() == line * 16
+    assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
+
+
+def test_a_line_behind_one_that_was_cut_short_is_whole(tmp_path):
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"torn')
+    record.append(path, '{"whole": 1}\n')
+    assert path.read_text() == '{"torn\n{"whole": 1}\n'
+
+
+def test_a_file_that_is_too_large_is_put_aside_and_one_before_it_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "LIMIT_BYTES", 10)
+    path = tmp_path / "history.jsonl"
+    for number in range(3):
+        record.append(path, f"{number}234567890\n")
+    assert (path.read_text(), (tmp_path / "history.jsonl.1").read_text()) == ("2234567890\n", "1234567890\n")
+
+
+def test_histories_are_merged_by_time_each_run_once():
+    def run(name, began):
+        return json.dumps({"id": name, "group": "demo", "started": began})
+
+    later, earlier = run("b", "2026-01-02"), run("a", "2026-01-01")
+    runs, broken = history.merged([later, earlier, later, "", "{", "[]", '{"id": "c"}'])
+    assert ([run["id"] for run in runs], broken) == (["a", "b"], 3)
+
+
+# Progress
+
+
+def test_a_replica_that_comes_closer_tells_how_long_it_needs(monkeypatch):
+    clock = iter([0.0, 0.5, 1.0])
+    monkeypatch.setattr(waits.time, "monotonic", lambda: next(clock))
+    approach = waits.Approach()
+    approach.see(0, 10_000)
+    assert str(approach) == "10,000 bytes behind, comes no closer"
+    approach.see(1_000, 10_000)
+    approach.see(2_000, 10_000)
+    assert str(approach) == "8,000 bytes behind, gets 2,000 bytes/s, 4.0 s left"
+
+
+def test_a_replica_that_falls_behind_is_not_said_to_arrive(monkeypatch):
+    clock = iter([0.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(waits.time, "monotonic", lambda: next(clock))
+    approach = waits.Approach()
+    for second in range(4):
+        approach.see(1_000 * second, 2_000 * second)
+    assert str(approach) == "3,000 bytes behind, gets 1,000 bytes/s, comes no closer"
+
+
+# Names of locks
+
+
+def test_who_holds_a_lock_is_read_from_all_its_connections_together():
+    task = Task("switchover", "keydb-2", "anna b", "ops:1", identity="00ff")
+    assert task.name("held") == "runbook:00ff:held:switchover/keydb-2/anna-b@ops-1"
+    rows = [
+        ("keydb-1", {"id": "7", "name": task.name("claim"), "age": "9", "idle": "0"}),
+        ("keydb-2", {"id": "8", "name": task.name("held"), "age": "11", "idle": "9"}),
+        ("keydb-2", {"id": "9", "name": "somebody", "age": "1", "idle": "0"}),
+        ("keydb-2", {"id": "10", "name": "runbook:short", "age": "1", "idle": "0"}),
+    ]
+    [holder] = united(rows)
+    assert (holder.held, holder.age_seconds, holder.idle_seconds) == (True, 11, 0)
+    assert holder.connections == (("keydb-1", "7"), ("keydb-2", "8"))
+    assert str(holder).startswith("anna-b@ops-1 does switchover (primary afterwards: keydb-2), since ")
+    assert str(holder).endswith(" UTC (11 s ago), seen on keydb-1 and keydb-2")
+
+
+def test_the_silence_of_a_run_is_told():
+    [holder] = united([("keydb-1", {"id": "7", "name": "runbook:1:held:odd/words", "age": "70", "idle": "60"})])
+    assert str(holder).startswith("odd/words, since ")
+    assert ", silent for 60 s, seen on keydb-1" in str(holder)
+
+
+def test_names_are_listed_as_a_person_does():
+    assert [told_of("a"), told_of("ab"), told_of("abc")] == ["a", "a and b", "a, b and c"]
