@@ -14,10 +14,16 @@ from pyinfra.api.host import Host
 from keydb_runbooks.schemas import PREFIXES, SECRETS
 from keydb_runbooks.schemas.nearest import did_you_mean, nearest, slipped
 
-OPTIONS = ("to", "allow_unread", "accept_loss", "accept_split", "accept_minority_lock", "group", "format")
+OPTIONS = ("to", "node", "allow_unread", "accept_loss", "accept_split", "accept_minority_lock", "group", "format")
 
-OTHER_WORDS = {"target": "to", "new_primary": "to", "too": "to", "tto": "to", "to_node": "to", "TO": "to", "To": "to"}
-"""Of a word as short as ``to`` every other one is but a slip away, so its own are listed."""
+OTHER_WORDS = {
+    **dict.fromkeys(("target", "new_primary", "too", "tto", "to_node", "TO", "To"), "to"),
+    **dict.fromkeys(("nod", "noed", "nodes", "node_name", "nodename", "NODE", "Node"), "node"),
+}
+"""Of words as short as ``to`` and ``node`` too many others are but a slip away, so their own are listed."""
+
+NODE_VERBS = ("fence", "unfence", "demote")
+"""These name the node that they act on by ``node=``, the others the one that becomes the primary by ``to=``."""
 
 
 def option(host: Host, key: str) -> Any:
@@ -39,6 +45,16 @@ def refuse_value(key: str, value: object, allowed: tuple[str, ...]) -> str:
     return f"--data {key}={value}{did_you_mean(value, allowed) or ':'} allowed are {' and '.join(allowed)}"
 
 
+def refuse_other_name(verb: str, to: str | None, node: str | None) -> str | None:
+    """Why a node that is named by the other option than the verb's is not taken, or None."""
+    by_node = verb in NODE_VERBS
+    given, name, meant = ("to", to, "node") if by_node else ("node", node, "to")
+    if name is None:
+        return None
+    what = "the node that it acts on" if by_node else "the node that becomes the primary"
+    return f"--data {given}={name}: {verb} names {what} by {meant}=NAME"
+
+
 def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> Iterator[str]:
     """Why a node or proxy that an option names is not taken, a sentence each."""
     for name in sorted(set(names) - set(allowed)):
@@ -49,5 +65,5 @@ def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> It
 def _meant(key: str) -> str | None:
     if key in OTHER_WORDS:
         return OTHER_WORDS[key]
-    long = [one for one in OPTIONS if one != "to"]
+    long = [one for one in OPTIONS if one not in ("to", "node")]
     return next((one for one in long if slipped(key, one)), None) or nearest(key, long, likeness=0.8)

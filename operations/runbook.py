@@ -22,6 +22,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
+import keydb_runbooks.operations.perform_fence  # noqa: F401 - it adds the steps that it performs
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
@@ -97,13 +98,13 @@ def advise(group: Group) -> None:
 
 
 def request_of(host: Host) -> Request:
-    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split."""
-    to = option(host, "to")
+    """What was asked for with ``--data``: to, node, allow_unread, accept_loss, accept_split."""
     return Request(
-        to=None if to is None else str(to),
+        to=_optional(option(host, "to")),
         allow_unread=_names(option(host, "allow_unread")),
         accept_loss=_names(option(host, "accept_loss")),
         accept_split=yes_or_no(host, "accept_split"),
+        node=_optional(option(host, "node")),
     )
 
 
@@ -118,6 +119,8 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
         return
     request = request_of(host)
     _check_names(host, group, request)
+    if refused := options.refuse_other_name(title.lower(), request.to, request.node):
+        stop(host, refused)
     min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
 
     def decided(topology: Topology) -> Answer:
@@ -260,7 +263,7 @@ class Run:
         """Say how it ended; what was left behind is a failure, though the role moved."""
         assert self.links is not None
         self.links.close()
-        stands = f"{self.plan.primary} is the primary of {self.plan.group}"
+        stands = self.plan.afterwards
         if self.unfinished:
             told = f"failed and incomplete: {stands}, but {'; '.join(self.unfinished)}. Mend that, then {self._again}"
             host.log_styled(told, fg="red", log_func=logger.error)
@@ -271,8 +274,9 @@ class Run:
 
     @property
     def _again(self) -> str:
-        to = f" (to={self.plan.primary})" if self.plan.verb in ("switchover", "failover") else ""
-        return f"run {self.plan.verb} again{to} to finish"
+        to = f" (to={self.plan.primary})" if self.plan.verb in ("switchover", "failover", "promote") else ""
+        named = f" (node={self.plan.node})" if self.plan.node else to
+        return f"run {self.plan.verb} again{named} to finish"
 
     def _goes_on(self, step: Step, error: StepFailed) -> bool:
         """Whether the rest is done although a step failed, which is noted then."""
@@ -281,7 +285,8 @@ class Run:
         if isinstance(error, NotSaved):
             self.unfinished.append(str(error))
             return True
-        if not self.committed or step.where == self.plan.primary or not self._primary_stands():
+        needed = step.where in (self.plan.primary, self.plan.node)
+        if not self.committed or needed or not self._primary_stands():
             return False
         self.unfinished.append(str(error))
         self.given_up.add(step.where)
@@ -291,7 +296,7 @@ class Run:
         """Over the very link that holds the lock: whoever lost that changes nothing more."""
         assert self.links is not None
         try:
-            return self.links.read(self.plan.primary).is_primary
+            return self.plan.primary is not None and self.links.read(self.plan.primary).is_primary
         except (redis.RedisError, OSError, InfoError):
             return False
 
@@ -337,6 +342,10 @@ def _decide_now(group: Group, decide: Decide) -> Answer:
 def _tell_refusal(state: State, host: Host, refusal: Refusal) -> bool:
     host.log_styled(str(refusal), fg="red", log_func=logger.error)
     return False
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _names(value: object) -> frozenset[str]:

@@ -15,12 +15,14 @@ class Request:
     ``allow_unread``: names of nodes and proxies that need not answer.
     ``accept_loss``: names of nodes whose own writes may be thrown away.
     ``accept_split``: go on although it isn't proved that the old primary takes no writes.
+    ``node``: name of the node that fence, unfence or demote acts on.
     """
 
     to: str | None = None
     allow_unread: frozenset[str] = frozenset()
     accept_loss: frozenset[str] = frozenset()
     accept_split: bool = False
+    node: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ class Plan:
 
     ``primary`` is the node that is the primary afterwards, ``former`` the one that is it now.
     ``undo`` is sent if a step fails before the one that commits. ``proof`` says why nobody else
-    acknowledges writes meanwhile.
+    acknowledges writes meanwhile. ``node`` and ``outcome`` are of verbs that act on one node, whose ``primary`` may be
+    None: which it is, and what holds afterwards.
     """
 
     verb: str
     group: str
-    primary: str
+    primary: str | None
     former: str | None
     steps: tuple[Step, ...]
     loss: Loss
@@ -80,6 +83,13 @@ class Plan:
     gap: str
     undo: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    node: str | None = None
+    outcome: str = ""
+
+    @property
+    def afterwards(self) -> str:
+        """What holds when it has been carried out."""
+        return self.outcome or f"{self.primary} is the primary of {self.group}"
 
 
 Answer = Plan | NothingToDo | Refusal
