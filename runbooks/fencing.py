@@ -2,7 +2,7 @@
 
 A fence takes writes and scripts from every user that clients have. Scripts are taken as a whole, since on KeyDB they
 slip through ``min-replicas-to-write`` (keydb-facts, "min-replicas-to-write as a write lease"). The servers write rules
-in ways of their own (docs/engines.md, "Fencing a user"), so a fence is recognised by what it comes to, not by its words.
+in ways of their own (docs/engines.md, "Fencing a user"), so a fence is recognised by what it comes to and not by words.
 """
 
 from __future__ import annotations
