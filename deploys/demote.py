@@ -15,4 +15,4 @@ from pyinfra import host
 from keydb_runbooks.operations import runbook
 from keydb_runbooks.runbooks import demote
 
-runbook.carry_out(host, "Demote", demote.plan)
+runbook.carry_out(host, "Demote", demote.plan, named_by="node")

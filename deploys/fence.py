@@ -14,4 +14,4 @@ from pyinfra import host
 from keydb_runbooks.operations import runbook
 from keydb_runbooks.runbooks import fence
 
-runbook.carry_out(host, "Fence", fence.plan)
+runbook.carry_out(host, "Fence", fence.plan, named_by="node")

@@ -15,4 +15,4 @@ from pyinfra import host
 from keydb_runbooks.operations import runbook
 from keydb_runbooks.runbooks import unfence
 
-runbook.carry_out(host, "Unfence", unfence.plan)
+runbook.carry_out(host, "Unfence", unfence.plan, named_by="node")

@@ -22,9 +22,6 @@ OTHER_WORDS = {
 }
 """Of words as short as ``to`` and ``node`` too many others are but a slip away, so their own are listed."""
 
-NODE_VERBS = ("fence", "unfence", "demote")
-"""These name the node that they act on by ``node=``, the others the one that becomes the primary by ``to=``."""
-
 
 def option(host: Host, key: str) -> Any:
     """What stood behind ``--data KEY=``, None without it. What the inventory has of that name is somebody else's."""
@@ -45,14 +42,16 @@ def refuse_value(key: str, value: object, allowed: tuple[str, ...]) -> str:
     return f"--data {key}={value}{did_you_mean(value, allowed) or ':'} allowed are {' and '.join(allowed)}"
 
 
-def refuse_other_name(verb: str, to: str | None, node: str | None) -> str | None:
+NAMED = {"to": "the node that becomes the primary", "node": "the node that it acts on"}
+"""The two options by which a verb may name a node, and what each means."""
+
+
+def refuse_other_name(verb: str, named_by: str, given: Mapping[str, str | None]) -> str | None:
     """Why a node that is named by the other option than the verb's is not taken, or None."""
-    by_node = verb in NODE_VERBS
-    given, name, meant = ("to", to, "node") if by_node else ("node", node, "to")
-    if name is None:
-        return None
-    what = "the node that it acts on" if by_node else "the node that becomes the primary"
-    return f"--data {given}={name}: {verb} names {what} by {meant}=NAME"
+    for key, name in given.items():
+        if key != named_by and name is not None:
+            return f"--data {key}={name}: {verb} names {NAMED[named_by]} by {named_by}=NAME"
+    return None
 
 
 def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> Iterator[str]:

@@ -108,10 +108,13 @@ def request_of(host: Host) -> Request:
     )
 
 
-def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int], Answer]) -> None:
+def carry_out(
+    host: Host, title: str, decide: Callable[[Topology, Request, int], Answer], *, named_by: str = "to"
+) -> None:
     """The body of a role verb's deploy: on the conductor show the plan, and add the operation that runs it.
 
     :param decide: decides from the topology, the request and the group's ``min-replicas-to-write``
+    :param named_by: the option that names the verb's node, ``to`` or ``node``; the other one is not taken
     :raises SystemExit: when the verb is refused; the refusal is printed and nothing was changed
     """
     group = chosen_group(host)
@@ -119,7 +122,7 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
         return
     request = request_of(host)
     _check_names(host, group, request)
-    if refused := options.refuse_other_name(title.lower(), request.to, request.node):
+    if refused := options.refuse_other_name(title.lower(), named_by, {"to": request.to, "node": request.node}):
         stop(host, refused)
     min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
 
