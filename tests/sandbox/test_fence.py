@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 from kit import FAULTS, NODES, Sandbox, eventually, writing
+from test_bad_day import full_disk
 
 from keydb_runbooks.operations.users import ACL
 
@@ -142,6 +143,23 @@ def test_who_runs_it_again_finds_nothing_left_to_do(group: Sandbox, verb: str, d
     with group.unchanged():
         assert "nothing to do" in group.run(verb, node="keydb-1").ok().text
     assert permits_writes(group, "keydb-1") is (verb == "unfence")
+
+
+def test_a_fence_that_could_not_be_saved_says_so_and_is_saved_later(group: Sandbox) -> None:
+    with full_disk(group, "keydb-1"):
+        result = group.run("fence", node="keydb-1")
+        result.refused(
+            "keydb-1 could not save its users in", "Mend that, then run fence again (node=keydb-1) to finish"
+        )
+        assert not permits_writes(group, "keydb-1")
+        assert group.findings() == ["fenced", "fence-not-saved"]
+    group.run("fence", node="keydb-1").ok()
+    assert group.findings() == ["fenced"]
+    with full_disk(group, "keydb-1"):
+        group.run("unfence", node="keydb-1").refused("could not save its users in")
+        assert group.findings() == ["fence-not-saved"]
+    group.run("unfence", node="keydb-1").ok()
+    assert group.findings() == []
 
 
 def test_users_that_the_inventory_does_not_know_are_fenced_and_get_exactly_their_rights_back(group: Sandbox) -> None:
