@@ -26,6 +26,15 @@ ASK_TLS = (
     'openssl s_client -quiet -verify_quiet -verify_return_error -CAfile "$4" -connect "$1:$2" 2>/dev/null | grep .'
 )
 
+# Behind one of #>!< in a user's line stands a password or its hash, quoted or not: that doesn't leave the machine.
+CONFIGURED = r"""
+users=$(sed -nE 's/^[[:space:]]*aclfile[[:space:]]+"?([^"]*[^"[:space:]])"?[[:space:]]*$/\1/Ip' "$1" 2>/dev/null |
+    tail -n 1)
+grep -hiE "^[[:space:]]*(replicaof|slaveof|port|user)[[:space:]]" "$1" ${users:+"$users"} 2>/dev/null |
+    sed -E 's/([[:space:]])"[#>!<]([^"\\]|\\.)*"/\1#/g; s/([[:space:]])[#>!<][^[:space:]]*/\1#/g'
+true
+""".strip()
+
 
 class KeydbInfo(FactBase[dict[str, list[str]]]):
     """Returns every field of INFO with its values in order, None if the server didn't answer.
@@ -103,18 +112,28 @@ class KeydbProcess(FactBase[int]):
         return int(output[0])
 
 
-class KeydbConfiguredPrimary(FactBase[str]):
-    """Returns the ``replicaof`` of a configuration file as ``host port``, "" if it has none, None if unknown.
+class Configured(TypedDict):
+    """What ``KeydbConfigured`` returns."""
 
-    + path: the configuration file
+    replicaof: str
+    users: list[str]
+
+
+class KeydbConfigured(FactBase[Configured]):
+    """Returns what a configuration file says of a server's role and users, None if it can't be read.
+
+    + path: the configuration file; if it names an ACL file, the users are those of that
+
+    .. code:: python
+
+        {"replicaof": "10.0.0.1 6379", "users": ["user application on # ~* &* +@all -@dangerous"]}
     """
 
     def command(self, path: str) -> StringCommand:
-        # Whatever the file is, it has a port: no line at all means that it could not be read.
-        script = 'grep -iE "^[[:space:]]*(replicaof|slaveof|port)[[:space:]]" "$1" 2>/dev/null; true'
-        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(path))
+        return StringCommand("sh", "-c", QuoteString(CONFIGURED), "sh", QuoteString(path))
 
-    def process(self, output: list[str]) -> str:
+    def process(self, output: list[str]) -> Configured:
         lines = [line for line in parse("\n".join(output)) if line.key == (ROLE_DIRECTIVE,)]
         value = " ".join(lines[-1].values) if lines else ""
-        return "" if value.lower() == "no one" else value
+        users = [line for line in output if line.split()[0].lower() == "user"]
+        return Configured(replicaof="" if value.lower() == "no one" else value, users=users)

@@ -16,8 +16,9 @@ import redis
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
-from keydb_runbooks.facts.keydb import KeydbConfiguredPrimary, KeydbProcess
+from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
 from keydb_runbooks.facts.rights import ask_rights
+from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.runbooks.kinds import PROBE_KEY, kind_by_info, kind_of
 from keydb_runbooks.runbooks.proxy import Proxy, StatisticsError, UnreadProxy, proxy_from_statistics
 from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, is_number, node_from_info, read_ancestors
@@ -61,7 +62,9 @@ def _observe_node(entry: NodeEntry) -> Node | Unread:
 
 def _read(entry: NodeEntry, client: Client) -> Node:
     text = client.execute_command("INFO")
-    node = node_from_info(entry.name, entry.address, text, config_replicaof=_configured_primary(entry))
+    configured = _configured(entry)
+    node = node_from_info(entry.name, entry.address, text, config_replicaof=configured and configured["replicaof"])
+    node = replace(node, config_clients=configured and read_clients(entry, configured["users"]))
     return node if node.loading else _read_more(entry, client, node)
 
 
@@ -76,8 +79,10 @@ def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
     pipeline.execute_command("GET", LINEAGE_KEY)
     pipeline.execute_command("CONFIG", "GET", "active-replica")
     pipeline.execute_command("PUBSUB", "NUMSUB", SENTINELS_CHANNEL)
-    answers = pipeline.execute(raise_on_error=False)
-    epoch, lineage, active, watching = [None if isinstance(answer, Exception) else answer for answer in answers]
+    pipeline.execute_command("ACL LIST")
+    pipeline.execute_command("CONFIG", "GET", "aclfile")
+    answers = [None if isinstance(answer, Exception) else answer for answer in pipeline.execute(raise_on_error=False)]
+    epoch, lineage, active, watching, users, acl_file = answers
     node = replace(
         node,
         epoch=int(epoch) if epoch is not None and is_number(epoch) else None,
@@ -85,6 +90,8 @@ def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
         active_replica=None if active is None else "yes" in active,
         sentinels=None if watching is None else int(watching[1]),
         paused=prove_pause(entry, client),
+        clients=None if users is None else read_clients(entry, users),
+        acl_file=None if acl_file is None else any(acl_file[1:]),
     )
     return replace(node, rights=ask_rights(client, node))
 
@@ -124,10 +131,10 @@ def _hangs_blocked(connection: redis.Connection, observer: Client, deadline: flo
     return None
 
 
-def _configured_primary(entry: NodeEntry) -> str | None:
+def _configured(entry: NodeEntry) -> Configured | None:
     path = f"{entry.data('keydb_config_directory')}/keydb.conf"
-    answer: str | None = entry.host.get_fact(KeydbConfiguredPrimary, path=path)
-    return answer
+    found: Configured | None = entry.host.get_fact(KeydbConfigured, path=path)
+    return found
 
 
 def _unread(entry: NodeEntry, error: Exception) -> Unread:

@@ -37,11 +37,16 @@ def ask_rights(client: Client, node: Node) -> Rights:
 
     :raises redis.RedisError: if a server answers with something else, or not at all
     """
+    return ask(client, _tried(node))
+
+
+def ask(client: Client, commands: tuple[Command, ...]) -> Rights:
+    """Try these commands, as ``ask_rights``, as whoever the link logged in."""
     connection = client.connection_pool.get_connection()
     try:
         # Alone: whatever follows a MULTI that was refused would be executed.
         rights = _read(connection, (MULTI,))
-        return rights if rights != Rights() else _read(connection, _tried(node))
+        return rights if rights != Rights() else _read(connection, commands)
     finally:
         connection.disconnect()
 

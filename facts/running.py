@@ -5,7 +5,7 @@ Only who answered before is asked again, so that a machine that is off costs its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,9 +18,11 @@ from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.machine import FileText, Listeners, RealDirectory
+from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.runbooks.drift_machine import File, Listener, Process
 from keydb_runbooks.runbooks.drift_proxy import AnswerError, ProxyState, RunningProxy, running_proxy
 from keydb_runbooks.runbooks.drift_server import RunningServer, ServerState
+from keydb_runbooks.runbooks.fencing import with_fence
 from keydb_runbooks.runbooks.replication import InfoError, node_from_info, read_info
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -53,12 +55,26 @@ def _server(topology: Topology, wanted: Callable[[NodeEntry], str], entry: NodeE
         same_directory=_real_directory(entry),
     )
     if topology.node(entry.name) is None:
-        return state
+        return _as_fenced(entry, state, _lines_of_users(state.file))
     try:
-        return _ask(entry, state)
+        asked = _ask(entry, state)
+        told = asked.running.users if asked.running is not None else None
+        return _as_fenced(entry, asked, _lines_of_users(state.file) if told is None else told)
     except (LinkError, InfoError, redis.RedisError, OSError) as error:
         detail = str(error) if isinstance(error, InfoError) else explain(error, entry.address).detail
         return replace(state, detail=detail)
+
+
+def _as_fenced(entry: NodeEntry, state: ServerState, users: Sequence[str]) -> ServerState:
+    """What is wanted of a node that is fenced: its fence. That it is fenced is told by the topology."""
+    application = entry.user("application").name
+    if not any(user.name == application and user.fenced for user in read_clients(entry, users)):
+        return state
+    return replace(state, wanted=with_fence(state.wanted, application, users))
+
+
+def _lines_of_users(file: File) -> list[str]:
+    return [line for line in (file.text or "").split("\n") if line.split()[:1] == ["user"]]
 
 
 def _ask(entry: NodeEntry, state: ServerState) -> ServerState:

@@ -26,14 +26,14 @@ class Task:
     """What a run is about to do, and who began it where."""
 
     verb: str
-    primary: str
+    node: str
     user: str = field(default_factory=user)
     machine: str = field(default_factory=socket.gethostname)
     identity: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def name(self, state: str) -> str:
         """The name of its connections, in characters that such a name may have."""
-        words = "/".join(re.sub(r"[^A-Za-z0-9_.-]", "-", word) for word in (self.verb, self.primary, self.user))
+        words = "/".join(re.sub(r"[^A-Za-z0-9_.-]", "-", word) for word in (self.verb, self.node, self.user))
         return f"{PREFIX}:{self.identity}:{state}:{words}@{re.sub(r'[^A-Za-z0-9_.-]', '-', self.machine)}"
 
 
@@ -90,5 +90,5 @@ def _task(words: str) -> str:
     parts = words.split("/")
     if len(parts) != 3:
         return words
-    verb, primary, who = parts
-    return f"{who} does {verb} (primary afterwards: {primary})"
+    verb, node, who = parts
+    return f"{who} does {verb} (for {node})"

@@ -7,12 +7,12 @@ deploys, which look at everybody first.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 
 import redis
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
@@ -22,10 +22,12 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import NodeEntry, all_groups
 from keydb_runbooks.connectors.link import Client, LinkError, explain, link
 from keydb_runbooks.facts.keydb import KeydbProcess
+from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.operations.files import read_file, replace_file
 from keydb_runbooks.operations.service import start_server
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
+from keydb_runbooks.runbooks.fencing import with_fence
 from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
 from keydb_runbooks.templates import render
 
@@ -75,8 +77,11 @@ def configuration(program: str) -> Commands:
     """
     entry = this_node(host)
     path = config_path(entry)
-    wanted = wanted_configuration(entry)
     present = read_file(host, path)
+    fenced = _fence_of(entry, present)
+    wanted = wanted_configuration(entry, fenced)
+    if fenced is not None:
+        logger.info(f"    {entry.name} is fenced, and installing leaves it so: unfence ends that")
     changes = differences(wanted, present) if present is not None else []
     if present is not None and not changes:
         host.noop(f"{path} has every directive as wanted")
@@ -241,8 +246,24 @@ def certificate_paths(entry: NodeEntry) -> dict[str, str]:
     return {key: f"{directory}/{name}" for key, name in names.items()}
 
 
-def wanted_configuration(entry: NodeEntry) -> str:
-    """The text of ``keydb.conf`` that the inventory asks for, without any ``replicaof``."""
+def _fence_of(entry: NodeEntry, present: str | None) -> list[str] | None:
+    """The users of a file that is fenced, else None."""
+    rows = [line for line in (present or "").split("\n") if line.split()[:1] == ["user"]]
+    application = entry.user("application").name
+    held = any(user.name == application and user.fenced for user in read_clients(entry, rows))
+    return rows if held else None
+
+
+def wanted_configuration(entry: NodeEntry, fenced: Iterable[str] | None = None) -> str:
+    """The text of ``keydb.conf`` that the inventory asks for, without any ``replicaof``.
+
+    :param fenced: the ``user`` lines of a node that is fenced, and stays so
+    """
+    wanted = _unfenced_configuration(entry)
+    return wanted if fenced is None else with_fence(wanted, entry.user("application").name, fenced)
+
+
+def _unfenced_configuration(entry: NodeEntry) -> str:
     return render(
         "keydb.conf.j2",
         engine=entry.data("keydb_engine"),

@@ -16,6 +16,7 @@ from keydb_runbooks.schemas.nearest import did_you_mean, nearest, slipped
 
 OPTIONS = (
     "to",
+    "node",
     "allow_unread",
     "accept_loss",
     "accept_split",
@@ -26,8 +27,11 @@ OPTIONS = (
     "report",
 )
 
-OTHER_WORDS = {"target": "to", "new_primary": "to", "too": "to", "tto": "to", "to_node": "to", "TO": "to", "To": "to"}
-"""Of a word as short as ``to`` every other one is but a slip away, so its own are listed."""
+OTHER_WORDS = {
+    **dict.fromkeys(("target", "new_primary", "too", "tto", "to_node", "TO", "To"), "to"),
+    **dict.fromkeys(("nod", "noed", "nodes", "node_name", "nodename", "NODE", "Node"), "node"),
+}
+"""Of words as short as ``to`` and ``node`` too many others are but a slip away, so their own are listed."""
 
 
 def option(host: Host, key: str) -> Any:
@@ -49,6 +53,18 @@ def refuse_value(key: str, value: object, allowed: tuple[str, ...]) -> str:
     return f"--data {key}={value}{did_you_mean(value, allowed) or ':'} allowed are {' and '.join(allowed)}"
 
 
+NAMED = {"to": "the node that becomes the primary", "node": "the node that it acts on"}
+"""The two options by which a verb may name a node, and what each means."""
+
+
+def refuse_other_name(verb: str, named_by: str, given: Mapping[str, str | None]) -> str | None:
+    """Why a node that is named by the other option than the verb's is not taken, or None."""
+    for key, name in given.items():
+        if key != named_by and name is not None:
+            return f"--data {key}={name}: {verb} names {NAMED[named_by]} by {named_by}=NAME"
+    return None
+
+
 def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> Iterator[str]:
     """Why a node or proxy that an option names is not taken, a sentence each."""
     for name in sorted(set(names) - set(allowed)):
@@ -59,5 +75,5 @@ def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> It
 def _meant(key: str) -> str | None:
     if key in OTHER_WORDS:
         return OTHER_WORDS[key]
-    long = [one for one in OPTIONS if one != "to"]
+    long = [one for one in OPTIONS if one not in ("to", "node")]
     return next((one for one in long if slipped(key, one)), None) or nearest(key, long, likeness=0.8)

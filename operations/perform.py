@@ -42,6 +42,7 @@ from keydb_runbooks.runbooks.steps import (
     Step,
     VerifyWrite,
 )
+from keydb_runbooks.runbooks.steps_fence import SAVE_USERS, Fence, Unfence
 
 POLL_SECONDS = 0.0005
 SLOW_POLL_SECONDS = 0.02
@@ -120,7 +121,8 @@ def perform_step(step: Step, links: Links) -> str:
         return perform(step, links)
     except SaveRefused as error:
         path = config_path(links.group.node(step.where))
-        detail = f"{step.where} could not save its role in {path}: {error}"
+        what = "its users" if isinstance(step, Fence | Unfence) else "its role"
+        detail = f"{step.where} could not save {what} in {path}: {error}"
         raise NotSaved(f"{detail}; it is in force, but a restart would not know of it") from None
     except redis.ResponseError as error:
         raise StepFailed(f"{step.where} refused: {error}") from None
@@ -136,11 +138,11 @@ def perform_step(step: Step, links: Links) -> str:
 @singledispatch
 def perform(step: Step, links: Links) -> str:
     """Send the step's commands in one segment; each must be answered without an error."""
-    _send_together(links.node(step.where), step.commands)
+    send_together(links.node(step.where), step.commands)
     return ""
 
 
-def _send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> None:
+def send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> None:
     """Send commands in one segment, so that a death of this program can't come between them.
 
     :raises redis.ResponseError: the first that was refused; ``SaveRefused`` if it is the one that saves
@@ -150,7 +152,7 @@ def _send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> Non
         pipeline.execute_command(*command)
     for command, answer in zip(commands, pipeline.execute(raise_on_error=False), strict=True):
         if isinstance(answer, redis.ResponseError):
-            raise SaveRefused(str(answer)) if command == SAVE else answer
+            raise SaveRefused(str(answer)) if command in (SAVE, SAVE_USERS) else answer
 
 
 @perform.register
@@ -170,7 +172,7 @@ def _set_or_full(client: Client, commands: tuple[tuple[str, ...], ...]) -> bool:
     Lineage tells the rightful primary then, and a run never stops where nobody can go on.
     """
     try:
-        _send_together(client, commands)
+        send_together(client, commands)
     except redis.OutOfMemoryError:
         return True
     return False

@@ -92,7 +92,7 @@ class Run:
     def _take(self, host: Host) -> None:
         self.links = Links(self.group, {step.where for step in self.plan.steps})
         nodes = tuple(node.name for node in self.group.nodes)
-        task = Task(self.plan.verb, self.plan.primary)
+        task = Task(self.plan.verb, self.plan.about)
         minority = self.report.options.get("accept_minority_lock", "no").lower() in ("yes", "true")
         self.lock = lock.take(self.links.clients, nodes, task, minority)
         silent = [name for name in nodes if name not in self.links.clients]
@@ -163,7 +163,8 @@ class Run:
         if isinstance(error, Stopped) and self.committed and not step.changes:
             self.unfinished.append(f"nobody waited until this was true of {step.where}: {step.sentence} ({error})")
             return True
-        if not self.committed or step.where == self.plan.primary or not self._primary_stands():
+        needed = step.where in (self.plan.primary, self.plan.node)
+        if not self.committed or needed or not self._primary_stands():
             return False
         self.unfinished.append(str(error))
         self.given_up.add(step.where)
@@ -173,7 +174,7 @@ class Run:
         """Over the very link that holds the lock: whoever lost that changes nothing more."""
         assert self.links is not None
         try:
-            return self.links.read(self.plan.primary).is_primary
+            return self.plan.primary is not None and self.links.read(self.plan.primary).is_primary
         except (redis.RedisError, OSError, InfoError):
             return False
 
@@ -242,7 +243,7 @@ class Run:
         try:
             self.links = Links(self.group, {node.name for node in self.group.nodes})
             nodes = tuple(node.name for node in self.group.nodes)
-            self.lock = lock.take(self.links.clients, nodes, Task(self.plan.verb, self.plan.primary), False)
+            self.lock = lock.take(self.links.clients, nodes, Task(self.plan.verb, self.plan.about), False)
         except (StepFailed, lock.LockRefused, redis.RedisError, OSError):
             return False
         now = observe(self.group)
@@ -253,7 +254,7 @@ class Run:
     def end(self, state: State, host: Host) -> bool:
         """Look at the result from outside, and say how it ended; what was left behind is a failure."""
         self._close()
-        stands = f"{self.plan.primary} is the primary of {self.plan.group}"
+        stands = self.plan.afterwards
         self._verify()
         if self.unfinished:
             self.report.left_behind = self.unfinished
@@ -287,7 +288,8 @@ class Run:
         return f"{'run this to finish' if moved else 'run this to try again'}: {self.report.next_command}"
 
     def _next(self, host: Host, moved: bool) -> str:
-        to = self.plan.primary if self.plan.verb in ("switchover", "failover") and self.committed and moved else None
+        named = self.plan.verb in ("switchover", "failover", "promote")
+        to = self.plan.primary if named and self.committed and moved else None
         return command_line(host, self.group.name, {} if to is None else {"to": to})
 
     def _ends(

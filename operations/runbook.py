@@ -22,6 +22,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
+import keydb_runbooks.operations.perform_fence  # noqa: F401 - it adds the steps that it performs
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import options, report
@@ -99,25 +100,28 @@ def advise(group: Group) -> None:
 
 
 def request_of(host: Host) -> Request:
-    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split, catch_up_timeout.
+    """What was asked for with ``--data``: to, node, allow_unread, accept_loss, accept_split, catch_up_timeout.
 
     :raises SystemExit: after it was printed that a value is not allowed
     """
-    to = option(host, "to")
     yes_or_no(host, "accept_minority_lock")
     return Request(
-        to=None if to is None else str(to),
+        to=_optional(option(host, "to")),
         allow_unread=_names(option(host, "allow_unread")),
         accept_loss=_names(option(host, "accept_loss")),
         accept_split=yes_or_no(host, "accept_split"),
         catch_up_timeout=seconds(host, "catch_up_timeout", CATCH_UP_TIMEOUT_SECONDS, LONGEST_CATCH_UP_SECONDS),
+        node=_optional(option(host, "node")),
     )
 
 
-def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int], Answer]) -> None:
+def carry_out(
+    host: Host, title: str, decide: Callable[[Topology, Request, int], Answer], *, named_by: str = "to"
+) -> None:
     """The body of a role verb's deploy: on the conductor show the plan, and add the operation that runs it.
 
     :param decide: decides from the topology, the request and the group's ``min-replicas-to-write``
+    :param named_by: the option that names the verb's node, ``to`` or ``node``; the other one is not taken
     :raises SystemExit: when the verb is refused; the refusal is printed and nothing was changed
     """
     group = chosen_group(host)
@@ -125,6 +129,8 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
         return
     request = request_of(host)
     _check_names(host, group, request)
+    if refused := options.refuse_other_name(title.lower(), named_by, {"to": request.to, "node": request.node}):
+        stop(host, refused)
     min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
 
     def decided(topology: Topology) -> Answer:
@@ -218,6 +224,10 @@ def _tell_refusal(state: State, host: Host, told: Report, refusal: Refusal, grou
     told.answered(refusal)
     finish(host, told, group, [])
     return False
+
+
+def _optional(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _names(value: object) -> frozenset[str]:

@@ -12,8 +12,9 @@ WIDTH = 76
 def plan_lines(plan: Plan) -> list[str]:
     """A plan for people: what it does, what it costs, and every raw command in order."""
     former = f" from {plan.former}" if plan.former not in (None, plan.primary) else ""
+    afterwards = plan.outcome or f"{plan.primary} is the primary afterwards{former}"
     lines = [
-        f"plan: {plan.verb} of {plan.group}: {plan.primary} is the primary afterwards{former}",
+        f"plan: {plan.verb} of {plan.group}: {afterwards}",
         *_labelled("expected gap", plan.gap),
         *_labelled("predicted loss", str(plan.loss)),
         *_labelled("one writer", plan.proof),

@@ -113,7 +113,10 @@ def _once(topology: Topology, found: list[Drift]) -> Iterator[Drift]:
     writable = {one.where for one in found if one.code == "writable-replica"}
     held = {one.where for one in found if one.code == "server-held" and one.severity is Severity.CRITICAL}
     nobody = {proxy.name for proxy in topology.proxies if not proxy.writes_go_to}
+    unsaved = {one.where for one in found if one.code == "fence-not-saved"}
     for one in found:
+        if one.where in unsaved and one.key.startswith("user ") and one.code != "extra-user":
+            continue
         if one.key == "replica-read-only" and one.where in writable:
             continue
         if one.code == "wrong-route" and one.where in held & nobody:

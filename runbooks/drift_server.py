@@ -21,6 +21,7 @@ from keydb_runbooks.runbooks.configuration import (
 )
 from keydb_runbooks.runbooks.drift_machine import File, Process, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import UNSEEN, Drift, Unseen, Value, Verdict, unknown
+from keydb_runbooks.runbooks.fencing import KEPT
 from keydb_runbooks.runbooks.topology import Severity
 
 USER = "user"
@@ -265,8 +266,8 @@ def _extra_users(
 ) -> Iterator[Drift]:
     wishes = _lines(server, server.wanted)
     for key in {**(on_disk or {}), **running}:
-        # Of the default user the inventory says nothing where it is kept as it is.
-        if key[0] != USER or key in wishes or " ".join(key) == DEFAULT_USER:
+        # Of the default user the inventory says nothing where it is kept as it is; a fence keeps rules beside it.
+        if key[0] != USER or key in wishes or " ".join(key) == DEFAULT_USER or key[1].startswith(KEPT):
             continue
         places = {"in its file": key in (on_disk or {}), "in the server": key in running}
         found = " and ".join(place for place, there in places.items() if there)

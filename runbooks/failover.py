@@ -96,6 +96,10 @@ def _primary_lives(topology: Topology, primary: Node, request: Request, min_repl
     if primary.empty and any(not node.empty for node in topology.nodes):
         told = "is the primary and holds no keys, but its replicas do"
         return Refusal("empty-primary", primary.name, told, "stop it, then run failover again")
+    if primary.fenced:
+        told = "is the primary and answers, but is fenced: it takes no writes"
+        hint = f"run switchover, or unfence node={primary.name}"
+        return Refusal("primary-fenced", primary.name, told, hint)
     answer = finish("failover", topology, primary, request, min_replicas)
     if isinstance(answer, Plan):
         proof = prove_silence(topology)

@@ -26,6 +26,9 @@ NEEDED: tuple[Command, ...] = (
     ("CLIENT", "UNPAUSE"),
     ("CLIENT", "KILL", "ID", "0"),
     ("PUBSUB", "NUMSUB", PROBE_KEY),
+    ("ACL", "LIST"),
+    ("ACL", "SETUSER", "none"),
+    ("ACL", "DELUSER", "none"),
     ("GET", EPOCH_KEY),
     ("PFCOUNT", PROBE_KEY),
     ("SET", PROBE_KEY, "", "XX"),
@@ -33,7 +36,7 @@ NEEDED: tuple[Command, ...] = (
 """Every command that verbs send to a server, as ``facts.rights`` tries it without having it executed. The arguments are
 such that nothing would change even then; CONFIG REWRITE and CLIENT UNPAUSE have none."""
 
-CONTAINERS = ("CONFIG", "CLIENT", "PUBSUB")
+CONTAINERS = ("ACL", "CONFIG", "CLIENT", "PUBSUB")
 """Commands of which each second word is a command of its own."""
 
 OLDEST = {"keydb": (6, 2, 1), "redis": (6, 2, 6), "valkey": (7, 2)}

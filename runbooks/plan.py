@@ -19,6 +19,7 @@ class Request:
     ``accept_loss``: names of nodes whose own writes may be thrown away.
     ``accept_split``: go on although it isn't proved that the old primary takes no writes.
     ``catch_up_timeout``: seconds that a switchover waits for its target before it holds writes back.
+    ``node``: name of the node that fence, unfence or demote acts on.
     """
 
     to: str | None = None
@@ -26,6 +27,7 @@ class Request:
     accept_loss: frozenset[str] = frozenset()
     accept_split: bool = False
     catch_up_timeout: float = CATCH_UP_TIMEOUT_SECONDS
+    node: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,13 @@ class Plan:
 
     ``primary`` is the node that is the primary afterwards, ``former`` the one that is it now.
     ``undo`` is sent if a step fails before the one that commits. ``proof`` says why nobody else
-    acknowledges writes meanwhile.
+    acknowledges writes meanwhile. ``node`` and ``outcome`` are of verbs that act on one node, whose ``primary`` may be
+    None: which it is, and what holds afterwards.
     """
 
     verb: str
     group: str
-    primary: str
+    primary: str | None
     former: str | None
     steps: tuple[Step, ...]
     loss: Loss
@@ -85,6 +88,18 @@ class Plan:
     gap: str
     undo: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    node: str | None = None
+    outcome: str = ""
+
+    @property
+    def about(self) -> str:
+        """The node that it acts on, or that is the primary afterwards."""
+        return self.node or self.primary or self.group
+
+    @property
+    def afterwards(self) -> str:
+        """What holds when it has been carried out."""
+        return self.outcome or f"{self.primary} is the primary of {self.group}"
 
 
 Answer = Plan | NothingToDo | Refusal

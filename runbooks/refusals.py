@@ -82,6 +82,9 @@ def refuse_target(node: Node) -> Refusal | None:
     if 0 < node.memory_limit <= node.memory_used:
         told = f"uses {node.memory_used:,} bytes of {node.memory_limit:,}: as the primary it would refuse every write"
         return Refusal("memory-full", node.name, told, "raise keydb_maxmemory, or choose another target")
+    if node.fenced:
+        told = "is fenced: as the primary it would refuse every write"
+        return Refusal("target-fenced", node.name, told, f"run unfence node={node.name}, or choose another target")
     return None
 
 

@@ -91,6 +91,26 @@ class Rights:
 
 
 @dataclass(frozen=True)
+class ClientUser:
+    """An ACL user that clients may log in with, as ``fencing`` judges its rules.
+
+    ``may_write`` is True unless that can be ruled out. Of ``known`` users the inventory has the rules, of ``kept`` ones
+    a sleeping user beside them has those from before a fence. ``fence`` are the rules that a fence adds.
+    """
+
+    name: str
+    may_write: bool
+    known: bool
+    kept: bool
+    fence: tuple[str, ...]
+
+    @property
+    def fenced(self) -> bool:
+        """Whether it has rights to get back."""
+        return self.kept or (self.known and not self.may_write)
+
+
+@dataclass(frozen=True)
 class Node:
     """A server that answered.
 
@@ -100,7 +120,9 @@ class Node:
     whose INFO doesn't tell. ``ancestors`` are the streams that the data descend from, newest first, as far as
     promotions were recorded. ``good_replicas`` are those that ``min-replicas-to-write`` counts, None if it is off.
     ``sentinels`` is how many Sentinels watch the server. ``active_replica`` is KeyDB's setting: a node that has it
-    and replicates nobody calls itself a primary.
+    and replicates nobody calls itself a primary. ``clients`` are the users that clients may log in with, as the server
+    has them, ``config_clients`` as its file has them, both None if unknown; ``acl_file`` is whether users have a file
+    of their own.
     """
 
     name: str
@@ -133,6 +155,19 @@ class Node:
     sentinels: int | None = None
     active_replica: bool | None = None
     rights: Rights | None = None
+    clients: tuple[ClientUser, ...] | None = None
+    config_clients: tuple[ClientUser, ...] | None = None
+    acl_file: bool | None = None
+
+    @property
+    def fenced(self) -> bool | None:
+        """Whether no client may write here, None if that is unknown."""
+        return None if self.clients is None else not any(user.may_write for user in self.clients)
+
+    @property
+    def config_fenced(self) -> bool | None:
+        """The same as its file has it: whether it is fenced after a restart."""
+        return None if self.config_clients is None else not any(user.may_write for user in self.config_clients)
 
     @property
     def is_primary(self) -> bool:

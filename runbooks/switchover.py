@@ -98,8 +98,14 @@ def _plan(topology: Topology, primary: Node, target: Node, request: Request, min
         proof=f"{primary.name} holds writes back until it is a replica",
         gap="tens of milliseconds for writers, while the role moves",
         undo=(Unpause(primary.name),),
-        warnings=tuple(f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary)),
+        warnings=_warnings(topology, primary),
     )
+
+
+def _warnings(topology: Topology, primary: Node) -> tuple[str, ...]:
+    stays = f"{primary.name} is fenced and stays so: run unfence node={primary.name} later"
+    away = (f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary))
+    return (*away, *((stays,) if primary.fenced else ()))
 
 
 def _target(topology: Topology, primary: Node, request: Request) -> Node | Refusal:

@@ -233,6 +233,23 @@ def _pauses(topology: Topology) -> Iterator[Finding]:
             yield Finding("paused", Severity.CRITICAL, node.name, sentence)
 
 
+def _fences(topology: Topology) -> Iterator[Finding]:
+    primary = topology.rightful_primary()
+    for node in topology.nodes:
+        if node.fenced and node is primary:
+            sentence = f"is the primary and fenced: nobody can write; run unfence node={node.name}, or switchover"
+            yield Finding("fenced", Severity.CRITICAL, node.name, sentence)
+        elif node.fenced:
+            sentence = f"is fenced: no verb makes it the primary until unfence node={node.name}"
+            yield Finding("fenced", Severity.WARNING, node.name, sentence)
+        known = node.fenced is not None and node.config_fenced is not None
+        if known and node.fenced is not node.config_fenced:
+            state = "is fenced" if node.fenced else "is not fenced"
+            verb = "fence" if node.fenced else "unfence"
+            sentence = f"{state}, but its file says otherwise, for the next start; run {verb} node={node.name}"
+            yield Finding("fence-not-saved", Severity.WARNING, node.name, sentence)
+
+
 def _routes(topology: Topology) -> Iterator[Finding]:
     primary = topology.rightful_primary()
     for proxy in topology.proxies:
@@ -264,6 +281,7 @@ _RULES = (
     _replicas,
     _lonely,
     _pauses,
+    _fences,
     _routes,
     _disk,
 )

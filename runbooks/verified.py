@@ -62,7 +62,7 @@ def _role(topology: Topology, node: Node) -> str:
 
 
 def _verified(plan: Plan, topology: Topology) -> Iterator[Check]:
-    primary = topology.node(plan.primary)
+    primary = topology.node(plan.primary or "")
     for node in topology.nodes:
         yield Check("role", node.name, f"INFO: {_role(topology, node)}")
         if primary is not None and node.replication_id == primary.replication_id:
@@ -70,7 +70,7 @@ def _verified(plan: Plan, topology: Topology) -> Iterator[Check]:
         if node.config_replicaof == node.running_replicaof:
             yield Check("file", node.name, f"its configuration file says {node.running_replicaof or 'no replicaof'}")
     for proxy in topology.proxies:
-        if proxy.writes_go_to == (plan.primary,):
+        if plan.primary is not None and proxy.writes_go_to == (plan.primary,):
             yield Check("route", proxy.name, f"its statistics: writes go to {plan.primary} alone")
 
 
@@ -89,7 +89,7 @@ def _not_verified(topology: Topology) -> Iterator[Check]:
 
 
 def _wrong(plan: Plan, topology: Topology) -> Iterator[str]:
-    primary = topology.node(plan.primary)
+    primary = topology.node(plan.primary or "")
     promised = any(isinstance(step, Promote | VerifyWrite) for step in plan.steps)
     if primary is not None and promised and not primary.is_primary:
         yield f"{primary.name} {_role(topology, primary)} now"

@@ -60,4 +60,5 @@ def _inject(data):
 if not hasattr(runbook.perform_step, "faulty"):
     _inject(host.data)
 
-runbook.carry_out(host, host.data.verb.capitalize(), import_module(f"keydb_runbooks.runbooks.{host.data.verb}").plan)
+decide = import_module(f"keydb_runbooks.runbooks.{host.data.verb}").plan
+runbook.carry_out(host, host.data.verb.capitalize(), decide, named_by="node" if host.data.get("node") else "to")

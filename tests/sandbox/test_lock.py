@@ -26,9 +26,7 @@ from keydb_runbooks.operations import lock
 from keydb_runbooks.operations.holders import Task
 
 # Who, from where, since when, doing what.
-WHO = (
-    r"locked: another run is at work: \S+@\S+ does switchover \(primary afterwards: keydb-2\), since \d\d:\d\d:\d\d UTC"
-)
+WHO = r"locked: another run is at work: \S+@\S+ does switchover \(for keydb-2\), since \d\d:\d\d:\d\d UTC"
 
 
 def links(sandbox: Sandbox, source: str | None = None) -> dict[str, Client]:
@@ -225,7 +223,7 @@ def test_a_lock_of_somebody_who_was_cut_off_is_taken_over_and_what_he_sent_is_ne
         connection = client.connection_pool.get_connection()
         connection.send_command("SET", "runbook:late", node)
     refused = networked.run("switchover", to="keydb-2")
-    refused.refused("locked: another run is at work: anna@far-away does failover (primary afterwards: keydb-3)")
+    refused.refused("locked: another run is at work: anna@far-away does failover (for keydb-3)")
     eventually(lambda: _idle(networked) > lock.GONE_SECONDS, "it is silent for long", 15)
 
     heal = {"hit_before": "Pause:1", "hit_with": f"{sys.executable} -m keydb_runbooks.connectors.network heal"}

@@ -135,7 +135,7 @@ def test_a_second_operator_is_told_who_is_at_work_and_changes_nothing(group: San
     alive = threading.Thread(target=live)
     alive.start()
     try:
-        told = "locked: another run is at work: somebody@elsewhere does failover (primary afterwards: keydb-3), since "
+        told = "locked: another run is at work: somebody@elsewhere does failover (for keydb-3), since "
         group.run("switchover", to="keydb-2").refused(told)
     finally:
         done.set()

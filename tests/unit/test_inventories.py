@@ -11,7 +11,7 @@ from pyinfra.api.inventory import Inventory
 
 from keydb_runbooks.connectors.group import GroupError, advised, all_groups, the_group
 from keydb_runbooks.connectors.secrets import Secret
-from keydb_runbooks.operations.options import refuse, refuse_names
+from keydb_runbooks.operations.options import refuse, refuse_names, refuse_other_name
 
 BROKEN = broken_inventories(200)
 
@@ -216,7 +216,7 @@ def test_a_group_that_is_not_there_is_told_with_those_that_are(wanted, told):
     assert str(raised.value) == told
 
 
-OPTION = "is not an option; did you mean {}? options are to, allow_unread, accept_loss, accept_split, accept_minority_lock, catch_up_timeout, group, format, report"
+OPTION = "is not an option; did you mean {}? options are to, node, allow_unread, accept_loss, accept_split, accept_minority_lock, catch_up_timeout, group, format, report"
 
 
 @pytest.mark.parametrize(
@@ -233,6 +233,8 @@ OPTION = "is not an option; did you mean {}? options are to, allow_unread, accep
         ("formats", "format"),
         ("target", "to"),
         ("too", "to"),
+        ("nodes", "node"),
+        ("node_name", "node"),
     ],
 )
 def test_a_misspelt_option_is_told_with_the_one_that_is_meant(key, meant):
@@ -240,10 +242,35 @@ def test_a_misspelt_option_is_told_with_the_one_that_is_meant(key, meant):
 
 
 @pytest.mark.parametrize(
-    "key", ["to", "group", "ssh_user", "_sudo", "web_port", "tag", "do", "so", "reason", "keydb_prot"]
+    "key",
+    ["to", "node", "group", "ssh_user", "_sudo", "web_port", "tag", "do", "so", "mode", "code", "reason", "keydb_prot"],
 )
 def test_other_peoples_options_are_left_alone(key):
     assert list(refuse({key: "x"})) == []
+
+
+@pytest.mark.parametrize(
+    "verb, named_by, given, told",
+    [
+        ("switchover", "to", {"to": "keydb-2", "node": None}, None),
+        ("fence", "node", {"to": None, "node": "keydb-2"}, None),
+        ("rejoin", "to", {"to": None, "node": None}, None),
+        (
+            "switchover",
+            "to",
+            {"to": None, "node": "keydb-2"},
+            "--data node=keydb-2: switchover names the node that becomes the primary by to=NAME",
+        ),
+        (
+            "fence",
+            "node",
+            {"to": "keydb-2", "node": "keydb-1"},
+            "--data to=keydb-2: fence names the node that it acts on by node=NAME",
+        ),
+    ],
+)
+def test_a_node_that_is_named_by_the_other_option_is_never_overlooked(verb, named_by, given, told):
+    assert refuse_other_name(verb, named_by, given) == told
 
 
 def test_passwords_are_not_taken_from_a_command_line():

@@ -144,7 +144,7 @@ def test_who_holds_a_lock_is_read_from_all_its_connections_together():
     [holder] = united(rows)
     assert (holder.held, holder.age_seconds, holder.idle_seconds) == (True, 11, 0)
     assert holder.connections == (("keydb-1", "7"), ("keydb-2", "8"))
-    assert str(holder).startswith("anna-b@ops-1 does switchover (primary afterwards: keydb-2), since ")
+    assert str(holder).startswith("anna-b@ops-1 does switchover (for keydb-2), since ")
     assert str(holder).endswith(" UTC (11 s ago), seen on keydb-1 and keydb-2")
 
 

@@ -10,7 +10,20 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import RUNBOOKS, codes, group, guarded, primary, promoted, proxy, replica, silent, silent_proxy
+from worlds import (
+    HELD,
+    RUNBOOKS,
+    codes,
+    fenced,
+    group,
+    guarded,
+    primary,
+    promoted,
+    proxy,
+    replica,
+    silent,
+    silent_proxy,
+)
 
 from keydb_runbooks.runbooks import rejoin
 from keydb_runbooks.runbooks.configuration import parse
@@ -434,6 +447,11 @@ SERVERS_FINE = (conf(1), conf(2))
 UNREACHABLE = replace(conf(2, running=None), file=File(CONF, None))
 NO_PROXY = UnreadProxy("proxy-1", "unreachable-host", "pyinfra has no connection to proxy-1")
 
+USER_HELD = "user application on #aa ~* +@all -@write -@scripting"
+USER_OPEN = "user application on #aa ~* +@all"
+MALLORY = "user mallory on #aa +@all"
+KEPT = "user before-fence:web off #aa +set"
+
 # (topology, servers, proxies, all that is told)
 WHOLES = [
     (GOOD, SERVERS_FINE, (front(),), []),
@@ -454,6 +472,10 @@ WHOLES = [
     ((primary(1), replica(2, read_only=False)), (conf(1), conf(2, running={"port": "1", "replica-read-only": "no"})), (), ["critical writable-replica keydb-2"]),
     ((primary(1), replica(2, read_only=False), proxy(1)), (conf(1), conf(2, running={"port": "1", "replica-read-only": "no"})), (front(changed=1001),), ["critical writable-replica keydb-2", "warning not-reloaded proxy-1"]),
     (GOOD, (conf(1, running={"port": "1", "replica-read-only": "no"}), conf(2)), (), ["warning running-differs keydb-1"]),
+    # A fence: what is wanted then is the fence that is in force (facts.running).
+    ((primary(1), fenced(replica(2))), (conf(1), conf(2, wanted=[USER_HELD], users=[USER_HELD, KEPT])), (), ["warning fenced keydb-2"]),
+    ((primary(1), replica(2, clients=HELD)), (conf(1), conf(2, wanted=[USER_HELD], disk=[USER_OPEN])), (), ["warning fenced keydb-2", "warning fence-not-saved keydb-2"]),
+    ((primary(1), replica(2, config_clients=HELD)), (conf(1), conf(2, wanted=["port 1", USER_OPEN], disk=["port 2", USER_HELD, MALLORY])), (), ["warning fence-not-saved keydb-2", "warning file-differs keydb-2", "notice extra-user keydb-2"]),
     # Who is the primary is known, or known to be nobody.
     ((primary(1), promoted(2), silent(3)), SERVERS_FINE, (), ["critical several-primaries demo", "unknown node-no-answer keydb-3"]),
     ((guarded(1), guarded(2), proxy()), SERVERS_FINE, (front(),), ["critical no-primary demo", "warning guarded keydb-1", "warning guarded keydb-2"]),

@@ -1,9 +1,11 @@
 """Servers of another kind: each has one word, whoever says it, and no verb touches a group that has one."""
 
-import pytest
-from worlds import group, guarded, link, orphan, primary, promoted, replica, silent, virgin
+from dataclasses import replace
 
-from keydb_runbooks.runbooks import failover, founding, rejoin, steps, switchover
+import pytest
+from worlds import WRITES, group, guarded, link, orphan, primary, promoted, replica, silent, virgin
+
+from keydb_runbooks.runbooks import failover, founding, rejoin, steps, steps_fence, switchover
 from keydb_runbooks.runbooks.kinds import CONTAINERS, HINTS, NEEDED, OLDEST, kind_of, name_of
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.replication import Address, Rights, Role
@@ -114,6 +116,10 @@ STEPS = [
     steps.Follow("keydb-1", "keydb-2", Address("10.0.0.2", 6379)),
     steps.SaveConfiguration("keydb-1"),
     steps.VerifyWrite("proxy-1", "keydb-1", "run", 1),
+    # Where users have a file of their own, its ACL SAVE is asked for by nobody (docs/users.md).
+    steps_fence.Fence("keydb-1", WRITES, acl_file=False),
+    steps_fence.Unfence("keydb-1", (replace(WRITES[0], known=False, kept=True),), acl_file=False),
+    steps_fence.Guard("keydb-1"),
 ]
 
 
@@ -124,8 +130,9 @@ def test_every_command_that_a_step_sends_was_tried_before(step):
 
 
 def test_every_step_that_sends_commands_to_a_server_is_among_these():
-    kinds = {kind for kind in vars(steps).values() if isinstance(kind, type) and issubclass(kind, steps.Step)}
-    others = {steps.Step, steps.Route, steps.CatchUp, steps.ComeClose, steps.InSync}
+    defined = (*vars(steps).values(), *vars(steps_fence).values())
+    kinds = {kind for kind in defined if isinstance(kind, type) and issubclass(kind, steps.Step)}
+    others = {steps.Step, steps.Route, steps.CatchUp, steps.ComeClose, steps.InSync, steps_fence.TryWrites}
     assert kinds - others == {type(step) for step in STEPS}
 
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from worlds import (
+    HELD,
     address,
     broken,
     codes,
+    fenced,
     group,
     guarded,
     link,
@@ -87,6 +89,14 @@ CASES = [
     ((primary(1, replicas=(Replica(address(2), online=False, offset=0, lag_seconds=0),)), replica(2)), ["notice unsynced-replica keydb-1: has a replica at 10.0.0.2:6379 that is not in sync yet"]),
     ((primary(1, good_replicas=0), replica(2)), ["critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); start and rejoin one"]),
     ((primary(1, paused=True), replica(2)), ["critical paused keydb-1: holds all writes back (a pause that a dead run left); any role verb ends it"]),
+    ((fenced(primary(1)), replica(2)), ["critical fenced keydb-1: is the primary and fenced: nobody can write; run unfence node=keydb-1, or switchover"]),
+    ((primary(1), fenced(replica(2))), ["warning fenced keydb-2: is fenced: no verb makes it the primary until unfence node=keydb-2"]),
+    ((primary(1), replica(2, config_clients=HELD)), ["warning fence-not-saved keydb-2: is not fenced, but its file says otherwise, for the next start; run unfence node=keydb-2"]),
+    ((primary(1), replica(2, clients=HELD)), [
+        "warning fenced keydb-2: is fenced: no verb makes it the primary until unfence node=keydb-2",
+        "warning fence-not-saved keydb-2: is fenced, but its file says otherwise, for the next start; run fence node=keydb-2",
+    ]),
+    ((primary(1, clients=None), replica(2, config_clients=None)), []),
     ((primary(1), replica(2), proxy(2)), ["critical wrong-route proxy-1: sends writes to keydb-2, not to keydb-1 alone"]),
     ((primary(1), replica(2), proxy(1, 2)), ["critical wrong-route proxy-1: sends writes to keydb-1 and keydb-2, not to keydb-1 alone"]),
     ((primary(1), replica(2), proxy()), ["critical wrong-route proxy-1: sends writes to nobody, not to keydb-1 alone"]),

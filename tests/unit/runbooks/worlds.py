@@ -18,6 +18,7 @@ from keydb_runbooks.runbooks.replication import (
     NO_REPLICATION_ID,
     Address,
     Ancestor,
+    ClientUser,
     Link,
     Node,
     Rights,
@@ -40,6 +41,13 @@ from keydb_runbooks.runbooks.steps import (
     VerifyWrite,
 )
 from keydb_runbooks.runbooks.topology import Topology
+
+FENCE = ("-@write", "-@scripting")
+WRITES = (ClientUser("application", may_write=True, known=True, kept=False, fence=FENCE),)
+"""The users of a node on which clients can write."""
+
+HELD = (ClientUser("application", may_write=False, known=True, kept=False, fence=FENCE),)
+"""The users of a node that is fenced."""
 
 RUNBOOKS = Path(replication.__file__).parent
 STREAM = "a" * 40
@@ -81,6 +89,9 @@ def primary(number: int, **changes) -> Node:
         "sentinels": 0,
         "active_replica": False,
         "rights": Rights(),
+        "clients": WRITES,
+        "config_clients": WRITES,
+        "acl_file": False,
     }
     fields = {**fields, **changes}
     links = fields["links"]
@@ -108,6 +119,11 @@ def orphan(number: int, of: int = 1, **changes) -> Node:
 def guarded(number: int, **changes) -> Node:
     nowhere = Link(Address(GUARD_ADDRESS, 1), up=False, last_io_seconds=None, syncing=False)
     return replica(number, **{"links": (nowhere,), "backlog_first": None, **changes})
+
+
+def fenced(node: Node) -> Node:
+    """The same node, on which no client can write."""
+    return replace(node, clients=HELD, config_clients=HELD)
 
 
 def virgin(number: int, **changes) -> Node:

@@ -1,0 +1,71 @@
+"""Promote: failover's first half alone. One node becomes the primary where there is none, and nobody follows it yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from keydb_runbooks.runbooks import failover
+from keydb_runbooks.runbooks.lineage import unrecorded
+from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.refusals import refuse_mode, refuse_rivals, refuse_unknown
+from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.steps import RecordLineage, SaveConfiguration, Step
+from keydb_runbooks.runbooks.topology import Topology
+
+LEFT = "nobody follows it yet and proxies are left to their own checks: rejoin does the rest, and wipes what differs"
+
+
+def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
+    """Decide how ``request.to`` becomes the primary of a group that has none, with all of failover's questions.
+
+    :param min_replicas: ``min-replicas-to-write`` that it has afterwards
+    """
+    if request.to is None:
+        hint = f"add to=NAME, one of {', '.join(topology.names)}; failover chooses by itself"
+        return Refusal("no-target-named", topology.group, "which node shall be the primary is not said", hint)
+    refusal = refuse_mode(topology) or refuse_unknown(topology, request) or refuse_rivals(topology)
+    if refusal is not None:
+        return refusal
+    primary = topology.rightful_primary()
+    if primary is None:
+        return _half(failover.plan(topology, request, min_replicas))
+    if primary.name != request.to:
+        hint = f"run switchover to={request.to}"
+        return Refusal("primary-answers", primary.name, "is the primary and answers", hint)
+    if primary.paused:
+        return Refusal("paused", primary.name, "holds writes back for a run that died", "run abort")
+    if primary.empty and any(not node.empty for node in topology.nodes):
+        told = "is the primary and holds no keys, but others do"
+        return Refusal("empty-primary", primary.name, told, "stop it, then run failover")
+    return _rest(topology, primary, min_replicas)
+
+
+def _half(answer: Answer) -> Answer:
+    """What failover would do, up to the promoted node's own file."""
+    if not isinstance(answer, Plan):
+        return answer
+    end = next(number for number, step in enumerate(answer.steps) if isinstance(step, SaveConfiguration))
+    return replace(answer, verb="promote", steps=answer.steps[: end + 1], warnings=(*answer.warnings, LEFT))
+
+
+def _rest(topology: Topology, primary: Node, min_replicas: int) -> Answer:
+    """What a promotion that died left undone on the node itself."""
+    needed = min_replicas if len(topology.nodes) > 1 else 0
+    steps: tuple[Step, ...] = (
+        *((RecordLineage(primary.name, needed),) if unrecorded(primary) else ()),
+        *((SaveConfiguration(primary.name),) if primary.config_replicaof != "" else ()),
+    )
+    if not steps:
+        told = "is the primary, its promotion is recorded and saved; run rejoin if somebody doesn't follow"
+        return NothingToDo("already-primary", primary.name, told)
+    return Plan(
+        verb="promote",
+        group=topology.group,
+        primary=primary.name,
+        former=primary.name,
+        steps=steps,
+        loss=Loss(0, "it is the primary already"),
+        proof=f"{primary.name} is the only rightful primary",
+        gap="none",
+        warnings=(LEFT,),
+    )
