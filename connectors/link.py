@@ -147,6 +147,9 @@ def explain(error: Exception, address: Address) -> LinkError:
         return LinkError("wrong-password", f"{address} does not accept the operator's name and password")
     if isinstance(error, redis.exceptions.NoPermissionError):
         return LinkError("not-permitted", f"{address} does not permit a command that is needed: {text}")
+    if text.startswith("BUSY "):
+        told = f"{address} runs a script that does not end; wait for it, or end it with SCRIPT KILL"
+        return LinkError("busy-script", told)
     if missing := missing_command(error):
         return LinkError("command-missing", f"{address} does not know {missing}: renamed or disabled there")
     if isinstance(error, redis.TimeoutError | TimeoutError):

@@ -16,6 +16,7 @@ import redis
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
+from keydb_runbooks.facts.condition import QUESTIONS, look_again, moment, read_condition, read_machine, round_trip
 from keydb_runbooks.facts.keydb import KeydbConfiguredPrimary, KeydbProcess
 from keydb_runbooks.facts.rights import ask_rights
 from keydb_runbooks.runbooks.kinds import PROBE_KEY, kind_by_info, kind_of
@@ -40,15 +41,23 @@ def observe(group: Group) -> Topology:
     seen = in_parallel(lambda read: read(), work)
     return Topology(
         group=group.name,
-        nodes=tuple(item for item in seen if isinstance(item, Node)),
+        nodes=look_again(group, tuple(item for item in seen if isinstance(item, Node))),
         unread=tuple(item for item in seen if isinstance(item, Unread)),
         proxies=tuple(item for item in seen if isinstance(item, Proxy)),
         unread_proxies=tuple(item for item in seen if isinstance(item, UnreadProxy)),
         clients_only_through_proxies=bool(group.nodes[0].data("keydb_clients_only_through_proxies")),
+        preferred_zones=tuple(group.nodes[0].data("keydb_preferred_zones")),
     )
 
 
 def _observe_node(entry: NodeEntry) -> Node | Unread:
+    """The server and its machine at the same time: what the one can't tell, the other may."""
+    seen, machine = in_parallel(lambda read: read(entry), (_observe_server, read_machine))
+    assert isinstance(seen, Node | Unread)
+    return replace(seen, machine=machine, observed_at=seen.observed_at or moment(time.time()))
+
+
+def _observe_server(entry: NodeEntry) -> Node | Unread:
     try:
         client = link(entry)
         try:
@@ -60,8 +69,18 @@ def _observe_node(entry: NodeEntry) -> Node | Unread:
 
 
 def _read(entry: NodeEntry, client: Client) -> Node:
+    trip, before = round_trip(client), time.time()
     text = client.execute_command("INFO")
+    seen_at = (before + time.time()) / 2
     node = node_from_info(entry.name, entry.address, text, config_replicaof=_configured_primary(entry))
+    served = node.condition.server_time
+    node = replace(
+        node,
+        round_trip_seconds=trip,
+        observed_at=moment(seen_at),
+        zone=entry.data("keydb_zone") or "",
+        condition=replace(node.condition, clock_seconds=None if served is None else served - seen_at),
+    )
     return node if node.loading else _read_more(entry, client, node)
 
 
@@ -76,10 +95,13 @@ def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
     pipeline.execute_command("GET", LINEAGE_KEY)
     pipeline.execute_command("CONFIG", "GET", "active-replica")
     pipeline.execute_command("PUBSUB", "NUMSUB", SENTINELS_CHANNEL)
-    answers = pipeline.execute(raise_on_error=False)
-    epoch, lineage, active, watching = [None if isinstance(answer, Exception) else answer for answer in answers]
+    for question in QUESTIONS:
+        pipeline.execute_command(*question)
+    answers = [None if isinstance(answer, Exception) else answer for answer in pipeline.execute(raise_on_error=False)]
+    epoch, lineage, active, watching, *condition = answers
     node = replace(
         node,
+        condition=read_condition(node.condition, condition),
         epoch=int(epoch) if epoch is not None and is_number(epoch) else None,
         ancestors=read_ancestors(lineage),
         active_replica=None if active is None else "yes" in active,
@@ -171,10 +193,12 @@ def _observe_proxy(entry: ProxyEntry, group: str) -> Proxy | UnreadProxy:
     try:
         socket = runtime(entry)
         try:
-            return proxy_from_statistics(entry.name, group, socket.command("show stat"))
+            before = time.time()
+            seen = proxy_from_statistics(entry.name, group, socket.command("show stat"))
+            return replace(seen, observed_at=moment(before), round_trip_seconds=time.time() - before)
         finally:
             socket.close()
     except RuntimeSocketError as error:
-        return UnreadProxy(entry.name, error.code, error.detail)
+        return UnreadProxy(entry.name, error.code, error.detail, moment(time.time()))
     except StatisticsError as error:
-        return UnreadProxy(entry.name, "no-backend", str(error))
+        return UnreadProxy(entry.name, "no-backend", str(error), moment(time.time()))

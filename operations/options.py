@@ -11,10 +11,21 @@ from typing import Any
 
 from pyinfra.api.host import Host
 
+from keydb_runbooks.runbooks.configuration import in_bytes
 from keydb_runbooks.schemas import PREFIXES, SECRETS
 from keydb_runbooks.schemas.nearest import did_you_mean, nearest, slipped
 
-OPTIONS = ("to", "allow_unread", "accept_loss", "accept_split", "accept_minority_lock", "group", "format")
+OPTIONS = (
+    "to",
+    "allow_unread",
+    "allow_lag",
+    "accept_loss",
+    "accept_split",
+    "accept_minority_lock",
+    "accept",
+    "group",
+    "format",
+)
 
 OTHER_WORDS = {"target": "to", "new_primary": "to", "too": "to", "tto": "to", "to_node": "to", "TO": "to", "To": "to"}
 """Of a word as short as ``to`` every other one is but a slip away, so its own are listed."""
@@ -44,6 +55,19 @@ def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> It
     for name in sorted(set(names) - set(allowed)):
         meant = did_you_mean(name, allowed) or ";"
         yield f"--data {key}={name}: no node or proxy has that name{meant} allowed are {', '.join(allowed)}"
+
+
+def refuse_codes(key: str, codes: Iterable[str], allowed: tuple[str, ...]) -> Iterator[str]:
+    """Why the code of a pre-check that an option names is not taken, a sentence each."""
+    for code in sorted(set(codes) - set(allowed)):
+        meant = did_you_mean(code, allowed) or ";"
+        yield f"--data {key}={code}: no pre-check of that code can be accepted{meant} allowed are {', '.join(allowed)}"
+
+
+def size(value: object) -> int | None:
+    """A number of bytes as the servers write it (``64k`` is 64000, ``64kb`` is 65536); None if it is none."""
+    found = in_bytes(str(value))
+    return found if isinstance(found, int) else None
 
 
 def _meant(key: str) -> str | None:

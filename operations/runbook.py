@@ -28,8 +28,9 @@ from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import lock, options
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import Links, NotSaved, StepFailed, perform_step
-from keydb_runbooks.operations.show import plan_lines
+from keydb_runbooks.operations.show import plan_lines, refusal_lines
 from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import InfoError
 from keydb_runbooks.runbooks.steps import Step
@@ -85,6 +86,7 @@ def _check_names(host: Host, group: Group, request: Request) -> None:
     refused = [
         *options.refuse_names("allow_unread", request.allow_unread, members),
         *options.refuse_names("accept_loss", request.accept_loss, members),
+        *options.refuse_codes("accept", request.accept, codes_that_can_be_accepted()),
     ]
     if refused:
         stop(host, "\n    ".join(refused))
@@ -97,13 +99,17 @@ def advise(group: Group) -> None:
 
 
 def request_of(host: Host) -> Request:
-    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split."""
-    to = option(host, "to")
+    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split, allow_lag, accept."""
+    to, lag = option(host, "to"), option(host, "allow_lag")
+    if lag is not None and options.size(lag) is None:
+        stop(host, f"--data allow_lag={lag}: is no size; allowed are a number of bytes, or one with k, kb, m or mb")
     return Request(
         to=None if to is None else str(to),
         allow_unread=_names(option(host, "allow_unread")),
         accept_loss=_names(option(host, "accept_loss")),
         accept_split=yes_or_no(host, "accept_split"),
+        allow_lag=None if lag is None else options.size(lag),
+        accept=_names(option(host, "accept")),
     )
 
 
@@ -135,7 +141,7 @@ def show_answer(host: Host, answer: Answer) -> None:
     :raises SystemExit: after a refusal was printed
     """
     if isinstance(answer, Refusal):
-        stop(host, str(answer))
+        stop(host, "\n    ".join(refusal_lines(answer)))
     for line in plan_lines(answer) if isinstance(answer, Plan) else [str(answer)]:
         logger.info(f"    {line}")
 

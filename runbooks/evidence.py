@@ -70,11 +70,11 @@ def _by_operator(seen: Node | Unread) -> Evidence:
     if isinstance(seen, Node):
         trip = seen.round_trip_seconds
         told = "answers" if trip is None else f"answers in {trip * 1000:.1f} ms"
-        return Evidence("operator", seen.name, f"{told} as a {seen.role.value}", seen.observed_at, Verdict.ALIVE)
+        return Evidence("operator's link", seen.name, f"{told} as a {seen.role.value}", seen.observed_at, Verdict.ALIVE)
     verdict = Verdict.ALIVE
     if seen.code in (*SILENT, *BLIND):
         verdict = Verdict.GONE if seen.code in SILENT else Verdict.NEITHER
-    return Evidence("operator", seen.name, f"was not read: {seen.detail}", seen.observed_at, verdict)
+    return Evidence("operator's link", seen.name, f"was not read: {seen.detail}", seen.observed_at, verdict)
 
 
 def _by_replica(topology: Topology, node: Node) -> Iterator[Evidence]:
