@@ -145,13 +145,8 @@ def explain(error: Exception, address: Address) -> LinkError:
         return LinkError("loading", f"{address} is loading its data")
     if isinstance(error, redis.AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
         return LinkError("wrong-password", f"{address} does not accept the operator's name and password")
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return LinkError("not-permitted", f"{address} does not permit a command that is needed: {text}")
-    if text.startswith("BUSY "):
-        told = f"{address} runs a script that does not end; wait for it, or end it with SCRIPT KILL"
-        return LinkError("busy-script", told)
-    if missing := missing_command(error):
-        return LinkError("command-missing", f"{address} does not know {missing}: renamed or disabled there")
+    if told := _explain_refusal(error, address):
+        return told
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return LinkError("no-answer", f"{address} did not answer in time")
     if isinstance(error, redis.ConnectionError | OSError):
@@ -159,6 +154,18 @@ def explain(error: Exception, address: Address) -> LinkError:
             return LinkError("refused", f"nothing listens on {address}")
         return LinkError("no-answer", f"the link to {address} broke: {text}")
     return LinkError("not-a-server", f"{address} answered with an error: {text}")
+
+
+def _explain_refusal(error: Exception, address: Address) -> LinkError | None:
+    """What a server said that answers, but doesn't do what it is asked for."""
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return LinkError("not-permitted", f"{address} does not permit a command that is needed: {error}")
+    if str(error).startswith("BUSY "):
+        told = f"{address} runs a script that does not end; wait for it, or end it with SCRIPT KILL"
+        return LinkError("busy-script", told)
+    if missing := missing_command(error):
+        return LinkError("command-missing", f"{address} does not know {missing}: renamed or disabled there")
+    return None
 
 
 def missing_command(error: Exception) -> str | None:

@@ -6,10 +6,11 @@ Nothing is changed. What a server doesn't permit, or a machine can't say in time
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -21,14 +22,16 @@ from keydb_runbooks.connectors.link import Client, LinkError, in_parallel, link
 from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts.machine import MachineState
 from keydb_runbooks.runbooks.condition import SETTINGS, Condition, Machine, has_client_descriptor, with_settings
-from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
+from keydb_runbooks.runbooks.replication import Address, InfoError, Node, node_from_info
 from keydb_runbooks.runbooks.steps import Command
 
 QUESTIONS: tuple[Command, ...] = (*(("CONFIG", "GET", name) for name in SETTINGS), ("CLIENT", "LIST"))
 """What is asked of a server besides INFO, each in a command of its own."""
 
 PINGS = 3
-SECOND_LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.01
+CATCH_UP_SECONDS = 0.25
+"""For so long a replica may lack what its primary had before it counts as behind."""
 
 
 def moment(seconds: float) -> str:
@@ -62,46 +65,50 @@ def read_machine(entry: NodeEntry) -> Machine | None:
     """Ask the node's own machine; None if it can't be asked or says nothing in time."""
     if not entry.host.connected:
         return None
-    with gevent.Timeout(entry.data("keydb_command_timeout"), False):
-        state = get_quietly(
-            entry.host,
-            MachineState,
-            pid_file=entry.data("keydb_pid_file"),
-            directory=entry.data("keydb_data_directory"),
-        )
-        return None if state is None else Machine(**state)
-    return None
+    paths = {"pid_file": entry.data("keydb_pid_file"), "directory": entry.data("keydb_data_directory")}
+    ask = partial(get_quietly, entry.host, MachineState, **paths)
+    state = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
+    return None if state is None else Machine(**state)
 
 
-def look_again(group: Group, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Tell of each replica of the one primary what it lacks of what that had when it was read.
+def look_again(group: Group, nodes: tuple[Node, ...], patience_seconds: float = 0) -> tuple[Node, ...]:
+    """Look a second time at replicas, behind everybody else: at what they lack, and at their links.
 
-    Nodes are read at the same time, not at one moment: under writes a replica in order seems to be behind, and has it a
-    moment later.
+    Nodes are read at the same time, not at one moment. Under writes a replica in order seems to be behind, and has it a
+    moment later; and while the operator waits for a silent primary in vain, its replicas' silence grows.
+
+    :param patience_seconds: for how long a link to a silent primary is watched, until it counts as silent, too
     """
-    primaries = [node for node in nodes if node.is_primary]
-    if len(primaries) != 1:
-        return nodes
-    return tuple(in_parallel(lambda node: _behind(group, node, primaries[0]), nodes))
+    primaries = {node.address: node for node in nodes if node.is_primary}
+    return tuple(in_parallel(partial(_second_look, group, primaries, patience_seconds), nodes))
 
 
-def _behind(group: Group, node: Node, primary: Node) -> Node:
-    if not node.follows(primary) or node.replication_id != primary.replication_id:
+def _second_look(group: Group, primaries: dict[Address, Node], patience_seconds: float, node: Node) -> Node:
+    if node.link is None or node.link.guarded or node.loading:
         return node
-    offset = node.offset
-    if offset < primary.offset:
-        with suppress(LinkError, InfoError, redis.RedisError, OSError):
-            offset = _later_offset(group.node(node.name), primary.offset)
-    return replace(node, condition=replace(node.condition, behind_bytes=max(primary.offset - offset, 0)))
+    entry, primary = group.node(node.name), primaries.get(node.link.primary)
+    if primary is None:
+        later = _later(entry, lambda now: now.link is None or not now.link.alive, patience_seconds)
+        return node if later is None else replace(node, links=later.links, observed_at=moment(time.time()))
+    if node.replication_id != primary.replication_id:
+        return node
+    offset, wanted = node.offset, primary.offset
+    if offset < wanted and (later := _later(entry, lambda now: now.offset >= wanted, CATCH_UP_SECONDS)):
+        offset = later.offset
+    return replace(node, condition=replace(node.condition, behind_bytes=max(wanted - offset, 0)))
 
 
-def _later_offset(entry: NodeEntry, wanted: int) -> int:
-    client, deadline = link(entry), time.monotonic() + SECOND_LOOK_SECONDS
-    try:
-        while True:
-            offset = node_from_info(entry.name, entry.address, client.execute_command("INFO")).offset
-            if offset >= wanted or time.monotonic() > deadline:
-                return offset
-            time.sleep(0.01)
-    finally:
-        client.close()
+def _later(entry: NodeEntry, enough: Callable[[Node], bool], seconds: float) -> Node | None:
+    """What INFO says as soon as it is enough, or when time is up; None if the server no longer answers."""
+    deadline = time.monotonic() + seconds
+    with suppress(LinkError, InfoError, redis.RedisError, OSError):
+        client = link(entry)
+        try:
+            while True:
+                now = node_from_info(entry.name, entry.address, client.execute_command("INFO"))
+                if enough(now) or time.monotonic() > deadline:
+                    return now
+                time.sleep(LOOK_SECONDS)
+        finally:
+            client.close()
+    return None

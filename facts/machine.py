@@ -31,7 +31,8 @@ MACHINE = (
     'else echo "process $pid"; ls /proc/"$pid"/fd >/dev/null 2>&1 && '
     'echo "descriptor $(readlink /proc/"$pid"/fd/0 || echo closed)"; fi;; '
     '*) echo "process 0";; esac; fi; '
-    'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | tail -n1 | { read -r _ size _ free _ && echo "disk $size $free"; }; '
+    'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | tail -n1 | '
+    '{ read -r _ size _ free _ && echo "disk $size $free"; }; '
     'grep "^MemAvailable:" /proc/meminfo 2>/dev/null; true'
 )
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+import gevent
 import redis
 
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
@@ -32,8 +33,11 @@ NOBODY = Credentials("", "")
 """Does not log in."""
 
 
-def observe(group: Group) -> Topology:
-    """Read every node, what its configuration file says of its role, and every proxy of a group."""
+def observe(group: Group, patience_seconds: float = 0) -> Topology:
+    """Read every node, what its configuration file says of its role, and every proxy of a group.
+
+    :param patience_seconds: for how long links to a primary that doesn't answer are watched for their silence
+    """
     work: list[Callable[[], Node | Unread | Proxy | UnreadProxy]] = [
         *(partial(_observe_node, node) for node in group.nodes),
         *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
@@ -41,7 +45,7 @@ def observe(group: Group) -> Topology:
     seen = in_parallel(lambda read: read(), work)
     return Topology(
         group=group.name,
-        nodes=look_again(group, tuple(item for item in seen if isinstance(item, Node))),
+        nodes=look_again(group, tuple(item for item in seen if isinstance(item, Node)), patience_seconds),
         unread=tuple(item for item in seen if isinstance(item, Unread)),
         proxies=tuple(item for item in seen if isinstance(item, Proxy)),
         unread_proxies=tuple(item for item in seen if isinstance(item, UnreadProxy)),
@@ -52,9 +56,9 @@ def observe(group: Group) -> Topology:
 
 def _observe_node(entry: NodeEntry) -> Node | Unread:
     """The server and its machine at the same time: what the one can't tell, the other may."""
-    seen, machine = in_parallel(lambda read: read(entry), (_observe_server, read_machine))
-    assert isinstance(seen, Node | Unread)
-    return replace(seen, machine=machine, observed_at=seen.observed_at or moment(time.time()))
+    asking = gevent.spawn(read_machine, entry)
+    seen = _observe_server(entry)
+    return replace(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
 
 
 def _observe_server(entry: NodeEntry) -> Node | Unread:

@@ -14,8 +14,9 @@ BACKLOG_SECONDS = 60
 
 def not_saved(seen: Situation) -> Iterator[Found]:
     for node in seen.topology.nodes:
-        if node.config_replicaof is not None and node.config_replicaof != node.running_replicaof and not node.guarded:
-            sentence = f"runs with replicaof {node.running_replicaof or 'none'}, its file says {node.config_replicaof or 'none'}"
+        file, running = node.config_replicaof, node.running_replicaof
+        if file is not None and file != running and not node.guarded:
+            sentence = f"runs with replicaof {running or 'none'}, its file says {file or 'none'}"
             yield Found(node.name, sentence, "this verb saves it")
 
 

@@ -130,7 +130,7 @@ def smaller_memory(seen: Situation) -> Iterator[Found]:
     if seen.primary is None:
         return
     limit, primary = seen.target.memory_limit, seen.primary
-    if 0 < limit and (primary.memory_limit == 0 or limit < primary.memory_limit):
+    if limit > 0 and (primary.memory_limit == 0 or limit < primary.memory_limit):
         theirs = f"{primary.memory_limit:,} bytes" if primary.memory_limit else "none"
         sentence = f"has a memory limit of {limit:,} bytes, {primary.name}'s is {theirs}"
         yield Found(seen.target.name, sentence, "give all nodes the same keydb_maxmemory")
@@ -177,7 +177,7 @@ def other_descriptors(seen: Situation) -> Iterator[Found]:
 
 
 def _descriptors(nodes: tuple[Node, ...]) -> Iterator[Found]:
-    """KeyDB closes file descriptor 0 at a failed handshake, and whoever has it then is cut (keydb-facts, same title)."""
+    """KeyDB closes file descriptor 0 at a failed handshake, and cuts whoever has it (keydb-facts, the same title)."""
     for node in nodes:
         state = node.machine.descriptor if node.machine is not None else None
         if node.engine == "keydb" and (node.condition.client_descriptor or state in ("closed", "socket")):
@@ -195,7 +195,9 @@ def writable_target(seen: Situation) -> Iterator[Found]:
 def no_config_file(seen: Situation) -> Iterator[Found]:
     for node in seen.both:
         if node.condition.config_file == "":
-            yield Found(node.name, "runs without a configuration file: its role can't be saved", "start it from its file")
+            yield Found(
+                node.name, "runs without a configuration file: its role can't be saved", "start it from its file"
+            )
 
 
 def clock_skew(seen: Situation) -> Iterator[Found]:

@@ -32,8 +32,8 @@ class Machine:
 class Condition:
     """How a server is.
 
-    ``dataset_bytes`` is the memory of its data alone, ``save_seconds`` how long its last RDB took, written to disk or sent
-    to a replica. ``saved`` and ``logged`` say whether the last RDB, the last rewrite and the last write of the AOF
+    ``dataset_bytes`` is the memory of its data alone, ``save_seconds`` how long its last RDB took, written to disk or
+    sent to a replica. ``saved`` and ``logged`` say whether the last RDB, the last rewrite and the last write of the AOF
     succeeded. ``saves`` is whether it keeps anything on disk, ``stops`` whether it refuses writes after a failed save.
     ``server_time`` is its clock, in seconds, and ``clock_seconds`` how far that is ahead of the operator's.
     ``behind_bytes`` is what a replica still lacked, at a second look, of what its primary had at the first.
@@ -60,6 +60,10 @@ class Condition:
     diskless_sync: bool | None = None
     diskless_load: bool | None = None
     client_descriptor: bool | None = None
+
+
+UNKNOWN = Condition()
+"""Of a server that told nothing."""
 
 
 def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:

@@ -41,7 +41,8 @@ def predict_gap(steps: tuple[Step, ...], topology: Topology) -> Gap:
     """
     moved = [number for number, step in enumerate(steps) if isinstance(step, Route | Promote)]
     waited = steps[: moved[-1] + 1] if moved else ()
-    measured: dict[str, float | None] = {one.name: one.round_trip_seconds for one in (*topology.nodes, *topology.proxies)}
+    measured = {node.name: node.round_trip_seconds for node in topology.nodes}
+    measured.update({proxy.name: proxy.round_trip_seconds for proxy in topology.proxies})
     trips = [trip for step in waited for trip in _trips(step)]
     saves = sum(isinstance(step, SaveConfiguration | Follow) for step in waited)
     known = [seconds for name in trips if (seconds := measured.get(name)) is not None]

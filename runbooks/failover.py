@@ -55,6 +55,9 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     return replace(answer, evidence=evidence, ranking=ranking.places)
 
 
+STILL_FOLLOWED = "still-followed"
+"""Of this refusal alone time may tell more: whoever fell silent a moment ago still counts as heard."""
+
 LAST_NODE = (
     "nobody else answers, so min-replicas-to-write becomes 0, or it would refuse all writes; "
     "run install when the others are back, it restores the setting"
@@ -126,7 +129,7 @@ def _refuse_followed(topology: Topology) -> Refusal | None:
             if isinstance(source, Node):
                 continue
             told = f"still follows {name} (link up, heard {node.link.last_io_seconds} s ago): it is not gone"
-            return Refusal("still-followed", node.name, told, "use switchover, or wait 3 s and look again")
+            return Refusal(STILL_FOLLOWED, node.name, told, "use switchover, or wait 3 s and look again")
     return None
 
 
@@ -236,9 +239,7 @@ def _ahead(other: Node, node: Node) -> bool:
     return not relate(other, node).harmless
 
 
-def _plan(
-    topology: Topology, candidate: Node, request: Request, min_replicas: int, warnings: tuple[str, ...]
-) -> Plan:
+def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: int, warnings: tuple[str, ...]) -> Plan:
     others = tuple(sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name))
     proof = prove_silence(topology)
     former = _former(topology)

@@ -100,7 +100,7 @@ MEMORY = Criterion(
     "room for memory",
     "room for memory",
     lambda node, _: int(not has_room(node)),
-    lambda node, before, _: f"little room for memory, {before.name} has more",
+    lambda _, before, __: f"little room for memory, {before.name} has more",
 )
 ZONE = Criterion(
     "preferred zone",
@@ -133,12 +133,12 @@ def rank(
         if refusal is None:
             able.append(node)
         else:
-            refused.append(_place(node, wish, f"{refusal.code}: {refusal.sentence}", eligible=False))
+            refused.append(_place(node, f"{refusal.code}: {refusal.sentence}", eligible=False))
     able.sort(key=lambda node: (*(criterion.measure(node, wish) for criterion in criteria), node.name))
     silent = [Place(node.name, False, f"node-{node.code}: {node.detail}") for node in unread]
     whys = [_first(able, criteria, wish), *(_later(before, node, criteria, wish) for before, node in pairwise(able))]
     # Without anybody who may there is a reason too many.
-    ordered = [_place(node, wish, why, eligible=True) for node, why in zip(able, whys, strict=False)]
+    ordered = [_place(node, why, eligible=True) for node, why in zip(able, whys, strict=False)]
     behind = sorted([*refused, *silent], key=lambda place: place.node)
     return Ranking(tuple(able), (*ordered, *behind))
 
@@ -166,7 +166,7 @@ def _decides(before: Node, node: Node, criteria: tuple[Criterion, ...], wish: Wi
     return next(differing, None)
 
 
-def _place(node: Node, wish: Wish, why: str, *, eligible: bool) -> Place:
+def _place(node: Node, why: str, *, eligible: bool) -> Place:
     limit = node.memory_limit
     return Place(
         node=node.name,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from keydb_runbooks.runbooks.condition import Condition, Machine, condition_from_info
+from keydb_runbooks.runbooks.condition import UNKNOWN, Condition, Machine, condition_from_info
 
 NO_REPLICATION_ID = "0" * 40
 """``master_replid2`` of a server that was never promoted."""
@@ -140,7 +140,7 @@ class Node:
     round_trip_seconds: float | None = None
     observed_at: str = ""
     zone: str = ""
-    condition: Condition = Condition()
+    condition: Condition = UNKNOWN
     machine: Machine | None = None
 
     @property

@@ -120,7 +120,10 @@ def _plan(
         proof=f"{primary.name} holds writes back until it is a replica",
         gap=f"writers wait while the role moves: {predict_gap((*hold, *move), topology)}",
         undo=(Unpause(primary.name),),
-        warnings=(*(f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary)), *warnings),
+        warnings=(
+            *(f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary)),
+            *warnings,
+        ),
         needs=resyncs(topology, target, ordered, frozenset(node.name for node in ordered if _in_stream(node, primary))),
     )
 
