@@ -43,12 +43,17 @@ def observe(group: Group, patience_seconds: float = 0) -> Topology:
         *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
     ]
     seen = in_parallel(lambda read: read(), work)
+    nodes = look_again(group, tuple(item for item in seen if isinstance(item, Node)), patience_seconds)
+    fronts = [item for item in seen if isinstance(item, Proxy | UnreadProxy)]
+    if any(isinstance(item, Unread) for item in seen):
+        # Meanwhile their checks may have found out what the operator waited for.
+        fronts = in_parallel(lambda proxy: _observe_proxy(proxy, group.name), group.proxies)
     return Topology(
         group=group.name,
-        nodes=look_again(group, tuple(item for item in seen if isinstance(item, Node)), patience_seconds),
+        nodes=nodes,
         unread=tuple(item for item in seen if isinstance(item, Unread)),
-        proxies=tuple(item for item in seen if isinstance(item, Proxy)),
-        unread_proxies=tuple(item for item in seen if isinstance(item, UnreadProxy)),
+        proxies=tuple(item for item in fronts if isinstance(item, Proxy)),
+        unread_proxies=tuple(item for item in fronts if isinstance(item, UnreadProxy)),
         clients_only_through_proxies=bool(group.nodes[0].data("keydb_clients_only_through_proxies")),
         preferred_zones=tuple(group.nodes[0].data("keydb_preferred_zones")),
     )

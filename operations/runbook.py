@@ -31,7 +31,7 @@ from keydb_runbooks.operations.perform import Links, NotSaved, StepFailed, perfo
 from keydb_runbooks.operations.show import plan_lines, refusal_lines
 from keydb_runbooks.runbooks import founding
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
-from keydb_runbooks.runbooks.failover import STILL_FOLLOWED
+from keydb_runbooks.runbooks.failover import TIME_MAY_TELL
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, InfoError
 from keydb_runbooks.runbooks.steps import Step
@@ -131,8 +131,8 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
         return decide(topology, request, min_replicas)
 
     shown = decided(observe(group))
-    if isinstance(shown, Refusal) and shown.code == STILL_FOLLOWED:
-        logger.info(f"    {shown.sentence} yet: looking again for {LINK_ALIVE_SECONDS} s")
+    if isinstance(shown, Refusal) and shown.code in TIME_MAY_TELL:
+        logger.info(f"    {shown.where} {shown.sentence} yet; looking again for {LINK_ALIVE_SECONDS} s")
         shown = decided(observe(group, LINK_ALIVE_SECONDS))
     show_answer(host, shown)
     if isinstance(shown, Plan):

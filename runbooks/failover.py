@@ -55,8 +55,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     return replace(answer, evidence=evidence, ranking=ranking.places)
 
 
-STILL_FOLLOWED = "still-followed"
-"""Of this refusal alone time may tell more: whoever fell silent a moment ago still counts as heard."""
+TIME_MAY_TELL = ("still-followed", "still-reached")
+"""Refusals of which a moment may tell more: whoever fell silent just now still counts as heard."""
 
 LAST_NODE = (
     "nobody else answers, so min-replicas-to-write becomes 0, or it would refuse all writes; "
@@ -129,7 +129,7 @@ def _refuse_followed(topology: Topology) -> Refusal | None:
             if isinstance(source, Node):
                 continue
             told = f"still follows {name} (link up, heard {node.link.last_io_seconds} s ago): it is not gone"
-            return Refusal(STILL_FOLLOWED, node.name, told, "use switchover, or wait 3 s and look again")
+            return Refusal("still-followed", node.name, told, "use switchover, or wait 3 s and look again")
     return None
 
 
