@@ -1,6 +1,6 @@
 """What everybody saw of everybody, each item with who saw it and when; and whether that makes a primary gone.
 
-A primary is gone if two places say so (docs/checks.md, "Evidence"): the operator's link, its replicas, the proxies'
+A primary is gone if two places say so (docs/checks.md, "Evidence"): the the operator's link, its replicas, the proxies'
 checks, its own machine. One that a replica or a proxy still hears is not.
 """
 
@@ -43,7 +43,7 @@ def refuse_reached(topology: Topology, request: Request, evidence: tuple[Evidenc
     doubtful = {node.name for node in topology.unread if not node.stopped}
     for item in evidence:
         if item.about in doubtful and item.verdict is Verdict.ALIVE and not request.accept_split:
-            told = f"{item.who} still gets answers from {item.about}: it is not gone"
+            told = f"still gets answers from {item.about}: it is not gone"
             hint = f"mend the way to {item.about} and use switchover; or accept_split=yes to go on without it"
             return Refusal("still-reached", item.who, told, hint)
     return None
@@ -54,7 +54,8 @@ def refuse_few(suspects: tuple[Unread, ...], request: Request, evidence: tuple[E
     for node in suspects:
         places = witnesses(node.name, evidence)
         if len(places) < PLACES_NEEDED and not request.accept_split:
-            told = f"only {' and '.join(places) or 'nobody'} says that it is gone, and two places must"
+            told = f"only {places[0]} says that it is gone" if places else "nobody says that it is gone"
+            told += ", and two places must"
             hint = "let a replica, a proxy or its machine answer, or accept_split=yes if you know that it is"
             return Refusal("one-witness", node.name, told, hint)
     return None
@@ -70,11 +71,11 @@ def _by_operator(seen: Node | Unread) -> Evidence:
     if isinstance(seen, Node):
         trip = seen.round_trip_seconds
         told = "answers" if trip is None else f"answers in {trip * 1000:.1f} ms"
-        return Evidence("operator's link", seen.name, f"{told} as a {seen.role.value}", seen.observed_at, Verdict.ALIVE)
+        return Evidence("the operator", seen.name, f"{told} as a {seen.role.value}", seen.observed_at, Verdict.ALIVE)
     verdict = Verdict.ALIVE
     if seen.code in (*SILENT, *BLIND):
         verdict = Verdict.GONE if seen.code in SILENT else Verdict.NEITHER
-    return Evidence("operator's link", seen.name, f"was not read: {seen.detail}", seen.observed_at, verdict)
+    return Evidence("the operator", seen.name, f"was not read: {seen.detail}", seen.observed_at, verdict)
 
 
 def _by_replica(topology: Topology, node: Node) -> Iterator[Evidence]:
@@ -109,7 +110,7 @@ def _by_proxy(proxy: Proxy, server: ProxyServer) -> Evidence:
 
 
 def _by_machine(seen: Node | Unread) -> Iterator[Evidence]:
-    """The machine may know what the operator's link does not: a server that froze is there, one that ended is not."""
+    """The machine may know what the operator does not: a server that froze is there, one that ended is not."""
     machine = seen.machine or Machine()
     stopped = isinstance(seen, Unread) and seen.stopped
     if seen.machine is None and not stopped:
