@@ -57,7 +57,7 @@ def unreached_target(seen: Situation) -> Iterator[Found]:
 
 
 def short_backlog(seen: Situation) -> Iterator[Found]:
-    rate = seen.primary.condition.input_bytes_per_second if seen.primary is not None else None
+    rate = seen.source.condition.input_bytes_per_second
     size = seen.target.backlog_size
     if rate and size < rate * BACKLOG_SECONDS:
         sentence = f"its backlog of {size:,} bytes holds {size // rate} s of writes at {rate:,} bytes/s"

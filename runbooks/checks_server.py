@@ -40,6 +40,12 @@ class Situation:
     min_replicas: int
 
     @property
+    def source(self) -> Node:
+        """The primary, for checks that a switchover alone has."""
+        assert self.primary is not None
+        return self.primary
+
+    @property
     def both(self) -> tuple[Node, ...]:
         """The target, and the primary if there is one."""
         return (self.target,) if self.primary is None else (self.target, self.primary)
@@ -52,11 +58,9 @@ class Situation:
 
 def lagging(seen: Situation) -> Iterator[Found]:
     allowed = seen.request.allow_lag if seen.request.allow_lag is not None else USUAL_LAG_BYTES
+    behind = lacks(seen.target, seen.source)
     # One that holds writes back applies nothing; the plan releases it first.
-    if seen.primary is None or seen.target.paused:
-        return
-    behind = lacks(seen.target, seen.primary)
-    if behind > allowed:
+    if behind > allowed and not seen.target.paused:
         yield Found(seen.target.name, f"is {behind:,} bytes behind", f"wait, or allow_lag={enough(behind)}")
 
 
@@ -127,9 +131,7 @@ def nearly_full_memory(seen: Situation) -> Iterator[Found]:
 
 
 def smaller_memory(seen: Situation) -> Iterator[Found]:
-    if seen.primary is None:
-        return
-    limit, primary = seen.target.memory_limit, seen.primary
+    limit, primary = seen.target.memory_limit, seen.source
     if limit > 0 and (primary.memory_limit == 0 or limit < primary.memory_limit):
         theirs = f"{primary.memory_limit:,} bytes" if primary.memory_limit else "none"
         sentence = f"has a memory limit of {limit:,} bytes, {primary.name}'s is {theirs}"
@@ -144,28 +146,24 @@ def fork_memory(seen: Situation) -> Iterator[Found]:
 
 
 def clients_limit(seen: Situation) -> Iterator[Found]:
-    if seen.primary is None:
-        return
-    limit, clients = seen.target.condition.clients_limit, seen.primary.condition.clients
+    limit, clients = seen.target.condition.clients_limit, seen.source.condition.clients
     if limit is not None and clients is not None and limit < clients:
-        sentence = f"takes {limit:,} clients, and {seen.primary.name} has {clients:,}"
+        sentence = f"takes {limit:,} clients, and {seen.source.name} has {clients:,}"
         yield Found(seen.target.name, sentence, "raise its maxclients")
 
 
 def fewer_clients(seen: Situation) -> Iterator[Found]:
-    if seen.primary is None:
-        return
-    limit, before = seen.target.condition.clients_limit, seen.primary.condition.clients_limit
+    limit, before = seen.target.condition.clients_limit, seen.source.condition.clients_limit
     if limit is not None and before is not None and limit < before:
-        sentence = f"takes {limit:,} clients, {seen.primary.name} {before:,}"
+        sentence = f"takes {limit:,} clients, {seen.source.name} {before:,}"
         yield Found(seen.target.name, sentence, "give all nodes the same maxclients")
 
 
 def blocked_clients(seen: Situation) -> Iterator[Found]:
-    blocked = seen.primary.condition.blocked_clients if seen.primary is not None else None
-    if seen.primary is not None and blocked:
+    blocked = seen.source.condition.blocked_clients
+    if blocked:
         sentence = f"has {blocked:,} clients that wait in a blocking command; they get -UNBLOCKED"
-        yield Found(seen.primary.name, sentence, "see that they try again")
+        yield Found(seen.source.name, sentence, "see that they try again")
 
 
 def target_descriptor(seen: Situation) -> Iterator[Found]:
