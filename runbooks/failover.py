@@ -15,7 +15,7 @@ from keydb_runbooks.runbooks.cost import predict_gap, rate_of_writes, resyncs, w
 from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
 from keydb_runbooks.runbooks.grounds import Evidence
 from keydb_runbooks.runbooks.lineage import relate
-from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
+from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import FAILOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
     refuse_mode,
@@ -39,7 +39,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return refusal
     primary = topology.rightful_primary()
     if primary is not None:
-        return _primary_lives(topology, primary, request, min_replicas)
+        answer = _primary_lives(topology, primary, request, min_replicas)
+        return answer if isinstance(answer, NothingToDo) else replace(answer, evidence=gather(topology, primary.name))
     former = _former(topology)
     evidence = gather(topology, former.name if former is not None else None)
     if refusal := _refuse_alive(topology, request, former, evidence):
@@ -51,8 +52,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     found = check("failover", _situation(topology, candidate, request, min_replicas))
     if refusal := together(list(found.refusals), found.warnings):
         return replace(refusal, evidence=evidence, ranking=ranking.places)
-    answer = _plan(topology, candidate, request, min_replicas, found.warnings)
-    return replace(answer, evidence=evidence, ranking=ranking.places)
+    made = _plan(topology, candidate, request, min_replicas, found.warnings)
+    return replace(made, evidence=evidence, ranking=ranking.places)
 
 
 TIME_MAY_TELL = ("still-followed", "still-reached")
@@ -105,7 +106,9 @@ def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
     return None
 
 
-def _primary_lives(topology: Topology, primary: Node, request: Request, min_replicas: int) -> Answer:
+def _primary_lives(
+    topology: Topology, primary: Node, request: Request, min_replicas: int
+) -> Plan | NothingToDo | Refusal:
     """A primary answers: either a dead run left something to finish, or this is no failover."""
     if request.to not in (None, primary.name):
         return Refusal("primary-answers", primary.name, "is the primary and answers", f"run switchover to={request.to}")

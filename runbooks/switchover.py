@@ -54,7 +54,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return refusal
     primary = topology.rightful_primary()
     if primary is None:
-        return Refusal("no-primary", topology.group, "nobody is primary", "run failover")
+        evidence = gather(topology, None)
+        return Refusal("no-primary", topology.group, "nobody is primary", "run failover", evidence=evidence)
     if refusal := refuse_loading(primary):
         return refusal
     if request.to == primary.name:

@@ -161,3 +161,16 @@ def test_a_refusal_that_it_is_still_followed_shows_who_follows():
     answer = failover.plan(group(silent(1), replica(2)), ANY, 1)
     assert answer.code == "still-followed"
     assert "keydb-2: keydb-1 is heard: link up, heard 1 s ago" in map(str, answer.evidence)
+
+
+@pytest.mark.parametrize(
+    "verb, members, primary_name, request_, code",
+    [
+        (failover, (primary(1), replica(2)), "keydb-1", Request(to="keydb-2"), "primary-answers"),
+        (failover, (primary(1, keys=0), replica(2)), "keydb-1", ANY, "empty-primary"),
+        (switchover, (orphan(2), orphan(3)), None, ANY, "no-primary"),
+    ],
+)
+def test_a_refusal_over_which_node_is_primary_shows_what_was_seen(verb, members, primary_name, request_, code):
+    answer = verb.plan(group(*members), request_, 1)
+    assert (answer.code, answer.evidence) == (code, gather(group(*members), primary_name))
