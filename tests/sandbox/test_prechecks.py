@@ -66,6 +66,7 @@ def fail_to_save(group: Sandbox, node: str) -> None:
         eventually(
             lambda: client.set("test:save", "x") and group.info(node)["rdb_last_bgsave_status"] == "err",
             f"{node} can't save",
+            20,
         )
 
 
