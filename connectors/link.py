@@ -130,10 +130,22 @@ def link_to(
     try:
         # All of it together: a connect, a handshake or a login that meets silence costs this once.
         with gevent.Timeout(connect_timeout, TimeoutError("no answer")):
-            client.ping()
+            ping(client)
     except (redis.RedisError, OSError) as error:
         raise explain(error, address) from None
     return client
+
+
+def ping(client: Client) -> None:
+    """Wait for any answer. Redis and Valkey refuse even a PING while they can't save their data, but they do answer.
+
+    :raises redis.RedisError: if there is none, or another error
+    """
+    try:
+        client.ping()
+    except redis.ResponseError as error:
+        if not str(error).startswith("MISCONF"):
+            raise
 
 
 def explain(error: Exception, address: Address) -> LinkError:

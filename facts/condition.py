@@ -18,7 +18,7 @@ import gevent
 import redis
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
-from keydb_runbooks.connectors.link import Client, LinkError, in_parallel, link
+from keydb_runbooks.connectors.link import Client, LinkError, in_parallel, link, ping
 from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts.machine import MachineState
 from keydb_runbooks.runbooks.condition import SETTINGS, Condition, Machine, has_client_descriptor, with_settings
@@ -49,7 +49,7 @@ def round_trip(client: Client) -> float:
 
 def _ping(client: Client) -> float:
     before = time.perf_counter()
-    client.ping()
+    ping(client)
     return time.perf_counter() - before
 
 
