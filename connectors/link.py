@@ -132,10 +132,22 @@ def link_to(
     try:
         # All of it together: a connect, a handshake or a login that meets silence costs this once.
         with gevent.Timeout(connect_timeout, TimeoutError("no answer")):
-            client.ping()
+            ping(client)
     except (redis.RedisError, OSError) as error:
         raise explain(error, address) from None
     return client
+
+
+def ping(client: Client) -> None:
+    """Wait for any answer. Redis and Valkey refuse even a PING while they can't save their data, but they do answer.
+
+    :raises redis.RedisError: if there is none, or another error
+    """
+    try:
+        client.ping()
+    except redis.ResponseError as error:
+        if not str(error).startswith("MISCONF"):
+            raise
 
 
 def explain(error: Exception, address: Address) -> LinkError:
@@ -147,10 +159,8 @@ def explain(error: Exception, address: Address) -> LinkError:
         return LinkError("loading", f"{address} is loading its data")
     if isinstance(error, redis.AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
         return LinkError("wrong-password", f"{address} does not accept the operator's name and password")
-    if isinstance(error, redis.exceptions.NoPermissionError):
-        return LinkError("not-permitted", f"{address} does not permit a command that is needed: {text}")
-    if missing := missing_command(error):
-        return LinkError("command-missing", f"{address} does not know {missing}: renamed or disabled there")
+    if told := _explain_refusal(error, address):
+        return told
     if isinstance(error, redis.TimeoutError | TimeoutError):
         return LinkError("no-answer", f"{address} did not answer in time")
     if isinstance(error, redis.ConnectionError | OSError):
@@ -158,6 +168,18 @@ def explain(error: Exception, address: Address) -> LinkError:
             return LinkError("refused", f"nothing listens on {address}")
         return LinkError("no-answer", f"the link to {address} broke: {text}")
     return LinkError("not-a-server", f"{address} answered with an error: {text}")
+
+
+def _explain_refusal(error: Exception, address: Address) -> LinkError | None:
+    """What a server said that answers, but doesn't do what it is asked for."""
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return LinkError("not-permitted", f"{address} does not permit a command that is needed: {error}")
+    if str(error).startswith("BUSY "):
+        told = f"{address} runs a script that does not end; wait for it, or end it with SCRIPT KILL"
+        return LinkError("busy-script", told)
+    if missing := missing_command(error):
+        return LinkError("command-missing", f"{address} does not know {missing}: renamed or disabled there")
+    return None
 
 
 def missing_command(error: Exception) -> str | None:

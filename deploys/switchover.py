@@ -5,6 +5,8 @@
 --data to=NAME            the node that shall be the primary; without it the best replica
 --data allow_unread=NAME  a node or proxy that need not answer (several: NAME,NAME)
 --data accept_loss=NAME   a node whose own writes may be thrown away when it follows
+--data allow_lag=SIZE      what the new primary may lack when it begins (64k); it gets all of it anyway
+--data accept=CODE         a pre-check that may fail (several: CODE,CODE); docs/checks.md lists them
 --data accept_minority_lock=yes  go on though less than half of the nodes answer
 --data catch_up_timeout=SECONDS  how long it waits for a node that is behind; 30 without it
 --data report=FILE.json   the whole run as one document (schemas/report.json)

@@ -41,6 +41,20 @@ def process_command(pid_file: str, names: str) -> StringCommand:
     return StringCommand("sh", "-c", QuoteString(PROCESS % names), "sh", QuoteString(pid_file))
 
 
+# As KeydbProcess: a killed server leaves its pid file behind. df may wait for ever for a file system that is away.
+MACHINE = (
+    'd=$(dirname "$1"); if [ -e "$d" ] && [ ! -x "$d" ]; then :; elif [ ! -e "$1" ]; then echo "process 0"; '
+    'elif pid=$(cat "$1" 2>/dev/null); then case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
+    '*keydb*|*redis*|*valkey*) if grep -q "^State:.Z" /proc/"$pid"/status; then echo "process 0"; '
+    'else echo "process $pid"; ls /proc/"$pid"/fd >/dev/null 2>&1 && '
+    'echo "descriptor $(readlink /proc/"$pid"/fd/0 || echo closed)"; fi;; '
+    '*) [ -r /proc/1/status ] && echo "process 0";; esac; fi; '
+    'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | tail -n1 | '
+    '{ read -r _ size _ free _ && echo "disk $size $free"; }; '
+    'grep "^MemAvailable:" /proc/meminfo 2>/dev/null; true'
+)
+
+
 class FileContent(TypedDict):
     """What ``FileText`` returns; ``changed`` is the ctime in seconds, None if there is no file."""
 
@@ -78,6 +92,55 @@ class RealDirectory(FactBase[str]):
 
     def process(self, output: list[str]) -> str:
         return output[0]
+
+
+class State(TypedDict):
+    """What ``MachineState`` returns; sizes in bytes, None is unknown."""
+
+    process: bool | None
+    disk_free: int | None
+    disk_size: int | None
+    memory_available: int | None
+    descriptor: str | None
+
+
+class MachineState(FactBase[State]):
+    """Returns how a server's machine is, None if it did not tell anything.
+
+    + pid_file: where the server writes its process id
+    + directory: whose file system is looked at
+
+    .. code:: python
+
+        {"process": True, "disk_free": 10737418240, "disk_size": 53687091200, "memory_available": 4294967296,
+         "descriptor": "open"}
+    """
+
+    def command(self, pid_file: str, directory: str) -> StringCommand:
+        words = (QuoteString(pid_file), QuoteString(directory))
+        return StringCommand("sh", "-c", QuoteString(MACHINE), "sh", *words)
+
+    def process(self, output: list[str]) -> State:
+        told = {words[0]: words[1:] for words in map(str.split, output) if len(words) > 1}
+        pid, descriptor = told.get("process"), told.get("descriptor")
+        size, free = (_kilobytes(told.get("disk", []), place) for place in (0, 1))
+        return State(
+            process=None if pid is None else pid != ["0"],
+            disk_free=free,
+            disk_size=size,
+            memory_available=_kilobytes(told.get("MemAvailable:", []), 0),
+            descriptor=None if descriptor is None else _descriptor(descriptor[0]),
+        )
+
+
+def _kilobytes(words: list[str], place: int) -> int | None:
+    return int(words[place]) * 1024 if len(words) > place and words[place].isdecimal() else None
+
+
+def _descriptor(target: str) -> str:
+    if target == "closed":
+        return "closed"
+    return "socket" if target.startswith("socket:") else "open"
 
 
 class ListeningProcess(TypedDict):

@@ -11,11 +11,13 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
+import gevent
 import redis
 
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
+from keydb_runbooks.facts.condition import QUESTIONS, look_again, moment, read_condition, read_machine, round_trip
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
 from keydb_runbooks.facts.rights import ask_rights
 from keydb_runbooks.facts.users import read_clients
@@ -32,24 +34,40 @@ NOBODY = Credentials("", "")
 """Does not log in."""
 
 
-def observe(group: Group) -> Topology:
-    """Read every node, what its configuration file says of its role, and every proxy of a group."""
+def observe(group: Group, patience_seconds: float = 0) -> Topology:
+    """Read every node, what its configuration file says of its role, and every proxy of a group.
+
+    :param patience_seconds: for how long links to a primary that doesn't answer are watched for their silence
+    """
     work: list[Callable[[], Node | Unread | Proxy | UnreadProxy]] = [
         *(partial(_observe_node, node) for node in group.nodes),
         *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
     ]
     seen = in_parallel(lambda read: read(), work)
+    nodes = look_again(group, tuple(item for item in seen if isinstance(item, Node)), patience_seconds)
+    fronts = [item for item in seen if isinstance(item, Proxy | UnreadProxy)]
+    if any(isinstance(item, Unread) for item in seen):
+        # Meanwhile their checks may have found out what the operator waited for.
+        fronts = in_parallel(lambda proxy: _observe_proxy(proxy, group.name), group.proxies)
     return Topology(
         group=group.name,
-        nodes=tuple(item for item in seen if isinstance(item, Node)),
+        nodes=nodes,
         unread=tuple(item for item in seen if isinstance(item, Unread)),
-        proxies=tuple(item for item in seen if isinstance(item, Proxy)),
-        unread_proxies=tuple(item for item in seen if isinstance(item, UnreadProxy)),
+        proxies=tuple(item for item in fronts if isinstance(item, Proxy)),
+        unread_proxies=tuple(item for item in fronts if isinstance(item, UnreadProxy)),
         clients_only_through_proxies=bool(group.nodes[0].data("keydb_clients_only_through_proxies")),
+        preferred_zones=tuple(group.nodes[0].data("keydb_preferred_zones")),
     )
 
 
 def _observe_node(entry: NodeEntry) -> Node | Unread:
+    """The server and its machine at the same time: what the one can't tell, the other may."""
+    asking = gevent.spawn(read_machine, entry)
+    seen = _observe_server(entry)
+    return replace(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
+
+
+def _observe_server(entry: NodeEntry) -> Node | Unread:
     try:
         client = link(entry)
         try:
@@ -61,10 +79,20 @@ def _observe_node(entry: NodeEntry) -> Node | Unread:
 
 
 def _read(entry: NodeEntry, client: Client) -> Node:
+    trip, before = round_trip(client), time.time()
     text = client.execute_command("INFO")
+    seen_at = (before + time.time()) / 2
     configured = _configured(entry)
     node = node_from_info(entry.name, entry.address, text, config_replicaof=configured and configured["replicaof"])
-    node = replace(node, config_clients=configured and read_clients(entry, configured["users"]))
+    served = node.condition.server_time
+    node = replace(
+        node,
+        round_trip_seconds=trip,
+        observed_at=moment(seen_at),
+        zone=entry.data("keydb_zone") or "",
+        condition=replace(node.condition, clock_seconds=None if served is None else served - seen_at),
+        config_clients=configured and read_clients(entry, configured["users"]),
+    )
     return node if node.loading else _read_more(entry, client, node)
 
 
@@ -81,10 +109,13 @@ def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
     pipeline.execute_command("PUBSUB", "NUMSUB", SENTINELS_CHANNEL)
     pipeline.execute_command("ACL LIST")
     pipeline.execute_command("CONFIG", "GET", "aclfile")
+    for question in QUESTIONS:
+        pipeline.execute_command(*question)
     answers = [None if isinstance(answer, Exception) else answer for answer in pipeline.execute(raise_on_error=False)]
-    epoch, lineage, active, watching, users, acl_file = answers
+    epoch, lineage, active, watching, users, acl_file, *condition = answers
     node = replace(
         node,
+        condition=read_condition(node.condition, condition),
         epoch=int(epoch) if epoch is not None and is_number(epoch) else None,
         ancestors=read_ancestors(lineage),
         active_replica=None if active is None else "yes" in active,
@@ -178,10 +209,12 @@ def _observe_proxy(entry: ProxyEntry, group: str) -> Proxy | UnreadProxy:
     try:
         socket = runtime(entry)
         try:
-            return proxy_from_statistics(entry.name, group, socket.command("show stat"))
+            before = time.time()
+            seen = proxy_from_statistics(entry.name, group, socket.command("show stat"))
+            return replace(seen, observed_at=moment(before), round_trip_seconds=time.time() - before)
         finally:
             socket.close()
     except RuntimeSocketError as error:
-        return UnreadProxy(entry.name, error.code, error.detail)
+        return UnreadProxy(entry.name, error.code, error.detail, moment(time.time()))
     except StatisticsError as error:
-        return UnreadProxy(entry.name, "no-backend", str(error))
+        return UnreadProxy(entry.name, "no-backend", str(error), moment(time.time()))

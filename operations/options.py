@@ -11,6 +11,7 @@ from typing import Any
 
 from pyinfra.api.host import Host
 
+from keydb_runbooks.runbooks.configuration import in_bytes
 from keydb_runbooks.schemas import PREFIXES, SECRETS
 from keydb_runbooks.schemas.nearest import did_you_mean, nearest, slipped
 
@@ -18,9 +19,11 @@ OPTIONS = (
     "to",
     "node",
     "allow_unread",
+    "allow_lag",
     "accept_loss",
     "accept_split",
     "accept_minority_lock",
+    "accept",
     "catch_up_timeout",
     "group",
     "format",
@@ -70,6 +73,19 @@ def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> It
     for name in sorted(set(names) - set(allowed)):
         meant = did_you_mean(name, allowed) or ";"
         yield f"--data {key}={name}: no node or proxy has that name{meant} allowed are {', '.join(allowed)}"
+
+
+def refuse_codes(key: str, codes: Iterable[str], allowed: tuple[str, ...]) -> Iterator[str]:
+    """Why the code of a pre-check that an option names is not taken, a sentence each."""
+    for code in sorted(set(codes) - set(allowed)):
+        meant = did_you_mean(code, allowed) or ";"
+        yield f"--data {key}={code}: no pre-check of that code can be accepted{meant} allowed are {', '.join(allowed)}"
+
+
+def size(value: object) -> int | None:
+    """A number of bytes as the servers write it (``64k`` is 64000, ``64kb`` is 65536); None if it is none."""
+    found = in_bytes(str(value))
+    return found if isinstance(found, int) else None
 
 
 def _meant(key: str) -> str | None:

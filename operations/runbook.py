@@ -31,9 +31,12 @@ from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
-from keydb_runbooks.operations.show import plan_lines
+from keydb_runbooks.operations.show import plan_lines, refusal_lines
 from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
+from keydb_runbooks.runbooks.failover import TIME_MAY_TELL
 from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import truths
 
@@ -88,6 +91,7 @@ def _check_names(host: Host, group: Group, request: Request) -> None:
     refused = [
         *options.refuse_names("allow_unread", request.allow_unread, members),
         *options.refuse_names("accept_loss", request.accept_loss, members),
+        *options.refuse_codes("accept", request.accept, codes_that_can_be_accepted()),
     ]
     if refused:
         stop(host, "\n    ".join(refused))
@@ -100,11 +104,14 @@ def advise(group: Group) -> None:
 
 
 def request_of(host: Host) -> Request:
-    """What was asked for with ``--data``: to, node, allow_unread, accept_loss, accept_split, catch_up_timeout.
+    """What was asked for with ``--data``, each option of ``Request``.
 
     :raises SystemExit: after it was printed that a value is not allowed
     """
     yes_or_no(host, "accept_minority_lock")
+    lag = option(host, "allow_lag")
+    if lag is not None and options.size(lag) is None:
+        stop(host, f"--data allow_lag={lag}: is no size; allowed are a number of bytes, or one with k, kb, m or mb")
     return Request(
         to=_optional(option(host, "to")),
         allow_unread=_names(option(host, "allow_unread")),
@@ -112,6 +119,8 @@ def request_of(host: Host) -> Request:
         accept_split=yes_or_no(host, "accept_split"),
         catch_up_timeout=seconds(host, "catch_up_timeout", CATCH_UP_TIMEOUT_SECONDS, LONGEST_CATCH_UP_SECONDS),
         node=_optional(option(host, "node")),
+        allow_lag=None if lag is None else options.size(lag),
+        accept=_names(option(host, "accept")),
     )
 
 
@@ -140,8 +149,7 @@ def carry_out(
     if not called.dry:
         report.forget_previous(host)
     told = report.begin(host, title.lower(), group.name)
-    seen = observe(group)
-    shown = decided(seen)
+    seen, shown = _look(group, decided)
     if isinstance(shown, Plan) and called.asks and not _can_answer():
         shown = Refusal(
             "no-answer-possible", group.name, "nobody can be asked: standard input is no terminal", "give -y"
@@ -156,6 +164,17 @@ def carry_out(
         run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown)
 
 
+def _look(group: Group, decide: Decide) -> tuple[Topology, Answer]:
+    """What is there, and what to do; where a moment may tell more it is looked at for that long."""
+    seen = observe(group)
+    answer = decide(seen)
+    if isinstance(answer, Refusal) and answer.code in TIME_MAY_TELL:
+        logger.info(f"    {answer.where} {answer.sentence} yet; looking again for {LINK_ALIVE_SECONDS} s")
+        seen = observe(group, LINK_ALIVE_SECONDS)
+        answer = decide(seen)
+    return seen, answer
+
+
 def _can_answer() -> bool:
     """Whether somebody sits there who can press Enter."""
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
@@ -167,7 +186,7 @@ def show_answer(host: Host, answer: Answer) -> None:
     :raises SystemExit: after a refusal was printed
     """
     if isinstance(answer, Refusal):
-        stop(host, str(answer))
+        stop(host, "\n    ".join(refusal_lines(answer)))
     for line in plan_lines(answer) if isinstance(answer, Plan) else [str(answer)]:
         logger.info(f"    {line}")
 

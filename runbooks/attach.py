@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from keydb_runbooks.runbooks.cost import resyncs, writes_in
 from keydb_runbooks.runbooks.lineage import unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_older, refuse_superseded
@@ -106,7 +107,7 @@ def finish(
         primary=primary.name,
         former=primary.name,
         steps=(*steps, *verify(topology, primary, tuple(node.name for node in nodes))),
-        loss=_loss(accepted),
+        loss=_loss(accepted, primary),
         proof=f"{primary.name} is the only rightful primary",
         gap="none for clients of the primary",
         warnings=tuple(
@@ -114,6 +115,7 @@ def finish(
             for node, relation in zip(nodes, relations, strict=True)
             if not relation.partial
         ),
+        needs=resyncs(topology, primary, nodes, frozenset()),
     )
 
 
@@ -122,9 +124,10 @@ def _saved(node: Node) -> bool:
     return node.config_replicaof == node.running_replicaof
 
 
-def _loss(accepted: list[int | None]) -> Loss:
+def _loss(accepted: list[int | None], primary: Node) -> Loss:
     if not accepted:
         return Loss(0, "nobody who is attached holds anything that the primary lacks")
     if None in accepted:
         return Loss(None, "accepted by you: no known history tells how much")
-    return Loss(sum(lost or 0 for lost in accepted), "accepted by you, counted from the offsets")
+    count = sum(lost or 0 for lost in accepted)
+    return Loss(count, "accepted by you, counted from the offsets", writes_in(count, primary))

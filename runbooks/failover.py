@@ -6,11 +6,17 @@ it still acknowledge writes, and who has the most of its data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keydb_runbooks.runbooks.attach import attach, finish, release, routes, verify
+from keydb_runbooks.runbooks.checks import check, together
+from keydb_runbooks.runbooks.checks_server import Situation
+from keydb_runbooks.runbooks.cost import predict_gap, rate_of_writes, resyncs, writes_in
+from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
+from keydb_runbooks.runbooks.grounds import Evidence
 from keydb_runbooks.runbooks.lineage import relate
-from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
+from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.ranking import FAILOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
     refuse_mode,
     refuse_nobody,
@@ -33,14 +39,25 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return refusal
     primary = topology.rightful_primary()
     if primary is not None:
-        return _primary_lives(topology, primary, request, min_replicas)
-    if refusal := _refuse_followed(topology) or _refuse_writers(topology, request):
-        return refusal
-    candidate = _candidate(topology, request)
+        answer = _primary_lives(topology, primary, request, min_replicas)
+        return answer if isinstance(answer, NothingToDo) else replace(answer, evidence=gather(topology, primary.name))
+    former = _former(topology)
+    evidence = gather(topology, former.name if former is not None else None)
+    if refusal := _refuse_alive(topology, request, former, evidence):
+        return replace(refusal, evidence=evidence)
+    ranking = _rank(topology, request, min_replicas)
+    candidate = _candidate(topology, request, ranking)
     if isinstance(candidate, Refusal):
-        return candidate
-    return _plan(topology, candidate, min_replicas)
+        return replace(candidate, evidence=evidence, ranking=ranking.places)
+    found = check("failover", _situation(topology, candidate, request, min_replicas))
+    if refusal := together(list(found.refusals), found.warnings):
+        return replace(refusal, evidence=evidence, ranking=ranking.places)
+    made = _plan(topology, candidate, request, min_replicas, found.warnings)
+    return replace(made, evidence=evidence, ranking=ranking.places)
 
+
+TIME_MAY_TELL = ("still-followed", "still-reached")
+"""Refusals of which a moment may tell more: whoever fell silent just now still counts as heard."""
 
 LAST_NODE = (
     "nobody else answers, so min-replicas-to-write becomes 0, or it would refuse all writes; "
@@ -89,7 +106,9 @@ def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
     return None
 
 
-def _primary_lives(topology: Topology, primary: Node, request: Request, min_replicas: int) -> Answer:
+def _primary_lives(
+    topology: Topology, primary: Node, request: Request, min_replicas: int
+) -> Plan | NothingToDo | Refusal:
     """A primary answers: either a dead run left something to finish, or this is no failover."""
     if request.to not in (None, primary.name):
         return Refusal("primary-answers", primary.name, "is the primary and answers", f"run switchover to={request.to}")
@@ -121,6 +140,19 @@ def _refuse_followed(topology: Topology) -> Refusal | None:
     return None
 
 
+def _refuse_alive(
+    topology: Topology, request: Request, former: Unread | None, evidence: tuple[Evidence, ...]
+) -> Refusal | None:
+    """Why it is not proved that the primary is gone and that nobody takes writes meanwhile."""
+    suspects = (former,) if former is not None else topology.unread
+    return (
+        _refuse_followed(topology)
+        or refuse_reached(topology, request, evidence)
+        or _refuse_writers(topology, request)
+        or refuse_few(suspects, request, evidence)
+    )
+
+
 def _refuse_writers(topology: Topology, request: Request) -> Refusal | None:
     proof = prove_silence(topology)
     return None if proof.sufficient or request.accept_split else _refuse_split(proof)
@@ -131,25 +163,34 @@ def _refuse_split(proof: Proof) -> Refusal:
     return Refusal("not-fenced", "old primary", proof.sentence, hint)
 
 
-def _candidate(topology: Topology, request: Request) -> Node | Refusal:
-    able = [node for node in topology.nodes if _refuse_candidate(topology, node, request) is None]
+def _situation(topology: Topology, candidate: Node, request: Request, min_replicas: int) -> Situation:
+    others = tuple(node for node in topology.nodes if node is not candidate and not node.loading)
+    return Situation(topology, candidate, None, others, request, min_replicas)
+
+
+def _rank(topology: Topology, request: Request, min_replicas: int) -> Ranking:
+    """Offsets compare only within one stream: ``_refuse_candidate`` keeps the others out."""
+
+    def refuse(node: Node) -> Refusal | None:
+        found = check("failover", _situation(topology, node, request, min_replicas))
+        return _refuse_candidate(topology, node, request) or next(iter(found.refusals), None)
+
+    return rank(topology.nodes, topology.unread, FAILOVER, Wish(topology.preferred_zones), refuse)
+
+
+def _candidate(topology: Topology, request: Request, ranking: Ranking) -> Node | Refusal:
+    """The node that was asked for, or the best one; if checks keep everybody out, the best that has the data."""
     if request.to is not None:
         chosen = topology.node(request.to)
         if chosen is None:
             return Refusal("target-unread", request.to, "does not answer", "choose another target")
         return _refuse_candidate(topology, chosen, request) or chosen
-    if not able:
-        told = [_refuse_candidate(topology, node, request) for node in sorted(topology.nodes, key=rank)]
-        return next(refusal for refusal in told if refusal is not None)
-    return min(able, key=rank)
-
-
-def rank(node: Node) -> tuple[int, int, int, str]:
-    """Sort key of candidates, best first: newest promotion, most data, then priority, then name.
-
-    Offsets compare only within one stream: ``_refuse_candidate`` keeps the others out.
-    """
-    return (-(node.epoch or 0), -node.offset, node.priority, node.name)
+    if ranking.able:
+        return ranking.able[0]
+    everybody = rank(topology.nodes, (), FAILOVER, Wish(topology.preferred_zones), lambda _: None).able
+    refusals = [_refuse_candidate(topology, node, request) for node in everybody]
+    whole = next((node for node, refusal in zip(everybody, refusals, strict=True) if refusal is None), None)
+    return whole or next(refusal for refusal in refusals if refusal is not None)
 
 
 def _refuse_candidate(topology: Topology, node: Node, request: Request) -> Refusal | None:
@@ -205,30 +246,34 @@ def _ahead(other: Node, node: Node) -> bool:
     return not relate(other, node).harmless
 
 
-def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
+def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: int, warnings: tuple[str, ...]) -> Plan:
     others = tuple(sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name))
     proof = prove_silence(topology)
     former = _former(topology)
     needed = min_replicas if others else 0
+    followers = tuple(node for node in others if not node.loading)
+    steps = (
+        *release((candidate, *others)),
+        Promote(candidate.name, topology.highest_epoch() + 1, needed),
+        RecordLineage(candidate.name, needed),
+        SaveConfiguration(candidate.name),
+        *attach(followers, candidate),
+        *routes(topology, candidate),
+        *verify(topology, candidate, tuple(node.name for node in followers)),
+    )
     return Plan(
         verb="failover",
         group=topology.group,
         primary=candidate.name,
         former=former.name if former is not None else None,
-        steps=(
-            *release((candidate, *others)),
-            Promote(candidate.name, topology.highest_epoch() + 1, needed),
-            RecordLineage(candidate.name, needed),
-            SaveConfiguration(candidate.name),
-            *attach(tuple(node for node in others if not node.loading), candidate),
-            *routes(topology, candidate),
-            *verify(topology, candidate, tuple(node.name for node in others if not node.loading)),
-        ),
-        loss=_loss(topology, former),
+        steps=steps,
+        loss=_loss(topology, former, candidate, request),
         proof=proof.sentence,
-        gap="since the primary went; it ends when the routes have moved",
+        gap=f"since the primary went; it ends when the routes have moved: {predict_gap(steps, topology)}",
         warnings=(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",))
-        + ((LAST_NODE,) if not others and min_replicas else ()),
+        + ((LAST_NODE,) if not others and min_replicas else ())
+        + warnings,
+        needs=resyncs(topology, candidate, followers, frozenset()),
     )
 
 
@@ -238,10 +283,28 @@ def _former(topology: Topology) -> Unread | None:
     return next((node for node in named if isinstance(node, Unread)), None)
 
 
-def _loss(topology: Topology, former: Unread | None) -> Loss:
+def _loss(topology: Topology, former: Unread | None, candidate: Node, request: Request) -> Loss:
+    """What the old primary acknowledged last is known to nobody; what others hold and give up can be counted."""
+    silent = " and ".join(node.name for node in topology.unread)
     if former is not None:
-        return Loss(None, f"{former.name} can't be read, so what it acknowledged last can't be counted")
-    if topology.unread:
-        names = " and ".join(node.name for node in topology.unread)
-        return Loss(None, f"{names} can't be read, so what was acknowledged last can't be counted")
-    return Loss(None, "no primary answers, so what was acknowledged last can't be counted")
+        told = f"{former.name} can't be read, so what it acknowledged last can't be counted"
+    elif silent:
+        told = f"{silent} can't be read, so what was acknowledged last can't be counted"
+    else:
+        told = "no primary answers, so what was acknowledged last can't be counted"
+    return Loss(None, told + rate_of_writes(candidate) + _given_up(topology, candidate, request))
+
+
+def _given_up(topology: Topology, candidate: Node, request: Request) -> str:
+    """What a plan throws away by accept_loss, and how much that is."""
+    told = ""
+    for node in topology.nodes:
+        if node.name in request.accept_loss and node is not candidate:
+            lost = topology.relation(node, candidate).lost_bytes
+            if lost is None:
+                told += f"; what only {node.name} holds is unknown and given up"
+            elif lost:
+                writes = writes_in(lost, candidate)
+                about = "" if writes is None else f", about {writes:,} writes"
+                told += f"; {lost:,} bytes{about} that only {node.name} holds are given up"
+    return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from keydb_runbooks.runbooks.grounds import Evidence, Place
 from keydb_runbooks.runbooks.steps import Step
 
 CATCH_UP_TIMEOUT_SECONDS = 30.0
@@ -20,6 +21,8 @@ class Request:
     ``accept_split``: go on although it isn't proved that the old primary takes no writes.
     ``catch_up_timeout``: seconds that a switchover waits for its target before it holds writes back.
     ``node``: name of the node that fence, unfence or demote acts on.
+    ``allow_lag``: bytes that the target of a switchover may lack when it begins, None for the usual ones.
+    ``accept``: codes of pre-checks that may fail (``checks``).
     """
 
     to: str | None = None
@@ -28,32 +31,47 @@ class Request:
     accept_split: bool = False
     catch_up_timeout: float = CATCH_UP_TIMEOUT_SECONDS
     node: str | None = None
+    allow_lag: int | None = None
+    accept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Acknowledged writes that a plan may lose: a number of bytes with its source, or unknown and why."""
+    """Acknowledged writes that a plan may lose: a number of bytes with its source, or unknown and why.
+
+    ``writes`` is about how many that are, None if that is unknown or nothing.
+    """
 
     bytes: int | None
     reason: str
+    writes: int | None = None
 
     def __str__(self) -> str:
         if self.bytes is None:
             return f"unknown ({self.reason})"
-        return f"{self.bytes:,} bytes ({self.reason})"
+        about = f", about {self.writes:,} writes" if self.writes is not None else ""
+        return f"{self.bytes:,} bytes{about} ({self.reason})"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Nothing was changed: the fact that forbids it, the node, and what to do or to type instead."""
+    """Nothing was changed: the fact that forbids it, the node, and what to do or to type instead.
+
+    ``also`` are the other reasons that were found at the same time, ``warnings`` what would not have forbidden it.
+    """
 
     code: str
     where: str
     sentence: str
     hint: str
+    also: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    ranking: tuple[Place, ...] = ()
 
     def __str__(self) -> str:
-        return f"refused: {self.code} {self.where}: {self.sentence}; {self.hint}"
+        own = f"refused: {self.code} {self.where}: {self.sentence}; {self.hint}"
+        return "\n".join([own, *map(str, self.also), *(f"warning: {warning}" for warning in self.warnings)])
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,8 @@ class Plan:
     ``primary`` is the node that is the primary afterwards, ``former`` the one that is it now.
     ``undo`` is sent if a step fails before the one that commits. ``proof`` says why nobody else
     acknowledges writes meanwhile. ``node`` and ``outcome`` are of verbs that act on one node, whose ``primary`` may be
-    None: which it is, and what holds afterwards.
+    None: which it is, and what holds afterwards. ``evidence`` is what was seen, ``ranking`` who else could be the
+    primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk.
     """
 
     verb: str
@@ -88,6 +107,9 @@ class Plan:
     gap: str
     undo: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    evidence: tuple[Evidence, ...] = ()
+    ranking: tuple[Place, ...] = ()
+    needs: tuple[str, ...] = ()
     node: str | None = None
     outcome: str = ""
 

@@ -45,7 +45,14 @@ def _half(answer: Answer) -> Answer:
     if not isinstance(answer, Plan):
         return answer
     end = next(number for number, step in enumerate(answer.steps) if isinstance(step, SaveConfiguration))
-    return replace(answer, verb="promote", steps=answer.steps[: end + 1], warnings=(*answer.warnings, LEFT))
+    return replace(
+        answer,
+        verb="promote",
+        steps=answer.steps[: end + 1],
+        warnings=(*answer.warnings, LEFT),
+        gap="since the primary went; it ends when the proxies' own checks find the new one",
+        needs=(),
+    )
 
 
 def _rest(topology: Topology, primary: Node, min_replicas: int) -> Answer:

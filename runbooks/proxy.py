@@ -5,16 +5,28 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 
+NO_ANSWER = ("SOCKERR", "L4TOUT", "L4CON", "L6TOUT", "L6RSP", "L7TOUT")
+"""Results of a check that met silence, a refused connection or something else than a server."""
+
 
 @dataclass(frozen=True)
 class ProxyServer:
-    """A server line of one backend: which node, and whether new connections go there."""
+    """A server line of one backend: which node, and whether new connections go there.
+
+    ``check`` is the last check's result, HAProxy's word for it; ``since_seconds`` is since when the status holds.
+    """
 
     node: str
     up: bool
     status: str
     check: str
     sessions: int
+    since_seconds: int | None = None
+
+    @property
+    def unreached(self) -> bool:
+        """Whether the last check got no answer at all: an answer of the wrong kind is one (HAProxy, "show stat")."""
+        return not self.status.startswith(("MAINT", "no check")) and self.check.startswith(NO_ANSWER)
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class Proxy:
     read_backend: str
     writers: tuple[ProxyServer, ...]
     readers: tuple[ProxyServer, ...]
+    observed_at: str = ""
+    round_trip_seconds: float | None = None
 
     @property
     def writes_go_to(self) -> tuple[str, ...]:
@@ -40,6 +54,7 @@ class UnreadProxy:
     name: str
     code: str
     detail: str
+    observed_at: str = ""
 
 
 class StatisticsError(ValueError):
@@ -70,6 +85,7 @@ def _servers(rows: list[dict[str, str]], backend: str) -> tuple[ProxyServer, ...
             status=row["status"],
             check=row.get("check_status", "").removeprefix("* "),
             sessions=int(row["scur"] or 0),
+            since_seconds=int(row["lastchg"]) if row.get("lastchg") else None,
         )
         for row in rows
         if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")

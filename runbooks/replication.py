@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from keydb_runbooks.runbooks.condition import UNKNOWN, Condition, Machine, condition_from_info
+
 NO_REPLICATION_ID = "0" * 40
 """``master_replid2`` of a server that was never promoted."""
 
@@ -55,12 +57,13 @@ class Replica:
 
 @dataclass(frozen=True)
 class Link:
-    """A replica's connection to its primary, as the replica sees it."""
+    """A replica's connection to its primary, as the replica sees it; ``down_seconds`` is since when it is not up."""
 
     primary: Address
     up: bool
     last_io_seconds: int | None
     syncing: bool
+    down_seconds: int | None = None
 
     @property
     def guarded(self) -> bool:
@@ -122,7 +125,8 @@ class Node:
     ``sentinels`` is how many Sentinels watch the server. ``active_replica`` is KeyDB's setting: a node that has it
     and replicates nobody calls itself a primary. ``clients`` are the users that clients may log in with, as the server
     has them, ``config_clients`` as its file has them, both None if unknown; ``acl_file`` is whether users have a file
-    of their own.
+    of their own. ``round_trip_seconds`` is what a PING over the operator's link takes, ``observed_at`` the moment of
+    INFO as the operator's clock had it, ``zone`` what the inventory says of the place.
     """
 
     name: str
@@ -155,6 +159,11 @@ class Node:
     sentinels: int | None = None
     active_replica: bool | None = None
     rights: Rights | None = None
+    round_trip_seconds: float | None = None
+    observed_at: str = ""
+    zone: str = ""
+    condition: Condition = UNKNOWN
+    machine: Machine | None = None
     clients: tuple[ClientUser, ...] | None = None
     config_clients: tuple[ClientUser, ...] | None = None
     acl_file: bool | None = None
@@ -204,7 +213,7 @@ class Unread:
     ``code`` is one of ``unreachable-host``, ``refused``, ``no-answer``, ``wrong-password``,
     ``forwarding-forbidden``, ``no-link`` and ``not-a-server``, or a kind of server that verbs can't work with
     (``kinds``); ``detail`` is a sentence for people. ``stopped`` is True only if the node's own machine was asked
-    and no server process runs there.
+    and no server process runs there. ``machine`` is what that said, None if it could not be asked.
     """
 
     name: str
@@ -212,6 +221,8 @@ class Unread:
     code: str
     detail: str
     stopped: bool = False
+    observed_at: str = ""
+    machine: Machine | None = None
 
 
 class InfoError(ValueError):
@@ -286,6 +297,7 @@ def node_from_info(
         paused=paused,
         config_replicaof=config_replicaof,
         ancestors=ancestors,
+        condition=condition_from_info(fields.fields),
     )
 
 
@@ -401,11 +413,13 @@ def _links(fields: _Fields) -> tuple[Link, ...]:
 
 def _link(fields: _Fields, stem: str, host: str) -> Link:
     heard = fields.number(f"master{stem}_last_io_seconds_ago", -1)
+    down = fields.number(f"master{stem}_link_down_since_seconds", -1)
     return Link(
         primary=Address(host, fields.number(f"master{stem}_port", 0)),
         up=fields.first(f"master{stem}_link_status", "down") == "up",
         last_io_seconds=heard if heard >= 0 else None,
         syncing=fields.first(f"master{stem}_sync_in_progress", "0") == "1",
+        down_seconds=down if down >= 0 else None,
     )
 
 

@@ -8,8 +8,15 @@ else.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from keydb_runbooks.runbooks.attach import attach, finish, release, routes, strays, verify
+from keydb_runbooks.runbooks.checks import check, together
+from keydb_runbooks.runbooks.checks_server import Situation
+from keydb_runbooks.runbooks.cost import predict_gap, resyncs
+from keydb_runbooks.runbooks.evidence import gather
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
+from keydb_runbooks.runbooks.ranking import SWITCHOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
     refuse_harm,
     refuse_loading,
@@ -49,7 +56,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return refusal
     primary = topology.rightful_primary()
     if primary is None:
-        return Refusal("no-primary", topology.group, "nobody is primary", "run failover")
+        evidence = gather(topology, None)
+        return Refusal("no-primary", topology.group, "nobody is primary", "run failover", evidence=evidence)
     if refusal := refuse_loading(primary):
         return refusal
     if request.to == primary.name:
@@ -57,16 +65,29 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if len(topology.primaries) > 1:
         names = " and ".join(node.name for node in topology.primaries)
         return Refusal("several-primaries", topology.group, f"{names} are primaries", "run rejoin first")
-    target = _target(topology, primary, request)
+    ranking = _rank(topology, primary, request, min_replicas)
+    target = _target(topology, primary, request, ranking)
     if isinstance(target, Refusal):
-        return target
-    others = tuple(node for node in topology.nodes if node not in (primary, target))
-    refusal = refuse_superseded(topology, primary, request) or refuse_harm(topology, others, primary, request)
-    return refusal or _plan(topology, primary, target, request, min_replicas)
+        return replace(target, ranking=ranking.places)
+    situation = _situation(topology, primary, target, request, min_replicas)
+    found = check("switchover", situation)
+    standing = (
+        refuse_superseded(topology, primary, request),
+        refuse_harm(topology, situation.others, primary, request),
+    )
+    refusals = [*(refusal for refusal in standing if refusal is not None), *found.refusals]
+    if refusal := together(refusals, found.warnings):
+        return replace(refusal, ranking=ranking.places)
+    return replace(
+        _plan(situation, primary, found.warnings),
+        evidence=gather(topology, primary.name),
+        ranking=ranking.places,
+    )
 
 
-def _plan(topology: Topology, primary: Node, target: Node, request: Request, min_replicas: int) -> Plan:
-    others = tuple(node for node in topology.nodes if node not in (primary, target))
+def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Plan:
+    topology, target, others = situation.topology, situation.target, situation.others
+    request, min_replicas = situation.request, situation.min_replicas
     ordered = (*sorted(others, key=lambda node: node.name), primary)
     hold: tuple[Step, ...] = (
         *release((target, *others)),
@@ -96,9 +117,10 @@ def _plan(topology: Topology, primary: Node, target: Node, request: Request, min
         ),
         loss=Loss(0, f"{primary.name} takes no writes until {target.name} has them all"),
         proof=f"{primary.name} holds writes back until it is a replica",
-        gap="tens of milliseconds for writers, while the role moves",
+        gap=f"writers wait while the role moves: {predict_gap((*hold, *move), topology)}",
         undo=(Unpause(primary.name),),
-        warnings=_warnings(topology, primary),
+        warnings=(*_warnings(topology, primary), *warnings),
+        needs=resyncs(topology, target, ordered, frozenset(node.name for node in ordered if _in_stream(node, primary))),
     )
 
 
@@ -108,16 +130,38 @@ def _warnings(topology: Topology, primary: Node) -> tuple[str, ...]:
     return (*away, *((stays,) if primary.fenced else ()))
 
 
-def _target(topology: Topology, primary: Node, request: Request) -> Node | Refusal:
+def _in_stream(node: Node, primary: Node) -> bool:
+    return node is primary or (node.follows(primary) and node.link is not None and node.link.up)
+
+
+def _situation(topology: Topology, primary: Node, target: Node, request: Request, min_replicas: int) -> Situation:
+    others = tuple(node for node in topology.nodes if node not in (primary, target))
+    return Situation(topology, target, primary, others, request, min_replicas)
+
+
+def _rank(topology: Topology, primary: Node, request: Request, min_replicas: int) -> Ranking:
+    def refuse(node: Node) -> Refusal | None:
+        found = check("switchover", _situation(topology, primary, node, request, min_replicas))
+        return _refuse_target(node, primary) or next(iter(found.refusals), None)
+
+    candidates = tuple(node for node in topology.nodes if node is not primary)
+    return rank(candidates, topology.unread, SWITCHOVER, Wish(topology.preferred_zones, primary), refuse)
+
+
+def _target(topology: Topology, primary: Node, request: Request, ranking: Ranking) -> Node | Refusal:
+    """The node that was asked for, or the best one; if every check-free one is missing, the best that is in sync."""
     if request.to is not None:
         target = topology.node(request.to)
         if target is None:
             return Refusal("target-unread", request.to, "does not answer", "choose another target")
         return _refuse_target(target, primary) or target
-    ranked = [node for node in topology.nodes if node is not primary and not _refuse_target(node, primary)]
-    if not ranked:
+    if ranking.able:
+        return ranking.able[0]
+    wish, others = Wish(topology.preferred_zones, primary), (node for node in topology.nodes if node is not primary)
+    in_sync = rank(others, (), SWITCHOVER, wish, lambda node: _refuse_target(node, primary)).able
+    if not in_sync:
         return Refusal("no-target", topology.group, f"no replica is in sync with {primary.name}", "run status")
-    return min(ranked, key=lambda node: (node.priority, -node.offset, node.name))
+    return in_sync[0]
 
 
 def _refuse_target(target: Node, primary: Node) -> Refusal | None:

@@ -35,7 +35,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Topology:
-    """Everything that was observed of a group: the nodes and proxies that answered, and those that didn't."""
+    """Everything that was observed of a group: the nodes and proxies that answered, and those that didn't.
+
+    ``preferred_zones`` are where the inventory wants the primary, best first.
+    """
 
     group: str
     nodes: tuple[Node, ...]
@@ -43,6 +46,7 @@ class Topology:
     proxies: tuple[Proxy, ...] = ()
     unread_proxies: tuple[UnreadProxy, ...] = ()
     clients_only_through_proxies: bool = False
+    preferred_zones: tuple[str, ...] = ()
 
     @property
     def primaries(self) -> tuple[Node, ...]:

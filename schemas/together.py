@@ -20,6 +20,7 @@ SAME_IN_A_GROUP = (
     "keydb_clients_only_through_proxies",
     "keydb_min_replicas_to_write",
     "keydb_min_replicas_max_lag",
+    "keydb_preferred_zones",
 )
 NODE_PATHS = ("keydb_config_directory", "keydb_data_directory", "keydb_log_file", "keydb_pid_file")
 PROXY_PATHS = ("haproxy_config_directory", "haproxy_runtime_socket", "haproxy_pid_file")
@@ -41,6 +42,7 @@ def check_together(nodes: Hosts, proxies: Hosts, machines: Mapping[str, str]) ->
     yield from _check_reach(nodes, proxies, machines)
     yield from _check_sameness(nodes, proxies)
     yield from _check_replicas_needed(nodes)
+    yield from _check_zones(nodes)
 
 
 def advice(nodes: Hosts) -> list[Complaint]:
@@ -224,6 +226,18 @@ def _check_replicas_needed(nodes: Hosts) -> Iterator[Complaint]:
             misspelt = f" (or is keydb_group {group!r} misspelt{meant})" if meant else ""
             told = f"{needed} can never be met by {_nodes(count)}; allowed is {count - 1} at most{misspelt}"
             yield Complaint(", ".join(members), "keydb_min_replicas_to_write", told)
+
+
+def _check_zones(nodes: Hosts) -> Iterator[Complaint]:
+    """A preferred zone in which no node of the group is."""
+    for members in _by_group(nodes).values():
+        zones = {zone for name in members if isinstance(zone := nodes[name].get("keydb_zone"), str)}
+        wanted = value_in(nodes[members[0]], "keydb_preferred_zones")
+        for zone in wanted if isinstance(wanted, list) else ():
+            if isinstance(zone, str) and zone not in zones:
+                meant = did_you_mean(zone, zones) or ";"
+                told = f"no node is in zone {zone!r}{meant} allowed are {', '.join(sorted(zones)) or 'none'}"
+                yield Complaint(", ".join(members), "keydb_preferred_zones", told)
 
 
 def _nodes(count: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keydb_runbooks.runbooks import replication
+from keydb_runbooks.runbooks.condition import Condition, Machine
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer, UnreadProxy
@@ -53,6 +54,30 @@ RUNBOOKS = Path(replication.__file__).parent
 STREAM = "a" * 40
 """Replication id of everybody, unless a test says otherwise."""
 
+GOOD = Condition(
+    dataset_bytes=1_000_000,
+    saved=True,
+    logged=True,
+    saving=False,
+    save_seconds=2,
+    aof=False,
+    clients=10,
+    clients_limit=10_000,
+    blocked_clients=0,
+    commands_per_second=0,
+    input_bytes_per_second=0,
+    config_file="/etc/keydb/keydb.conf",
+    clock_seconds=0.0,
+    saves=True,
+    stops=True,
+    diskless_sync=True,
+    diskless_load=False,
+    client_descriptor=False,
+)
+"""A server in order."""
+ROOMY = Machine(process=True, disk_free=10**10, disk_size=10**11, memory_available=10**10, descriptor="open")
+"""A machine in order."""
+
 
 def stream(letter: str) -> str:
     return letter * 40
@@ -92,6 +117,9 @@ def primary(number: int, **changes) -> Node:
         "clients": WRITES,
         "config_clients": WRITES,
         "acl_file": False,
+        "condition": GOOD,
+        "machine": ROOMY,
+        "round_trip_seconds": 0.001,
     }
     fields = {**fields, **changes}
     links = fields["links"]
@@ -152,9 +180,10 @@ def silent(number: int, code: str = "no-answer", *, stopped: bool = False) -> Un
 def proxy(*up: int, number: int = 1, nodes: int = 3, sessions: int = 0) -> Proxy:
     """A proxy of ``nodes`` servers that sends writes to those named."""
     writers = tuple(
-        ProxyServer(f"keydb-{n}", n in up, "UP" if n in up else "DOWN", "L7OK", sessions) for n in range(1, nodes + 1)
+        ProxyServer(f"keydb-{n}", n in up, *(("UP", "L7OK") if n in up else ("DOWN", "L7RSP")), sessions)
+        for n in range(1, nodes + 1)
     )
-    return Proxy(f"proxy-{number}", "demo-write", "demo-read", writers, ())
+    return Proxy(f"proxy-{number}", "demo-write", "demo-read", writers, (), round_trip_seconds=0.002)
 
 
 def silent_proxy(number: int = 1) -> UnreadProxy:
