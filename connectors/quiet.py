@@ -11,14 +11,17 @@ from pyinfra.api.host import Host
 Value = TypeVar("Value")
 
 
-def run_quietly(host: Host, command: str | StringCommand) -> list[str] | None:
+def run_quietly(host: Host, command: str | StringCommand, stdin: str | None = None) -> list[str] | None:
     """Run a command as a fact does, with the same ``_sudo`` and so on, and print nothing of what it answers.
 
+    :param stdin: what the command reads from its standard input
     :returns: the lines of its standard output, None if it failed
     """
     given: dict[str, Any] = dict(host.current_op_global_arguments or {})
     arguments, _ = pop_global_arguments(host.state, host, given)
     connector = {key: value for key, value in arguments.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    if stdin is not None:
+        connector["_stdin"] = stdin
     command = command if isinstance(command, StringCommand) else StringCommand(command)
     done, output = host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
     return list(output.stdout_lines) if done else None

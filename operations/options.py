@@ -14,7 +14,19 @@ from pyinfra.api.host import Host
 from keydb_runbooks.schemas import PREFIXES, SECRETS
 from keydb_runbooks.schemas.nearest import did_you_mean, nearest, slipped
 
-OPTIONS = ("to", "allow_unread", "accept_loss", "accept_split", "accept_minority_lock", "group", "format")
+OPTIONS = (
+    "to",
+    "allow_unread",
+    "accept_loss",
+    "accept_split",
+    "accept_minority_lock",
+    "group",
+    "format",
+    "save",
+    "save_to",
+    "compare",
+    "listed",
+)
 
 OTHER_WORDS = {"target": "to", "new_primary": "to", "too": "to", "tto": "to", "to_node": "to", "TO": "to", "To": "to"}
 """Of a word as short as ``to`` every other one is but a slip away, so its own are listed."""

@@ -25,7 +25,7 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import lock, options
+from keydb_runbooks.operations import compare, lock, options, save  # noqa: F401 - some perform steps of their own
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import Links, NotSaved, StepFailed, perform_step
 from keydb_runbooks.operations.show import plan_lines
@@ -97,13 +97,17 @@ def advise(group: Group) -> None:
 
 
 def request_of(host: Host) -> Request:
-    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split."""
+    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split, save, save_to, compare, listed."""
     to = option(host, "to")
     return Request(
         to=None if to is None else str(to),
         allow_unread=_names(option(host, "allow_unread")),
         accept_loss=_names(option(host, "accept_loss")),
         accept_split=yes_or_no(host, "accept_split"),
+        save=one_of(host, "save", "node", "fetch", "no"),
+        save_to=str(option(host, "save_to") or Request.save_to),
+        compare=one_of(host, "compare", "yes", "no") == "yes",
+        listed=whole_number(host, "listed", Request.listed),
     )
 
 
@@ -370,3 +374,16 @@ def one_of(host: Host, key: str, *words: str) -> str:
     if value not in words:
         stop(host, options.refuse_value(key, value, words))
     return value
+
+
+def whole_number(host: Host, key: str, without: int) -> int:
+    """The number that stands behind ``--data KEY=``, ``without`` it another one.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
+    given = option(host, key)
+    if given is None:
+        return without
+    if not str(given).isdecimal():
+        stop(host, f"--data {key}={given}: allowed are whole numbers")
+    return int(given)

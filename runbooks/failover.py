@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keydb_runbooks.runbooks.attach import attach, finish, release, routes, verify
+from keydb_runbooks.runbooks.attach import finish, release, routes, verify
+from keydb_runbooks.runbooks.empty import lost_its_data, refuse_emptied, replace_empty
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import (
+    refuse_loading,
     refuse_mode,
     refuse_nobody,
     refuse_rivals,
@@ -20,6 +22,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread_proxies,
 )
 from keydb_runbooks.runbooks.replication import Node, Unread
+from keydb_runbooks.runbooks.rescue import left_out, settle, sole_holders
 from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -43,8 +46,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
 
 
 LAST_NODE = (
-    "nobody else answers, so min-replicas-to-write becomes 0, or it would refuse all writes; "
-    "run install when the others are back, it restores the setting"
+    "nobody follows it at once, so min-replicas-to-write becomes 0, or it would refuse all writes; "
+    "run install when the others follow, it restores the setting"
 )
 
 
@@ -91,17 +94,27 @@ def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
 
 def _primary_lives(topology: Topology, primary: Node, request: Request, min_replicas: int) -> Answer:
     """A primary answers: either a dead run left something to finish, or this is no failover."""
+    if lost_its_data(topology, primary):
+        return _primary_lost_its_data(topology, primary, request, min_replicas)
     if request.to not in (None, primary.name):
         return Refusal("primary-answers", primary.name, "is the primary and answers", f"run switchover to={request.to}")
-    if primary.empty and any(not node.empty for node in topology.nodes):
-        told = "is the primary and holds no keys, but its replicas do"
-        return Refusal("empty-primary", primary.name, told, "stop it, then run failover again")
     answer = finish("failover", topology, primary, request, min_replicas)
     if isinstance(answer, Plan):
         proof = prove_silence(topology)
         if not proof.sufficient and not request.accept_split:
             return _refuse_split(proof)
     return answer
+
+
+def _primary_lost_its_data(topology: Topology, primary: Node, request: Request, min_replicas: int) -> Answer:
+    """An empty primary answers: it can be told to wait and to step down, so nobody has to stop it first."""
+    refusal = refuse_loading(primary) or refuse_emptied(topology, primary) or _refuse_writers(topology, request)
+    if refusal:
+        return refusal
+    candidate = _candidate(topology, request)
+    if isinstance(candidate, Refusal):
+        return candidate
+    return replace_empty(topology, primary, candidate, min_replicas, prove_silence(topology).sentence)
 
 
 def _refuse_followed(topology: Topology) -> Refusal | None:
@@ -205,7 +218,10 @@ def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
     others = tuple(sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name))
     proof = prove_silence(topology)
     former = _former(topology)
-    needed = min_replicas if others else 0
+    whole = tuple(node for node in others if not node.loading)
+    held = sole_holders(topology, whole, candidate)
+    joining = tuple(node.name for node in whole if node not in held)
+    needed = min_replicas if joining else 0
     return Plan(
         verb="failover",
         group=topology.group,
@@ -216,15 +232,18 @@ def _plan(topology: Topology, candidate: Node, min_replicas: int) -> Plan:
             Promote(candidate.name, topology.highest_epoch() + 1, needed),
             RecordLineage(candidate.name, needed),
             SaveConfiguration(candidate.name),
-            *attach(tuple(node for node in others if not node.loading), candidate),
+            *settle(whole, held, candidate),
             *routes(topology, candidate),
-            *verify(topology, candidate, tuple(node.name for node in others if not node.loading)),
+            *verify(topology, candidate, joining),
         ),
         loss=_loss(topology, former),
         proof=proof.sentence,
         gap="since the primary went; it ends when the routes have moved",
-        warnings=(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",))
-        + ((LAST_NODE,) if not others and min_replicas else ()),
+        warnings=(
+            *(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",)),
+            *left_out(held),
+            *((LAST_NODE,) if not joining and min_replicas else ()),
+        ),
     )
 
 

@@ -13,14 +13,20 @@ class Request:
 
     ``to``: name of the node that shall be the primary, None to let the verb choose.
     ``allow_unread``: names of nodes and proxies that need not answer.
-    ``accept_loss``: names of nodes whose own writes may be thrown away.
+    ``accept_loss``: names of nodes whose own writes may be thrown away (by rejoin), or left out (by other verbs).
     ``accept_split``: go on although it isn't proved that the old primary takes no writes.
+    ``save``: where data are saved before they are thrown away, ``node``, ``fetch`` (``save_to`` is a directory of the
+    operator's machine then) or ``no``. ``compare``: whether differing keys are told, ``listed`` of them by name.
     """
 
     to: str | None = None
     allow_unread: frozenset[str] = frozenset()
     accept_loss: frozenset[str] = frozenset()
     accept_split: bool = False
+    save: str = "node"
+    save_to: str = "saved"
+    compare: bool = True
+    listed: int = 1000
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ stalled past the short pause lost acknowledged writes without this look), promot
 
 from __future__ import annotations
 
-from keydb_runbooks.runbooks.attach import attach, finish, release, routes, strays, verify
+from keydb_runbooks.runbooks.attach import finish, release, routes, strays, verify
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import (
+    in_sync,
     refuse_harm,
     refuse_loading,
     refuse_mode,
@@ -20,6 +21,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread,
 )
 from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.rescue import left_out, settle, sole_holders
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     SHORT_PAUSE_MILLISECONDS,
@@ -65,6 +67,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
 
 def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, ...], min_replicas: int) -> Plan:
     ordered = (*sorted(others, key=lambda node: node.name), primary)
+    held = sole_holders(topology, (node for node in others if not in_sync(node, primary)), primary)
     hold: tuple[Step, ...] = (
         *release((target, *others)),
         Pause(primary.name, SHORT_PAUSE_MILLISECONDS),
@@ -76,7 +79,7 @@ def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, .
         Promote(target.name, topology.highest_epoch() + 1, min_replicas),
         RecordLineage(target.name, min_replicas),
         SaveConfiguration(target.name),
-        *attach(ordered, target),
+        *settle(ordered, held, target),
         *routes(topology, target),
         Unpause(primary.name),
     )
@@ -88,13 +91,16 @@ def _plan(topology: Topology, primary: Node, target: Node, others: tuple[Node, .
         steps=(
             *hold,
             *move,
-            *verify(topology, target, tuple(node.name for node in ordered)),
+            *verify(topology, target, tuple(node.name for node in ordered if node not in held)),
         ),
         loss=Loss(0, f"{primary.name} takes no writes until {target.name} has them all"),
         proof=f"{primary.name} holds writes back until it is a replica",
         gap="tens of milliseconds for writers, while the role moves",
         undo=(Unpause(primary.name),),
-        warnings=tuple(f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary)),
+        warnings=(
+            *(f"{node.name} does not follow {primary.name} now" for node in strays(topology, primary)),
+            *left_out(held),
+        ),
     )
 
 

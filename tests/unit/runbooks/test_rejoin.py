@@ -139,7 +139,7 @@ def test_a_whole_group_is_nothing_to_do():
     assert str(answer) == "nothing to do: already-joined demo: every node that answers follows keydb-1"
 
 
-SAVE = "save its data if you need them, then accept_loss=keydb-1"
+SAVE = "rejoin accept_loss=keydb-1 saves them, tells what differs, and attaches it"
 REFUSALS = [
     ((promoted(2), primary(1, role=Role.ACTIVE_REPLICA)), "refused: active-replica keydb-1: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
     ((silent(1),), "refused: no-node-answers demo: keydb-1: does not answer within 2 s; start a server or mend the way to it"),
@@ -148,7 +148,7 @@ REFUSALS = [
     ((promoted(2), guarded(1, offset=1002)), f"refused: diverged keydb-1: holds 2 bytes that keydb-2 never had; {SAVE}"),
     ((promoted(2), guarded(1, replication_id=stream("f"))), f"refused: unrelated keydb-1: shares no known history with keydb-2, so what it alone holds is unknown; {SAVE}"),
     ((promoted(2), guarded(1, loading=True)), "refused: loading keydb-1: is loading its data; wait until status says that it is done"),
-    ((promoted(2, keys=0), guarded(1)), "refused: empty-primary keydb-2: holds no keys, but keydb-1 holds 5; following would wipe them; stop keydb-2, then run failover"),
+    ((promoted(2, keys=0), guarded(1)), "refused: empty-primary keydb-2: holds no keys, but keydb-1 holds 5; following would wipe them; run failover, which promotes who holds the most"),
 ]  # fmt: skip
 
 
