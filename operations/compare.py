@@ -183,7 +183,7 @@ def _look(pair: Pair, keys: list[str]) -> list[list[Seen]]:
     questions: list[Command] = [("TIME",), *((word, key) for key in keys for word in ("TYPE", "PTTL"))]
     answers = pair.same(questions)
     kinds = [[str(_good(one)) for one in answer[1::2]] for answer in answers]
-    asked = [
+    asked: list[list[Command]] = [
         [(READINGS[kind].length, key) for key, kind in zip(keys, side, strict=True) if kind in READINGS]
         for side in kinds
     ]

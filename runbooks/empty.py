@@ -33,7 +33,9 @@ def refuse_emptied(topology: Topology, primary: Node) -> Refusal | None:
     """A primary whose stream goes on was emptied by a command, perhaps on purpose: no verb may bring the keys back."""
     for node in topology.nodes:
         if not node.empty and topology.relation(node, primary).kinship is not Kinship.UNRELATED:
-            told = f"holds no keys, but knows the history of {node.name}, which holds {node.keys:,}: a command emptied it"
+            told = (
+                f"holds no keys, but knows the history of {node.name}, which holds {node.keys:,}: a command emptied it"
+            )
             hint = f"if that was a mistake, stop it, then run failover; if not, empty {node.name} as well"
             return Refusal("emptied-primary", primary.name, told, hint)
     return None

@@ -155,6 +155,6 @@ def refuse_lost(topology: Topology, primary: Node, request: Request) -> Refusal 
         told = (
             f"lacks the epoch {survivor.epoch} and the history that {survivor.name} has, so it may have lost its data"
         )
-        hint = f"stop {primary.name}, then run failover; or to={primary.name} if its data are the right ones"
+        hint = f"stop {primary.name}, then run failover; or rejoin to={primary.name} if its data are the right ones"
         return Refusal("lost-history", primary.name, told, hint)
     return None

@@ -13,6 +13,7 @@ from keydb_runbooks.runbooks.refusals import (
     in_sync,
     refuse_harm,
     refuse_loading,
+    refuse_lost,
     refuse_mode,
     refuse_rivals,
     refuse_superseded,
@@ -61,7 +62,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if isinstance(target, Refusal):
         return target
     others = tuple(node for node in topology.nodes if node not in (primary, target))
-    refusal = refuse_superseded(topology, primary, request) or refuse_harm(topology, others, primary, request)
+    refusal = refuse_superseded(topology, primary, request) or refuse_lost(topology, primary, request)
+    refusal = refusal or refuse_harm(topology, others, primary, request)
     return refusal or _plan(topology, primary, target, others, min_replicas)
 
 

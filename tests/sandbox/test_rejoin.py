@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from kit import FAULTS, NODES, Sandbox, eventually, writing
+from kit import FAULTS, NODES, Sandbox, eventually
 
 from keydb_runbooks.connectors.programs import find_server
 from keydb_runbooks.connectors.sandbox import MARK
@@ -77,7 +79,11 @@ def fill_both(group: Sandbox) -> None:
 
 
 OTHERS = {
-    *(f"other:{size}:{kind}" for size in ("small", "big") for kind in ("string", "list", "set", "hash", "zset", "stream")),
+    *(
+        f"other:{size}:{kind}"
+        for size in ("small", "big")
+        for kind in ("string", "list", "set", "hash", "zset", "stream")
+    ),
     "kind",
     "expires:other",
     "expires:never",
@@ -211,3 +217,215 @@ def test_a_returned_node_s_data_are_fetched_to_this_machine_if_asked(group: Sand
     with server_on(group, file) as client:
         lost_writes(client)
     assert json.loads(file.with_suffix(".differences.json").read_text())["only_on_node"] == 4
+
+
+def test_a_run_that_dies_while_it_saves_or_compares_is_done_again(group: Sandbox) -> None:
+    """Nothing was thrown away, and what was saved stays."""
+    fill_both(group)
+    split(group)
+    diverge(group)
+    for moment, files in (("SaveData:1", 1), ("Compare:1", 2)):
+        killed = group.run(FAULTS, verb="rejoin", accept_loss="keydb-1", die_after=moment)
+        assert killed.code == -9, killed.text
+        assert len(saved(group)) == files
+        assert "guarded" in group.findings()
+        group.run("rejoin").refused("refused: diverged keydb-1")
+
+    group.run("rejoin", accept_loss="keydb-1").ok()
+
+    group.healthy("keydb-2")
+    files_now = saved(group)
+    assert len(files_now) == 3
+    for file in files_now:
+        sound(file)
+    with server_on(group, files_now[-1]) as client:
+        lost_writes(client)
+
+
+def test_a_run_killed_inside_the_comparison_leaves_the_node_as_it_is(group: Sandbox) -> None:
+    split(group)
+    many_keys(group, "keydb-1", 20_000)
+    process = group.start("inventories/sandbox.py", "deploys/rejoin.py", "-y", "--data", "accept_loss=keydb-1")
+    try:
+        eventually(lambda: bool(list((group.directory / "keydb-1" / "data").glob("keydb-1-*.json"))), "it is saved", 20)
+        assert process.poll() is None, "it compares"
+    finally:
+        process.kill()
+        process.wait()
+    assert group.keys("keydb-1") > 20_000
+    group.run("rejoin", accept_loss="keydb-1", compare="no").ok()
+    group.healthy("keydb-2")
+
+
+def many_keys(group: Sandbox, node: str, count: int) -> None:
+    client = raw(group, node)
+    for first in range(0, count, 5000):
+        pipeline = client.pipeline(transaction=False)
+        for number in range(first, first + 5000):
+            pipeline.set(b"many:%d" % number, b"x" * 50)
+        pipeline.execute()
+    client.connection_pool.disconnect()
+
+
+def test_a_disk_that_is_full_stops_the_save_and_nothing_is_attached(group: Sandbox) -> None:
+    split(group)
+    diverge(group)
+    group.stop("keydb-1")
+    group.run("start").ok()
+    keys = group.keys("keydb-1")
+    pid = group.pid("keydb-1")
+    assert pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    try:
+        full = group.run("rejoin", accept_loss="keydb-1")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    full.refused("keydb-1 could not save its data (its log says why); nothing of it was thrown away")
+    assert "left out: follow keydb-2" in full.text
+    assert group.keys("keydb-1") == keys
+    assert not list((group.directory / "keydb-1" / "data").glob("keydb-1-*"))
+
+    group.run("rejoin", accept_loss="keydb-1").ok()
+
+    group.healthy("keydb-2")
+    assert len(saved(group)) == 1
+
+
+def test_without_the_right_to_save_nothing_is_attached_and_the_other_verbs_go_on(group: Sandbox) -> None:
+    """Groups that were installed before the operator had it."""
+    split(group)
+    diverge(group)
+    group.stop("keydb-1")
+    group.run("start").ok()
+    group.ask("keydb-1", "ACL", "SETUSER", "operator", "-bgsave")
+    lacking = group.run("rejoin", accept_loss="keydb-1")
+    lacking.refused("keydb-1 does not permit the operator BGSAVE; run install, or save=no")
+    assert group.keys("keydb-1")
+
+    group.run("rejoin", accept_loss="keydb-1", save="no").ok()
+
+    group.healthy("keydb-2")
+    assert not saved(group)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_keys_are_compared_without_keeping_clients_waiting(group: Sandbox) -> None:
+    split(group)
+    many_keys(group, "keydb-1", 100_000)
+    many_keys(group, "keydb-2", 90_000)
+    client = group.client("keydb-2", "application", timeout=10)
+    process = group.start("inventories/sandbox.py", "deploys/rejoin.py", "-y", "--data", "accept_loss=keydb-1")
+    waits = []
+    while process.poll() is None:
+        before = time.monotonic()
+        client.execute_command("GET", "many:1")
+        waits.append(time.monotonic() - before)
+        time.sleep(0.005)
+    text, _ = process.communicate()
+    assert process.returncode == 0, text
+    (file,) = saved(group)
+    told = json.loads(file.with_suffix(".differences.json").read_text())
+    assert (told["compared"], told["only_on_node"], told["other"]) == (group.keys("keydb-1") + 10_000 - 3, 10_000, 0)
+    assert len(told["listed"]) == 1000
+    assert sorted(waits)[len(waits) * 99 // 100] < 0.1, "99 of 100 questions are answered as if nothing else went on"
+    group.healthy("keydb-2")
+
+
+# A primary that lost its data
+
+
+def lose_disk(group: Sandbox, node: str) -> None:
+    group.kill(node)
+    shutil.rmtree(group.directory / node / "data")
+    (group.directory / node / "data").mkdir(mode=0o700)
+
+
+def come_back_empty(group: Sandbox) -> int:
+    """keydb-1 is back without its data and unguarded; the others still hold theirs, and follow nobody for the moment."""
+    keys = group.keys("keydb-2")
+    for node in NODES[1:]:
+        group.ask(node, "REPLICAOF", "255.255.255.255", "1")
+    lose_disk(group, "keydb-1")
+    group.boot("keydb-1")
+    assert group.role("keydb-1") == "master"
+    assert group.keys("keydb-1") == 0
+    return keys
+
+
+def test_an_empty_primary_gives_its_role_to_the_best_of_the_others(group: Sandbox) -> None:
+    keys = come_back_empty(group)
+    assert "empty-primary" in group.findings()
+    for verb, data in (
+        ("rejoin", {}),
+        ("rejoin", {"accept_loss": "keydb-2,keydb-3"}),
+        ("switchover", {"to": "keydb-2"}),
+    ):
+        group.run(verb, **data).refused("refused:")
+    assert [group.keys(node) for node in NODES] == [0, keys, keys]
+
+    group.run("failover").ok()
+
+    (new,) = group.primaries()
+    assert new != "keydb-1"
+    group.healthy(new)
+    eventually(lambda: min(group.keys(node) for node in NODES) >= keys, "everybody has all keys")
+
+
+def test_replicas_that_point_to_an_empty_primary_are_sent_nowhere_before_they_reach_it(group: Sandbox) -> None:
+    """They can't log in there for the moment, and would be wiped at the next attempt that succeeds."""
+    keys = group.keys("keydb-2")
+    for node in NODES[1:]:
+        group.ask(node, "CONFIG", "SET", "masterauth", "another")
+    lose_disk(group, "keydb-1")
+    group.boot("keydb-1")
+    eventually(lambda: all(group.info(node)["master_link_status"] == "down" for node in NODES[1:]), "no link is up")
+    assert [group.keys(node) for node in NODES] == [0, keys, keys]
+
+    assert "REPLICAOF 255.255.255.255 1" in group.run("failover", dry=True).ok().text
+    group.run(FAULTS, verb="failover", die_after="Guard:2")
+    for node in NODES[1:]:
+        group.ask(node, "CONFIG", "SET", "masterauth", group.passwords["replication"])
+    # From here on they could log in, if they still tried to.
+    group.run("failover").ok()
+
+    (new,) = group.primaries()
+    assert new != "keydb-1"
+    group.healthy(new)
+    eventually(lambda: min(group.keys(node) for node in NODES) >= keys, "everybody has all keys")
+
+
+def test_a_write_that_an_empty_primary_took_since_stops_the_failover_and_its_writers_go_on(group: Sandbox) -> None:
+    come_back_empty(group)
+    group.ask("keydb-1", "CONFIG", "SET", "min-replicas-to-write", "0")
+    port, password = group.port_of("keydb-1"), group.passwords["application"]
+    client = f"redis.Redis(port={port}, username='application', password='{password}', protocol=2, driver_info=None)"
+    script = group.directory / "write.py"
+    script.write_text(f"import redis; {client}.set('new', 'x')")
+    hit = f"{sys.executable} {script}"
+
+    stopped = group.run(FAULTS, verb="failover", hit_before="Pause:1", hit_with=hit)
+
+    stopped.refused("keydb-1 holds 1 keys now", "failed and unchanged")
+    assert group.primaries() == ["keydb-1"]
+    assert not group.paused("keydb-1")
+    assert group.ask("keydb-1", "GET", "new", role="application") == "x"
+    # Not empty any more, and still nobody's source.
+    assert "lost-history" in group.findings()
+    for verb, data in (
+        ("failover", {}),
+        ("rejoin", {"accept_loss": "keydb-2,keydb-3"}),
+        ("switchover", {"to": "keydb-1", "accept_loss": "keydb-2,keydb-3"}),
+    ):
+        result = group.run(verb, **data)
+        assert group.primaries() == ["keydb-1"]
+        assert min(group.keys(node) for node in NODES[1:]) > 10, result.text
+    group.run("rejoin", accept_loss="keydb-2,keydb-3").refused("refused: lost-history keydb-1")
+
+    group.stop("keydb-1")
+    group.run("failover").ok()
+    group.run("start").ok()
+    group.run("rejoin").refused("refused: unrelated keydb-1")
+    group.run("rejoin", accept_loss="keydb-1").ok()
+    (file,) = saved(group)
+    with server_on(group, file) as kept:
+        assert kept.get("new") == b"x"

@@ -188,6 +188,7 @@ REFUSALS = [
     ((primary(1), replica(2), orphan(3, replication_id=stream("f"))), TO_2, "refused: unrelated keydb-3: shares no known history with keydb-1, so what it alone holds is unknown; rejoin accept_loss=keydb-3 saves them, tells what differs, and attaches it"),
     ((primary(1), replica(2), replica(3), orphan(4, offset=3345)), TO_2, "refused: diverged keydb-4: holds 2,345 bytes that keydb-1 never had; rejoin accept_loss=keydb-4 saves them, tells what differs, and attaches it"),
     ((primary(1), replica(2), orphan(3, offset=3345), orphan(4, offset=1001)), accept("keydb-3"), "refused: diverged keydb-4: holds 1 bytes that keydb-1 never had; rejoin accept_loss=keydb-4 saves them, tells what differs, and attaches it"),
+    ((primary(1, epoch=None, replication_id=stream("f")), replica(2, epoch=None, replication_id=stream("f")), guarded(3)), accept("keydb-3"), "refused: lost-history keydb-1: lacks the epoch 1 and the history that keydb-3 has, so it may have lost its data; stop keydb-1, then run failover; or rejoin to=keydb-1 if its data are the right ones"),
     ((primary(1), promoted(2), orphan(3, replication_id=stream("f"))), accept("keydb-1"), "refused: unrelated keydb-3: shares no known history with keydb-2, so what it alone holds is unknown; rejoin accept_loss=keydb-3 saves them, tells what differs, and attaches it"),
 ]  # fmt: skip
 
