@@ -97,7 +97,7 @@ def advise(group: Group) -> None:
 
 
 def request_of(host: Host) -> Request:
-    """What was asked for with ``--data``: to, allow_unread, accept_loss, accept_split, save, save_to, compare, listed."""
+    """What was asked for with ``--data``: the fields of ``Request``, by their names."""
     to = option(host, "to")
     return Request(
         to=None if to is None else str(to),

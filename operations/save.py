@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 from weakref import WeakKeyDictionary
 
 import redis
@@ -48,7 +49,8 @@ find "$directory" -maxdepth 1 -name "$3-*.part" -exec rm -f {} +
 part=$2.part
 fail() { rm -f "$part"; echo "$1"; exit; }
 { ln -- "$1" "$part" || cp --reflink=auto -- "$1" "$part"; } 2>/dev/null || fail "$1 can't be kept beside itself"
-chmod 600 -- "$part" && sync -- "$part" && sum=$(sha256sum <"$part") && size=$(stat -c %s -- "$part") || fail "$part can't be read"
+chmod 600 -- "$part" && sync -- "$part" || fail "$part can't be written"
+sum=$(sha256sum <"$part") && size=$(stat -c %s -- "$part") || fail "$part can't be read"
 mv -T -- "$part" "$2" && sync -- "$directory" || fail "$2 can't be written"
 echo "kept $size ${sum%% *}"
 """
@@ -187,7 +189,7 @@ def _fetch(place: Kept, directory: Path, size: int, checksum: str) -> Kept:
     path = directory / f"{Path(place.stem).name}.rdb"
     part, seen = path.with_name(f"{path.name}.part"), sha256()
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with _private(part) as file:
             for number in range((size + PIECE_BYTES - 1) // PIECE_BYTES):
                 piece = b64decode("".join(_run(place.host, PIECE, f"{place.stem}.rdb", str(number)) or []))
                 seen.update(piece)
@@ -205,10 +207,17 @@ def _fetch(place: Kept, directory: Path, size: int, checksum: str) -> Kept:
     return Kept(str(path.with_suffix("")), None)
 
 
+def _private(path: Path) -> BinaryIO:
+    """A new file that its owner alone can read from the beginning."""
+    path.unlink(missing_ok=True)
+    path.touch(0o600)
+    return path.open("wb")
+
+
 def _write_here(path: Path, content: bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with _private(part) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What differs between two data sets: keys, how they are compared, counted and told. Values are compared, never told."""
+"""What differs between two data sets: how keys are compared, counted and told. Values are compared, never told."""
 
 from __future__ import annotations
 
