@@ -4,7 +4,7 @@
 
 --data to=NAME            the node that shall be the primary; without it the best replica
 --data allow_unread=NAME  a node or proxy that need not answer (several: NAME,NAME)
---data accept_loss=NAME   a node whose own writes may be thrown away when it follows
+--data accept_loss=NAME   a node that holds writes of its own is left out, for rejoin
 --data accept_minority_lock=yes  go on though less than half of the nodes answer
 --data group=NAME         which group, if the inventory has several
 

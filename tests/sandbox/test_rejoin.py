@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from kit import FAULTS, NODES, Sandbox, eventually
+from kit import FAULTS, GUARD, NODES, Sandbox, eventually
 
 from keydb_runbooks.connectors.programs import find_server
 from keydb_runbooks.connectors.sandbox import MARK
@@ -123,7 +123,8 @@ def write_lost(group: Sandbox) -> None:
     client.set(b"only:here", b"x")
     client.connection_pool.disconnect()
     group.stop("keydb-1")
-    group.run("start").ok()
+    # From here, so that a full disk is an error for it, not its end.
+    group.boot("keydb-1", *GUARD)
 
 
 def saved(group: Sandbox, node: str = "keydb-1") -> list[Path]:
