@@ -103,7 +103,7 @@ def _compare(step: Compare, links: Links) -> str:
         _compare_all(Pair(*clients), databases, found)
     except (LinkError, redis.RedisError, OSError) as error:
         told = f"{step.where} could not be compared with {step.primary}: {error}"
-        raise StepFailed(f"{told}; it was saved, and is not attached; run this again, or compare=no") from None
+        raise StepFailed(f"{told}; it is not attached; run this again, or compare=no") from None
     finally:
         for client in clients:
             client.close()

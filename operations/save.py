@@ -13,6 +13,7 @@ import shutil
 import time
 from base64 import b64decode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -185,10 +186,10 @@ def _keep(dump: str, place: Kept, node: str) -> tuple[int, str]:
 def _fetch(place: Kept, directory: Path, size: int, checksum: str) -> Kept:
     """Bring a kept file to this machine, piece by piece, so that no copy of it is ever readable by others."""
     assert place.host is not None
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{Path(place.stem).name}.rdb"
     part, seen = path.with_name(f"{path.name}.part"), sha256()
     try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _private(part) as file:
             for number in range((size + PIECE_BYTES - 1) // PIECE_BYTES):
                 piece = b64decode("".join(_run(place.host, PIECE, f"{place.stem}.rdb", str(number)) or []))
@@ -201,8 +202,11 @@ def _fetch(place: Kept, directory: Path, size: int, checksum: str) -> Kept:
         part.rename(path)
     except OSError as error:
         raise StepFailed(f"{path} can't be written: {error.strerror}; {place.place} stays there") from None
+    except ValueError:
+        raise StepFailed(f"{place.place} can't be read from here, and stays there") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     _run(place.host, 'rm -f -- "$1"', f"{place.stem}.rdb")
     return Kept(str(path.with_suffix("")), None)
 

@@ -77,7 +77,7 @@ class Differences:
     def sentence(self) -> str:
         """What was found, in one sentence."""
         return (
-            f"of {self.compared:,} keys {self.only_here:,} are only here and {self.other:,} differ from "
+            f"of {self.compared:,} keys {self.only_here:,} are only on {self.node} and {self.other:,} differ from "
             f"{self.primary}'s; {self.only_there:,} are only on {self.primary}"
         )
 
@@ -94,6 +94,7 @@ class Differences:
     def json(self) -> dict[str, object]:
         """All of it for a file."""
         return {
+            "format": 1,
             "node": self.node,
             "primary": self.primary,
             "compared": self.compared,

@@ -94,8 +94,11 @@ def found(count, limit=1000):
 def test_all_are_counted_and_the_first_are_listed():
     differences = found(5, limit=2)
     differences.only_there = 7
-    assert differences.sentence == ("of 5 keys 1 are only here and 4 differ from keydb-2's; 7 are only on keydb-2")
+    assert differences.sentence == (
+        "of 5 keys 1 are only on keydb-1 and 4 differ from keydb-2's; 7 are only on keydb-2"
+    )
     assert differences.json() == {
+        "format": 1,
         "node": "keydb-1",
         "primary": "keydb-2",
         "compared": 5,
