@@ -261,7 +261,7 @@ def test_a_run_killed_inside_the_comparison_leaves_the_node_as_it_is(group: Sand
         assert process.poll() is None, "it compares"
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert group.keys("keydb-1") > 20_000
     group.run("rejoin", accept_loss="keydb-1", compare="no").ok()
     group.healthy("keydb-2")
