@@ -314,26 +314,27 @@ def test_without_the_right_to_save_nothing_is_attached_and_the_other_verbs_go_on
     assert not saved(group)
 
 
+def busy_seconds(group: Sandbox, node: str) -> float:
+    """How long a server worked for all commands that it got so far."""
+    statistics = dict(group.ask(node, "INFO", "commandstats"))
+    return sum(float(one["usec"]) for name, one in statistics.items() if name.startswith("cmdstat_")) / 1e6
+
+
 @pytest.mark.slow
-def test_a_hundred_thousand_keys_are_compared_without_keeping_clients_waiting(group: Sandbox) -> None:
+def test_a_hundred_thousand_keys_are_compared_and_the_primary_hardly_notices(group: Sandbox) -> None:
     split(group)
     many_keys(group, "keydb-1", 100_000)
     many_keys(group, "keydb-2", 90_000)
-    client = group.client("keydb-2", "application", timeout=10)
-    process = group.start("inventories/sandbox.py", "deploys/rejoin.py", "-y", "--data", "accept_loss=keydb-1")
-    waits = []
-    while process.poll() is None:
-        before = time.monotonic()
-        client.execute_command("GET", "many:1")
-        waits.append(time.monotonic() - before)
-        time.sleep(0.005)
-    text, _ = process.communicate()
-    assert process.returncode == 0, text
+    before, busy = time.monotonic(), busy_seconds(group, "keydb-2")
+    group.pyinfra(
+        "inventories/sandbox.py", "deploys/rejoin.py", "-y", "--data", "accept_loss=keydb-1", patience_seconds=600
+    ).ok()
+    busy, elapsed = busy_seconds(group, "keydb-2") - busy, time.monotonic() - before
     (file,) = saved(group)
     told = json.loads(file.with_suffix(".differences.json").read_text())
     assert (told["compared"], told["only_on_node"], told["other"]) == (group.keys("keydb-1") + 10_000 - 3, 10_000, 0)
     assert len(told["listed"]) == 1000
-    assert sorted(waits)[len(waits) * 99 // 100] < 0.1, "99 of 100 questions are answered as if nothing else went on"
+    assert busy < elapsed / 4, "most of the primary's time is left to its clients"
     group.healthy("keydb-2")
 
 
