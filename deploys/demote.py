@@ -3,7 +3,6 @@
     pyinfra inventories/sandbox.py deploys/demote.py --data node=keydb-1
 
 --data node=NAME          the primary that shall be none
---data accept_loss=NAME   its own writes may be thrown away when it follows another primary
 --data accept_minority_lock=yes  go on though less than half of the nodes answer
 --data group=NAME         which group, if the inventory has several
 

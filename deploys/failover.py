@@ -4,7 +4,7 @@
 
 --data to=NAME            the node that shall be the primary; without it the one with the most data
 --data accept_split=yes   go on although it isn't proved that the old primary takes no more writes
---data accept_loss=NAME   a node whose own writes may be thrown away (several: NAME,NAME)
+--data accept_loss=NAME   a node that holds writes of its own is left out, for rejoin (several: NAME,NAME)
 --data allow_unread=NAME  a proxy that need not answer
 --data accept=CODE        a pre-check that may fail (several: CODE,CODE); docs/checks.md lists them
 --data accept_minority_lock=yes  go on though less than half of the nodes answer

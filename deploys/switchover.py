@@ -4,7 +4,7 @@
 
 --data to=NAME            the node that shall be the primary; without it the best replica
 --data allow_unread=NAME  a node or proxy that need not answer (several: NAME,NAME)
---data accept_loss=NAME   a node whose own writes may be thrown away when it follows
+--data accept_loss=NAME   a node that holds writes of its own is left out, for rejoin
 --data allow_lag=SIZE      what the new primary may lack when it begins (64k); it gets all of it anyway
 --data accept=CODE         a pre-check that may fail (several: CODE,CODE); docs/checks.md lists them
 --data accept_minority_lock=yes  go on though less than half of the nodes answer

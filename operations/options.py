@@ -28,6 +28,10 @@ OPTIONS = (
     "group",
     "format",
     "report",
+    "save",
+    "save_to",
+    "compare",
+    "listed",
 )
 
 OTHER_WORDS = {

@@ -25,7 +25,7 @@ from pyinfra.api.state import State
 import keydb_runbooks.operations.perform_fence  # noqa: F401 - it adds the steps that it performs
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import options, report
+from keydb_runbooks.operations import compare, options, report, save  # noqa: F401 - some perform steps of their own
 from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform_step
@@ -121,6 +121,10 @@ def request_of(host: Host) -> Request:
         node=_optional(option(host, "node")),
         allow_lag=None if lag is None else options.size(lag),
         accept=_names(option(host, "accept")),
+        save=one_of(host, "save", "node", "fetch", "no"),
+        save_to=str(option(host, "save_to") or Request.save_to),
+        compare=one_of(host, "compare", "yes", "no") == "yes",
+        listed=whole_number(host, "listed", Request.listed),
     )
 
 
@@ -295,3 +299,16 @@ def one_of(host: Host, key: str, *words: str) -> str:
     if value not in words:
         stop(host, options.refuse_value(key, value, words))
     return value
+
+
+def whole_number(host: Host, key: str, without: int) -> int:
+    """The number that stands behind ``--data KEY=``, ``without`` it another one.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
+    given = option(host, key)
+    if given is None:
+        return without
+    if not str(given).isdecimal():
+        stop(host, f"--data {key}={given}: allowed are whole numbers")
+    return int(given)

@@ -7,7 +7,7 @@ ACL = {
     "replication": "resetchannels -@all +psync +replconf",
     "operator": "~runbook:* resetchannels -@all +ping +info +get +set +pfcount +multi +replicaof "
     "+client|id +client|list +client|setname +client|pause +client|unpause +client|kill "
-    "+config|get +config|set +config|rewrite +pubsub|numsub +acl|list +acl|setuser +acl|deluser",
+    "+config|get +config|set +config|rewrite +bgsave +pubsub|numsub +acl|list +acl|setuser +acl|deluser",
     "monitoring": "resetchannels -@all +info",
     "check": "resetchannels -@all +info",
 }

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from keydb_runbooks.runbooks.cost import resyncs, writes_in
 from keydb_runbooks.runbooks.lineage import unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_older, refuse_superseded
+from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_older, refuse_superseded
 from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.rescue import left_out, rescue, settle, sole_holders, warnings
 from keydb_runbooks.runbooks.steps import (
     Follow,
     InSync,
@@ -77,8 +78,11 @@ def finish(
     """
     nodes = strays(topology, primary)
     refusal = refuse_superseded(topology, primary, request) or refuse_older(topology, primary)
+    refusal = refusal or refuse_lost(topology, primary, request)
     if refusal := refusal or refuse_harm(topology, nodes, primary, request):
         return refusal
+    held = sole_holders(topology, nodes, primary)
+    joining = nodes if verb == "rejoin" else tuple(node for node in nodes if node not in held)
     followers = tuple(node for node in topology.nodes if node.follows(primary))
     unsaved = tuple(SaveConfiguration(node.name) for node in (primary, *followers) if not _saved(node))
     wrong = any(proxy.writes_go_to != (primary.name,) for proxy in topology.proxies)
@@ -86,18 +90,24 @@ def finish(
     # A node that is alone keeps the setting with which it takes writes.
     needed = min_replicas if len(topology.nodes) > 1 else 0
     record = (RecordLineage(primary.name, needed),) if unrecorded(primary) else ()
+    saved_first = tuple(node for node in joining if node in held)
     steps: tuple[Step, ...] = (
         *(() if primary.paused is False else (Unpause(primary.name),)),
         *record,
         *unsaved,
-        *attach(nodes, primary),
+        *settle(nodes, held, primary),
         *route,
         *release((*followers, *nodes)),
+        # Nobody waits for these any more.
+        *rescue(saved_first, primary, request),
+        *attach(saved_first, primary),
     )
     if not steps:
         sentence = "is the primary, everybody who answers follows it, and every proxy that answers sends writes to it"
-        return NothingToDo("already-primary", primary.name, sentence)
-    relations = [topology.relation(node, primary) for node in nodes]
+        if held:
+            sentence = "is the primary, and every proxy that answers sends writes to it"
+        return NothingToDo("already-primary", primary.name, "; ".join((sentence, *left_out(held))))
+    relations = [topology.relation(node, primary) for node in joining]
     accepted = [relation.lost_bytes for relation in relations if not relation.harmless]
     if primary.paused and topology.unread:
         accepted.append(None)
@@ -106,16 +116,19 @@ def finish(
         group=topology.group,
         primary=primary.name,
         former=primary.name,
-        steps=(*steps, *verify(topology, primary, tuple(node.name for node in nodes))),
+        steps=(*steps, *verify(topology, primary, tuple(node.name for node in joining))),
         loss=_loss(accepted, primary),
         proof=f"{primary.name} is the only rightful primary",
         gap="none for clients of the primary",
-        warnings=tuple(
-            f"{node.name} needs a full resync: {relation.kinship.value}"
-            for node, relation in zip(nodes, relations, strict=True)
-            if not relation.partial
+        warnings=(
+            *(
+                f"{node.name} needs a full resync: {relation.kinship.value}"
+                for node, relation in zip(joining, relations, strict=True)
+                if not relation.partial
+            ),
+            *(warnings(topology, held, primary, request) if verb == "rejoin" else left_out(held)),
         ),
-        needs=resyncs(topology, primary, nodes, frozenset()),
+        needs=resyncs(topology, primary, joining, frozenset()),
     )
 
 

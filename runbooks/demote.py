@@ -1,6 +1,7 @@
 """Demote: a primary stops being one, without a successor.
 
-It follows the rightful primary, if that is another one; else it is guarded: nobody's replica, read-only, with its data.
+It follows the rightful primary, if that is another one that has all it holds; else it is guarded: nobody's replica,
+read-only, with its data.
 Never under replicas that are attached: they would meet a source that refuses them, and that makes KeyDB close its file
 descriptor 0 (keydb-facts, "KeyDB closes file descriptor 0").
 """
@@ -12,10 +13,10 @@ from dataclasses import replace
 from keydb_runbooks.runbooks.attach import SYNC_TIMEOUT_SECONDS, attach, release
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_harm
+from keydb_runbooks.runbooks.refusals import refuse_loading
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.steps import InSync, SaveConfiguration, Step
-from keydb_runbooks.runbooks.steps_fence import Guard
+from keydb_runbooks.runbooks.rescue import left_out, sole_holders
+from keydb_runbooks.runbooks.steps import Guard, InSync, SaveConfiguration, Step
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -31,8 +32,10 @@ def plan(topology: Topology, request: Request, _min_replicas: int) -> Answer:
         return refusal
     if rightful is None or rightful is node:
         return _guard(topology, node)
-    if refusal := refuse_harm(topology, (node,), rightful, request):
+    if refusal := refuse_loading(rightful) or refuse_loading(node):
         return refusal
+    if held := sole_holders(topology, (node,), rightful):
+        return replace(_guard(topology, node), warnings=left_out(held))
     return _follow(topology, node, rightful)
 
 
@@ -66,12 +69,9 @@ def _guard(topology: Topology, node: Node) -> Plan:
 
 
 def _follow(topology: Topology, node: Node, rightful: Node) -> Plan:
-    relation = topology.relation(node, rightful)
     sync = InSync(node.name, rightful.name, rightful.address, SYNC_TIMEOUT_SECONDS)
     steps = (*attach((node,), rightful), *release((node,)), sync)
-    made = _plan(topology, node, steps, f"none for clients of {rightful.name}", f"{node.name} follows {rightful.name}")
-    loss = made.loss if relation.harmless else Loss(relation.lost_bytes, "what only it holds, accepted by you")
-    return replace(made, loss=loss)
+    return _plan(topology, node, steps, f"none for clients of {rightful.name}", f"{node.name} follows {rightful.name}")
 
 
 def _plan(topology: Topology, node: Node, steps: tuple[Step, ...], gap: str, outcome: str) -> Plan:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from keydb_runbooks.runbooks.attach import attach, finish, release, routes, verify
+from keydb_runbooks.runbooks.attach import finish, release, routes, verify
 from keydb_runbooks.runbooks.checks import check, together
 from keydb_runbooks.runbooks.checks_server import Situation
 from keydb_runbooks.runbooks.cost import predict_gap, rate_of_writes, resyncs, writes_in
+from keydb_runbooks.runbooks.empty import lost_its_data, refuse_emptied, replace_empty
 from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
 from keydb_runbooks.runbooks.grounds import Evidence
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import FAILOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
+    refuse_loading,
     refuse_mode,
     refuse_nobody,
     refuse_rivals,
@@ -26,6 +28,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread_proxies,
 )
 from keydb_runbooks.runbooks.replication import Node, Unread
+from keydb_runbooks.runbooks.rescue import left_out, settle, sole_holders
 from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -60,8 +63,8 @@ TIME_MAY_TELL = ("still-followed", "still-reached")
 """Refusals of which a moment may tell more: whoever fell silent just now still counts as heard."""
 
 LAST_NODE = (
-    "nobody else answers, so min-replicas-to-write becomes 0, or it would refuse all writes; "
-    "run install when the others are back, it restores the setting"
+    "nobody follows it at once, so min-replicas-to-write becomes 0, or it would refuse all writes; "
+    "run install when the others follow, it restores the setting"
 )
 
 
@@ -110,11 +113,10 @@ def _primary_lives(
     topology: Topology, primary: Node, request: Request, min_replicas: int
 ) -> Plan | NothingToDo | Refusal:
     """A primary answers: either a dead run left something to finish, or this is no failover."""
+    if lost_its_data(topology, primary):
+        return _primary_lost_its_data(topology, primary, request, min_replicas)
     if request.to not in (None, primary.name):
         return Refusal("primary-answers", primary.name, "is the primary and answers", f"run switchover to={request.to}")
-    if primary.empty and any(not node.empty for node in topology.nodes):
-        told = "is the primary and holds no keys, but its replicas do"
-        return Refusal("empty-primary", primary.name, told, "stop it, then run failover again")
     if primary.fenced:
         told = "is the primary and answers, but is fenced: it takes no writes"
         hint = f"run switchover, or unfence node={primary.name}"
@@ -125,6 +127,19 @@ def _primary_lives(
         if not proof.sufficient and not request.accept_split:
             return _refuse_split(proof)
     return answer
+
+
+def _primary_lost_its_data(topology: Topology, primary: Node, request: Request, min_replicas: int) -> Plan | Refusal:
+    """An empty primary answers: it can be told to wait and to step down, so nobody has to stop it first."""
+    refusal = refuse_loading(primary) or refuse_emptied(topology, primary) or _refuse_writers(topology, request)
+    if refusal:
+        return refusal
+    ranking = _rank(topology, request, min_replicas)
+    candidate = _candidate(topology, request, ranking)
+    if isinstance(candidate, Refusal):
+        return replace(candidate, ranking=ranking.places)
+    made = replace_empty(topology, primary, candidate, min_replicas, prove_silence(topology).sentence)
+    return replace(made, ranking=ranking.places)
 
 
 def _refuse_followed(topology: Topology) -> Refusal | None:
@@ -250,16 +265,18 @@ def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: i
     others = tuple(sorted((node for node in topology.nodes if node is not candidate), key=lambda node: node.name))
     proof = prove_silence(topology)
     former = _former(topology)
-    needed = min_replicas if others else 0
-    followers = tuple(node for node in others if not node.loading)
+    whole = tuple(node for node in others if not node.loading)
+    held = sole_holders(topology, whole, candidate)
+    joining = tuple(node for node in whole if node not in held)
+    needed = min_replicas if joining else 0
     steps = (
         *release((candidate, *others)),
         Promote(candidate.name, topology.highest_epoch() + 1, needed),
         RecordLineage(candidate.name, needed),
         SaveConfiguration(candidate.name),
-        *attach(followers, candidate),
+        *settle(whole, held, candidate),
         *routes(topology, candidate),
-        *verify(topology, candidate, tuple(node.name for node in followers)),
+        *verify(topology, candidate, tuple(node.name for node in joining)),
     )
     return Plan(
         verb="failover",
@@ -270,10 +287,13 @@ def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: i
         loss=_loss(topology, former, candidate, request),
         proof=proof.sentence,
         gap=f"since the primary went; it ends when the routes have moved: {predict_gap(steps, topology)}",
-        warnings=(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",))
-        + ((LAST_NODE,) if not others and min_replicas else ())
-        + warnings,
-        needs=resyncs(topology, candidate, followers, frozenset()),
+        warnings=(
+            *(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",)),
+            *left_out(held),
+            *((LAST_NODE,) if not joining and min_replicas else ()),
+            *warnings,
+        ),
+        needs=resyncs(topology, candidate, joining, frozenset()),
     )
 
 

@@ -17,12 +17,14 @@ class Request:
 
     ``to``: name of the node that shall be the primary, None to let the verb choose.
     ``allow_unread``: names of nodes and proxies that need not answer.
-    ``accept_loss``: names of nodes whose own writes may be thrown away.
+    ``accept_loss``: names of nodes whose own writes may be thrown away (by rejoin), or left out (by other verbs).
     ``accept_split``: go on although it isn't proved that the old primary takes no writes.
     ``catch_up_timeout``: seconds that a switchover waits for its target before it holds writes back.
     ``node``: name of the node that fence, unfence or demote acts on.
     ``allow_lag``: bytes that the target of a switchover may lack when it begins, None for the usual ones.
     ``accept``: codes of pre-checks that may fail (``checks``).
+    ``save``: where data are saved before they are thrown away, ``node``, ``fetch`` (``save_to`` is a directory of the
+    operator's machine then) or ``no``. ``compare``: whether differing keys are told, ``listed`` of them by name.
     """
 
     to: str | None = None
@@ -33,6 +35,10 @@ class Request:
     node: str | None = None
     allow_lag: int | None = None
     accept: frozenset[str] = frozenset()
+    save: str = "node"
+    save_to: str = "saved"
+    compare: bool = True
+    listed: int = 1000
 
 
 @dataclass(frozen=True)

@@ -88,26 +88,24 @@ def refuse_target(node: Node) -> Refusal | None:
     return None
 
 
+def in_sync(node: Node, primary: Node) -> bool:
+    """Whether a node follows the primary, and its link is up."""
+    return node.follows(primary) and node.link is not None and node.link.up
+
+
 def refuse_harm(topology: Topology, nodes: tuple[Node, ...], primary: Node, request: Request) -> Refusal | None:
     """Why these nodes may not follow the primary: an empty source, or writes that only they hold.
 
     Whoever is in sync with it already is not asked: it was read a moment later, so it may well be ahead.
     """
-    if refusal := refuse_loading(primary):
+    if refusal := refuse_loading(primary) or refuse_empty(topology, primary):
         return refusal
     for node in nodes:
         if refusal := refuse_loading(node):
             return refusal
-        if node.follows(primary) and node.link is not None and node.link.up:
+        if in_sync(node, primary):
             continue
         relation = topology.relation(node, primary)
-        if primary.empty and not node.empty:
-            return Refusal(
-                "empty-primary",
-                primary.name,
-                f"holds no keys, but {node.name} holds {node.keys:,}; following would wipe them",
-                f"stop {primary.name}, then run failover",
-            )
         if relation.harmless or node.name in request.accept_loss:
             continue
         if relation.kinship is Kinship.UNRELATED:
@@ -115,7 +113,17 @@ def refuse_harm(topology: Topology, nodes: tuple[Node, ...], primary: Node, requ
             code = "unrelated"
         else:
             told, code = f"holds {relation.lost_bytes:,} bytes that {primary.name} never had", "diverged"
-        return Refusal(code, node.name, told, f"save its data if you need them, then accept_loss={node.name}")
+        hint = f"rejoin accept_loss={node.name} saves them, tells what differs, and attaches it"
+        return Refusal(code, node.name, told, hint)
+    return None
+
+
+def refuse_empty(topology: Topology, primary: Node) -> Refusal | None:
+    """A primary that holds nothing is nobody's source as long as somebody else holds something."""
+    for node in topology.nodes:
+        if primary.empty and not node.empty and not node.loading:
+            told = f"holds no keys, but {node.name} holds {node.keys:,}; following would wipe them"
+            return Refusal("empty-primary", primary.name, told, "run failover, which promotes who holds the most")
     return None
 
 
@@ -135,4 +143,21 @@ def refuse_older(topology: Topology, primary: Node) -> Refusal | None:
         if node.epoch is not None and primary.epoch is not None and node.epoch > primary.epoch:
             told = f"is the primary of epoch {primary.epoch}, but {node.name} holds data of epoch {node.epoch}"
             return Refusal("superseded", primary.name, told, f"stop {primary.name}, then run failover")
+    return None
+
+
+def refuse_lost(topology: Topology, primary: Node, request: Request) -> Refusal | None:
+    """A primary whose history is unknown, without the epoch that others have: it lost its data and took new ones.
+
+    The epoch has no expiry, and a verb that can't write it says so: who was promoted lacks it only after a FLUSHALL, an
+    eviction or a lost disk. Only naming the primary with ``to`` says that its data are the right ones all the same.
+    """
+    if request.to == primary.name:
+        return None
+    if survivor := topology.survivor(primary):
+        told = (
+            f"lacks the epoch {survivor.epoch} and the history that {survivor.name} has, so it may have lost its data"
+        )
+        hint = f"stop {primary.name}, then run failover; or rejoin to={primary.name} if its data are the right ones"
+        return Refusal("lost-history", primary.name, told, hint)
     return None

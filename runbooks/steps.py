@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from keydb_runbooks.runbooks.replication import Address
+from keydb_runbooks.runbooks.replication import GUARD_ADDRESS, Address
 
 SHORT_PAUSE_MILLISECONDS = 1500
 """The first pause ends by itself: a run that dies before the second one harms nobody for long."""
@@ -201,6 +201,22 @@ class Follow(Step):
     @property
     def sentence(self) -> str:
         return f"follow {self.primary}, and save that"
+
+
+@dataclass(frozen=True)
+class Guard(Step):
+    """Become nobody's replica: read-only, with its data and its offset, until a verb says what it is; and save that.
+
+    The address is one that fails at once and leaves KeyDB's file descriptor 0 alone (keydb-facts, "Empty primary").
+    """
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (("REPLICAOF", GUARD_ADDRESS, "1"), SAVE)
+
+    @property
+    def sentence(self) -> str:
+        return "be nobody's replica, read-only, and save that"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from keydb_runbooks.runbooks.fencing import kept_name
-from keydb_runbooks.runbooks.replication import GUARD_ADDRESS, ClientUser
+from keydb_runbooks.runbooks.replication import ClientUser
 from keydb_runbooks.runbooks.steps import SAVE, Command, Step
 
 SAVE_USERS: Command = ("ACL", "SAVE")
@@ -81,16 +81,3 @@ class TryWrites(Step):
     @property
     def sentence(self) -> str:
         return f"the application {'may' if self.permitted else 'may not'} write"
-
-
-@dataclass(frozen=True)
-class Guard(Step):
-    """Become nobody's replica: read-only, with its data, until a verb says what it is; and save that."""
-
-    @property
-    def commands(self) -> tuple[Command, ...]:
-        return (("REPLICAOF", GUARD_ADDRESS, "1"), SAVE)
-
-    @property
-    def sentence(self) -> str:
-        return "be nobody's replica, read-only, and save that"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keydb_runbooks.runbooks.attach import attach, finish, release, routes, strays, verify
+from keydb_runbooks.runbooks.attach import finish, release, routes, strays, verify
 from keydb_runbooks.runbooks.checks import check, together
 from keydb_runbooks.runbooks.checks_server import Situation
 from keydb_runbooks.runbooks.cost import predict_gap, resyncs
@@ -18,8 +18,10 @@ from keydb_runbooks.runbooks.evidence import gather
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import SWITCHOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
+    in_sync,
     refuse_harm,
     refuse_loading,
+    refuse_lost,
     refuse_mode,
     refuse_rivals,
     refuse_superseded,
@@ -28,6 +30,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread,
 )
 from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.rescue import left_out, settle, sole_holders
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     SHORT_PAUSE_MILLISECONDS,
@@ -73,6 +76,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     found = check("switchover", situation)
     standing = (
         refuse_superseded(topology, primary, request),
+        refuse_lost(topology, primary, request),
         refuse_harm(topology, situation.others, primary, request),
     )
     refusals = [*(refusal for refusal in standing if refusal is not None), *found.refusals]
@@ -89,6 +93,8 @@ def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Pla
     topology, target, others = situation.topology, situation.target, situation.others
     request, min_replicas = situation.request, situation.min_replicas
     ordered = (*sorted(others, key=lambda node: node.name), primary)
+    held = sole_holders(topology, (node for node in others if not in_sync(node, primary)), primary)
+    joining = tuple(node for node in ordered if node not in held)
     hold: tuple[Step, ...] = (
         *release((target, *others)),
         ComeClose(target.name, primary.name, primary.run_id, request.catch_up_timeout),
@@ -101,7 +107,7 @@ def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Pla
         Promote(target.name, topology.highest_epoch() + 1, min_replicas),
         RecordLineage(target.name, min_replicas),
         SaveConfiguration(target.name),
-        *attach(ordered, target),
+        *settle(ordered, held, target),
         *routes(topology, target),
         Unpause(primary.name),
     )
@@ -113,14 +119,14 @@ def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Pla
         steps=(
             *hold,
             *move,
-            *verify(topology, target, tuple(node.name for node in ordered)),
+            *verify(topology, target, tuple(node.name for node in joining)),
         ),
         loss=Loss(0, f"{primary.name} takes no writes until {target.name} has them all"),
         proof=f"{primary.name} holds writes back until it is a replica",
         gap=f"writers wait while the role moves: {predict_gap((*hold, *move), topology)}",
         undo=(Unpause(primary.name),),
-        warnings=(*_warnings(topology, primary), *warnings),
-        needs=resyncs(topology, target, ordered, frozenset(node.name for node in ordered if _in_stream(node, primary))),
+        warnings=(*_warnings(topology, primary), *left_out(held), *warnings),
+        needs=resyncs(topology, target, joining, frozenset(one.name for one in joining if _in_stream(one, primary))),
     )
 
 
@@ -131,7 +137,7 @@ def _warnings(topology: Topology, primary: Node) -> tuple[str, ...]:
 
 
 def _in_stream(node: Node, primary: Node) -> bool:
-    return node is primary or (node.follows(primary) and node.link is not None and node.link.up)
+    return node is primary or in_sync(node, primary)
 
 
 def _situation(topology: Topology, primary: Node, target: Node, request: Request, min_replicas: int) -> Situation:

@@ -77,6 +77,14 @@ class Topology:
         """The highest epoch that anybody has seen; 0 if nobody has one."""
         return max((node.epoch for node in self.nodes if node.epoch is not None), default=0)
 
+    def survivor(self, primary: Node) -> Node | None:
+        """A node with an epoch and a history of its own beside a primary that has neither; a missing epoch is unknown,
+        so this alone doesn't tell which of them is right."""
+        if primary.epoch is not None or primary.loading or primary.empty:
+            return None
+        known = (node for node in self.nodes if node.epoch is not None and not node.empty)
+        return next((node for node in known if relate(node, primary).kinship is Kinship.UNRELATED), None)
+
     def rightful_primary(self) -> Node | None:
         """The primary that all others should follow, or None if the facts don't name exactly one.
 
@@ -100,7 +108,9 @@ def supersedes(newer: Node, older: Node) -> bool:
         return not earlier
     if descends(older, newer):
         return False
-    return later
+    # Who came up without its data has no epoch either, and took the role after nobody.
+    lost = older.empty and older.epoch is None and not older.loading
+    return later or (lost and not newer.empty and newer.epoch is not None)
 
 
 def find(topology: Topology) -> tuple[Finding, ...]:
@@ -152,6 +162,13 @@ def _empty_primary(topology: Topology) -> Iterator[Finding]:
         if primary.empty and not primary.loading and full:
             sentence = f"holds no keys, but {' and '.join(full)} do: it must be nobody's source"
             yield Finding("empty-primary", Severity.CRITICAL, primary.name, sentence)
+
+
+def _lost_history(topology: Topology) -> Iterator[Finding]:
+    for primary in topology.primaries:
+        if survivor := topology.survivor(primary):
+            sentence = f"lacks the epoch and the history that {survivor.name} has: it may have lost its data"
+            yield Finding("lost-history", Severity.CRITICAL, primary.name, sentence)
 
 
 def _followers(topology: Topology) -> Iterator[Finding]:
@@ -279,6 +296,7 @@ _RULES = (
     _kinds,
     _number_of_primaries,
     _empty_primary,
+    _lost_history,
     _followers,
     _lineage,
     _links,

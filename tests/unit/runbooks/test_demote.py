@@ -6,8 +6,7 @@ from worlds import address, codes, group, guarded, lines, link, orphan, primary,
 from keydb_runbooks.runbooks import demote
 from keydb_runbooks.runbooks.plan import NothingToDo, Refusal, Request
 from keydb_runbooks.runbooks.replication import GUARD_ADDRESS, Address, Replica
-from keydb_runbooks.runbooks.steps import Follow, InSync, SaveConfiguration, Unpause
-from keydb_runbooks.runbooks.steps_fence import Guard
+from keydb_runbooks.runbooks.steps import Follow, Guard, InSync, SaveConfiguration, Unpause
 
 NODE_1 = Request(node="keydb-1")
 
@@ -47,12 +46,15 @@ def test_a_superseded_primary_follows_the_rightful_one():
     assert str(plan.loss) == "0 bytes (it keeps its data)"
 
 
-def test_what_is_thrown_away_is_counted_if_it_can_be():
-    accepted = Request(node="keydb-1", accept_loss=frozenset({"keydb-1"}))
-    plan = decide(primary(1, offset=1500), promoted(2), request=accepted)
-    assert str(plan.loss) == "500 bytes (what only it holds, accepted by you)"
-    plan = decide(primary(1, replication_id=stream("f"), epoch=0), promoted(2), request=accepted)
-    assert str(plan.loss) == "unknown (what only it holds, accepted by you)"
+@pytest.mark.parametrize("changes", [{"offset": 1500}, {"replication_id": stream("f"), "epoch": 0}])
+def test_one_that_holds_writes_of_its_own_keeps_them_until_rejoin(changes):
+    plan = decide(primary(1, **changes), promoted(2))
+    assert plan.steps == (Guard("keydb-1"),)
+    assert plan.warnings == (
+        "keydb-1 is left out, and takes no writes: it holds some that only it has; "
+        "rejoin accept_loss=keydb-1 saves and attaches it",
+    )
+    assert str(plan.loss) == "0 bytes (it keeps its data)"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ REFUSALS = [
     ((primary(1, replicas=attached(2)), silent(2)), NODE_1, f"refused: replicas-attached keydb-1: keydb-2 {KILLS}; {HINT}"),
     ((primary(1, replicas=(STRANGER,)),), NODE_1, f"refused: replicas-attached keydb-1: 192.0.2.9:6379 {KILLS}; {HINT}"),
     ((primary(1), promoted(2), replica(3, links=(link(1),))), NODE_1, f"refused: replicas-attached keydb-1: keydb-3 {KILLS}; run rejoin, which repoints the replicas first"),
-    ((primary(1, offset=1500), promoted(2)), NODE_1, "refused: diverged keydb-1: holds 500 bytes that keydb-2 never had; save its data if you need them, then accept_loss=keydb-1"),
+    ((primary(1, loading=True), promoted(2)), NODE_1, "refused: loading keydb-1: is loading its data; wait until status says that it is done"),
 ]  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def test_a_refusal_that_it_is_still_followed_shows_who_follows():
     "verb, members, primary_name, request_, code",
     [
         (failover, (primary(1), replica(2)), "keydb-1", Request(to="keydb-2"), "primary-answers"),
-        (failover, (primary(1, keys=0), replica(2)), "keydb-1", ANY, "empty-primary"),
+        (failover, (primary(1, keys=0), replica(2)), "keydb-1", ANY, "emptied-primary"),
         (switchover, (orphan(2), orphan(3)), None, ANY, "no-primary"),
     ],
 )

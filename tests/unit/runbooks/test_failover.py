@@ -113,7 +113,7 @@ def test_a_node_that_is_loading_is_left_for_rejoin():
 def test_the_last_node_is_promoted_so_that_it_takes_writes_and_says_so():
     plan = decide(DEAD, orphan(2))
     assert [step.min_replicas for step in plan.steps if isinstance(step, Promote)] == [0]
-    assert any("keydb-2" in warning or "nobody else" in warning for warning in plan.warnings)
+    assert [warning.partition(",")[0] for warning in plan.warnings] == ["nobody follows it at once"]
 
 
 # (members, why the silent ones acknowledge nothing or why that is unknown)
@@ -193,7 +193,6 @@ REFUSALS = [
     ((silent(1, "wrong-password"), orphan(2)), SPLIT, "refused: node-wrong-password keydb-1: does not answer within 2 s; set the password that the server has; a server that answers is not gone"),
     ((primary(1), primary(2)), ANY, "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
     ((primary(1), replica(2)), to(2), "refused: primary-answers keydb-1: is the primary and answers; run switchover to=keydb-2"),
-    ((primary(1, keys=0), replica(2)), ANY, "refused: empty-primary keydb-1: is the primary and holds no keys, but its replicas do; stop it, then run failover again"),
     ((promoted(2), orphan(3, 1), silent(1)), ANY, f"refused: not-fenced old primary: keydb-1 may still take writes; {FENCE}"),
     ((silent(1), replica(2), orphan(3)), SPLIT, "refused: still-followed keydb-2: still follows keydb-1 (link up, heard 1 s ago): it is not gone; use switchover, or wait 3 s and look again"),
     ((replica(2, 9), orphan(3)), ANY, "refused: still-followed keydb-2: still follows 10.0.0.9:6379 (link up, heard 1 s ago): it is not gone; use switchover, or wait 3 s and look again"),
@@ -235,9 +234,41 @@ def test_the_primary_of_a_group_that_holds_nothing_is_nothing_to_replace():
     assert isinstance(answer, NothingToDo) and answer.code == "already-primary"
 
 
-def test_what_only_a_returned_node_holds_may_be_given_up_when_a_dead_failover_is_finished():
-    plan = decide(promoted(2), guarded(1, offset=1234), request=Request(accept_loss=frozenset({"keydb-1"})))
-    assert str(plan.loss) == "234 bytes (accepted by you, counted from the offsets)"
+LEFT_OUT = (
+    "keydb-1 is left out, and takes no writes: it holds some that only it has; "
+    "rejoin accept_loss=keydb-1 saves and attaches it"
+)
+
+
+def test_what_only_a_returned_node_holds_stands_in_nobody_s_way_and_is_left_to_rejoin():
+    answer = decide(promoted(2), guarded(1, offset=1234), request=Request(accept_loss=frozenset({"keydb-1"})))
+    assert isinstance(answer, NothingToDo)
+    told = "is the primary, and every proxy that answers sends writes to it"
+    assert str(answer) == f"nothing to do: already-primary keydb-2: {told}; {LEFT_OUT}"
+
+
+def test_a_second_primary_that_holds_something_alone_stops_to_write_and_is_not_attached():
+    members = (promoted(2), primary(1, offset=1234), replica(3, offset=1234), proxy(2))
+    plan = decide(*members, request=Request(accept_loss=frozenset({"keydb-1", "keydb-3"})))
+    assert lines(plan) == ["Guard keydb-3", "Guard keydb-1", "Route proxy-1", "VerifyWrite proxy-1"]
+    assert plan.warnings == (LEFT_OUT, LEFT_OUT.replace("keydb-1", "keydb-3"))[::-1]
+    assert str(plan.loss) == "0 bytes (nobody who is attached holds anything that the primary lacks)"
+
+
+def test_who_holds_more_than_the_candidate_is_left_out_and_the_others_are_attached():
+    more = orphan(3, offset=1100)
+    plan = decide(DEAD, orphan(2), more, orphan(4), request=to(2, "keydb-3"))
+    steps = lines(plan)
+    assert steps[3:5] == ["Guard keydb-3", "Follow keydb-4"]
+    assert "InSync keydb-3" not in steps
+    assert plan.warnings == (LEFT_OUT.replace("keydb-1", "keydb-3"),)
+    assert Promote("keydb-2", 2, 1) in plan.steps
+
+
+def test_if_nobody_is_left_to_follow_the_candidate_takes_writes_alone():
+    plan = decide(DEAD, orphan(2), orphan(3, offset=1100), request=to(2, "keydb-3"))
+    assert Promote("keydb-2", 2, 0) in plan.steps
+    assert any("nobody follows it at once" in warning for warning in plan.warnings)
 
 
 def test_a_frozen_primary_is_not_called_gone_while_a_replica_still_hears_it():

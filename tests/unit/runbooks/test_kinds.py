@@ -119,7 +119,7 @@ STEPS = [
     # Where users have a file of their own, its ACL SAVE is asked for by nobody (docs/users.md).
     steps_fence.Fence("keydb-1", WRITES, acl_file=False),
     steps_fence.Unfence("keydb-1", (replace(WRITES[0], known=False, kept=True),), acl_file=False),
-    steps_fence.Guard("keydb-1"),
+    steps.Guard("keydb-1"),
 ]
 
 

@@ -1,5 +1,7 @@
 """Rejoin: everybody follows the primary, and nothing is destroyed silently."""
 
+from dataclasses import replace
+
 import pytest
 from worlds import (
     codes,
@@ -20,7 +22,9 @@ from worlds import (
 from keydb_runbooks.runbooks import failover, rejoin, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.rescue import Room, file_name, refuse_room
 from keydb_runbooks.runbooks.steps import RecordLineage, Unpause
+from keydb_runbooks.runbooks.steps_save import Compare, SaveData
 
 ANY = Request()
 
@@ -62,6 +66,116 @@ WARNINGS = [
 @pytest.mark.parametrize("node, warning", WARNINGS)
 def test_a_full_resync_is_said_before_with_its_reason(node, warning):
     assert decide(promoted(2, backlog_first=100), node).warnings == (warning,)
+
+
+ACCEPTED = Request(accept_loss=frozenset({"keydb-1"}))
+
+
+def asked(**changes):
+    return replace(ACCEPTED, **changes)
+
+
+def test_what_only_a_node_holds_is_saved_and_listed_once_nobody_waits_any_more():
+    """It takes no writes from then on, and its replicas are sent elsewhere before it steps down."""
+    plan = decide(promoted(2), primary(1, offset=1234), orphan(3, 1), proxy(1), request=ACCEPTED)
+    assert lines(plan) == [
+        "Follow keydb-3",
+        "Guard keydb-1",
+        "Route proxy-1",
+        "SaveData keydb-1",
+        "Compare keydb-1",
+        "Follow keydb-1",
+        "InSync keydb-1",
+        "InSync keydb-3",
+        "VerifyWrite proxy-1",
+    ]
+
+
+# (what was asked for, the steps before the attach, the end of the warning)
+SAVES = [
+    (ACCEPTED, ["SaveData keydb-1", "Compare keydb-1"], "they are saved on the node first"),
+    (asked(save="fetch", save_to="there"), ["SaveData keydb-1", "Compare keydb-1"], "they are saved into there of this machine first"),
+    (asked(save="no"), ["Compare keydb-1"], "nothing of them is saved (save=no)"),
+    (asked(compare=False), ["SaveData keydb-1"], "they are saved on the node first"),
+    (asked(save="no", compare=False), [], "nothing of them is saved (save=no)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("request_, before, kept", SAVES)
+def test_data_are_saved_and_compared_as_far_as_it_was_asked_for(request_, before, kept):
+    plan = decide(promoted(2), guarded(1, offset=1234), request=request_)
+    steps = lines(plan)
+    assert steps[: steps.index("Follow keydb-1")] == before
+    told = "the data of keydb-1 are replaced, 234 bytes of which keydb-2 never had; 5 keys are there and 5 on keydb-2"
+    assert plan.warnings[-1] == f"{told}; {kept}"
+
+
+def test_where_and_how_many_are_what_was_asked_for():
+    plan = decide(promoted(2), guarded(1, offset=1234), request=asked(save="fetch", save_to="there", listed=7))
+    assert plan.steps[:2] == (SaveData("keydb-1", "fetch", "there"), Compare("keydb-1", "keydb-2", 7))
+
+
+def test_data_of_an_unknown_history_are_called_that():
+    plan = decide(promoted(2), guarded(1, replication_id=stream("f")), request=ACCEPTED)
+    assert "the data of keydb-1 are replaced, which share no known history with keydb-2's" in plan.warnings[-1]
+
+
+# (room, whether it is refused)
+ROOMS = [
+    (Room(100, 99), True),
+    (Room(100, 100), False),
+    (Room(None, 99), False),
+    (Room(100, None), False),
+]
+
+
+@pytest.mark.parametrize("room, refused", ROOMS)
+def test_data_that_do_not_fit_are_a_refusal_before_anything_is_done(room, refused):
+    plan = decide(promoted(2), guarded(1, offset=1234), request=ACCEPTED)
+    answer = refuse_room(plan, {"keydb-1": room})
+    told = "refused: no-room keydb-1: saving its data needs up to 100 bytes, and its data directory has 99; make room there; or save=no, and what only it holds is gone"
+    assert (str(answer) == told) if refused else answer is None
+
+
+def test_data_that_do_not_fit_on_this_machine_are_refused_by_its_name():
+    plan = decide(promoted(2), guarded(1, offset=1234), request=asked(save="fetch", save_to="there"))
+    assert "there of this machine has 99" in str(refuse_room(plan, {"keydb-1": Room(100, 99)}))
+    assert refuse_room(plan, {}) is None
+
+
+@pytest.mark.parametrize("node, name", [("keydb-1", "keydb-1-T-8ac1-7"), (".../a b", "_a_b-T-8ac1-7")])
+def test_a_saved_file_is_named_by_node_time_and_state(node, name):
+    assert file_name(node, "T", "8ac1", 7) == name
+
+
+LOST = primary(1, epoch=None, replication_id=stream("f"))
+
+
+@pytest.mark.parametrize("survivor", [orphan(2), guarded(2), orphan(2, 3)])
+def test_a_primary_that_lost_its_history_is_followed_by_nobody_whatever_is_accepted(survivor):
+    request = Request(accept_loss=frozenset({"keydb-2"}))
+    for verb in (rejoin, failover):
+        assert verb.plan(group(LOST, survivor), request, 1).code == "lost-history"
+
+
+def test_whoever_says_by_name_that_the_primary_is_right_has_it_followed():
+    request = Request(to="keydb-1", accept_loss=frozenset({"keydb-2"}))
+    assert "SaveData keydb-2" in lines(rejoin.plan(group(LOST, guarded(2)), request, 1))
+
+
+# A primary that has an epoch, or that nobody has more than.
+RIGHT = [(replace(LOST, epoch=1), guarded(2)), (LOST, guarded(2, epoch=None)), (LOST, virgin(2, epoch=1))]
+
+
+@pytest.mark.parametrize("members", RIGHT)
+def test_a_primary_lost_nothing_if_nobody_knows_more(members):
+    request = Request(accept_loss=frozenset({"keydb-2"}))
+    assert "Follow keydb-2" in lines(rejoin.plan(group(*members), request, 1))
+
+
+def test_an_empty_primary_is_refused_even_if_those_that_hold_data_are_about_to_follow_it():
+    answer = decide(primary(1, keys=0, epoch=None, replication_id=stream("f")), orphan(2))
+    assert answer.code == "empty-primary"
 
 
 # (who is attached with accept_loss, the predicted loss)
@@ -139,7 +253,7 @@ def test_a_whole_group_is_nothing_to_do():
     assert str(answer) == "nothing to do: already-joined demo: every node that answers follows keydb-1"
 
 
-SAVE = "save its data if you need them, then accept_loss=keydb-1"
+SAVE = "rejoin accept_loss=keydb-1 saves them, tells what differs, and attaches it"
 REFUSALS = [
     ((promoted(2), primary(1, role=Role.ACTIVE_REPLICA)), "refused: active-replica keydb-1: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
     ((silent(1),), "refused: no-node-answers demo: keydb-1: does not answer within 2 s; start a server or mend the way to it"),
@@ -148,7 +262,7 @@ REFUSALS = [
     ((promoted(2), guarded(1, offset=1002)), f"refused: diverged keydb-1: holds 2 bytes that keydb-2 never had; {SAVE}"),
     ((promoted(2), guarded(1, replication_id=stream("f"))), f"refused: unrelated keydb-1: shares no known history with keydb-2, so what it alone holds is unknown; {SAVE}"),
     ((promoted(2), guarded(1, loading=True)), "refused: loading keydb-1: is loading its data; wait until status says that it is done"),
-    ((promoted(2, keys=0), guarded(1)), "refused: empty-primary keydb-2: holds no keys, but keydb-1 holds 5; following would wipe them; stop keydb-2, then run failover"),
+    ((promoted(2, keys=0), guarded(1)), "refused: empty-primary keydb-2: holds no keys, but keydb-1 holds 5; following would wipe them; run failover, which promotes who holds the most"),
 ]  # fmt: skip
 
 

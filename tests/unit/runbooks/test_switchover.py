@@ -189,12 +189,13 @@ REFUSALS = [
     ((primary(1, paused=True), replica(2), silent(3, "refused", stopped=True)), TO_2, "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-3 may have been promoted by it; start or reach keydb-3, or allow_unread=keydb-3 if you can spare what it acknowledged"),
     ((primary(1, epoch=1), orphan(2, 3, epoch=2)), Request(to="keydb-1"), "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; stop keydb-1, then run failover"),
     ((primary(1), replica(2), orphan(3, loading=True)), TO_2, "refused: loading keydb-3: is loading its data; wait until status says that it is done"),
-    ((primary(1, keys=0), replica(2, keys=0), orphan(3)), TO_2, "refused: empty-primary keydb-1: holds no keys, but keydb-3 holds 5; following would wipe them; stop keydb-1, then run failover"),
-    ((primary(1), replica(2), orphan(3, offset=3345)), TO_2, "refused: diverged keydb-3: holds 2,345 bytes that keydb-1 never had; save its data if you need them, then accept_loss=keydb-3"),
-    ((primary(1), replica(2), orphan(3, replication_id=stream("f"))), TO_2, "refused: unrelated keydb-3: shares no known history with keydb-1, so what it alone holds is unknown; save its data if you need them, then accept_loss=keydb-3"),
-    ((primary(1), replica(2), replica(3), orphan(4, offset=3345)), TO_2, "refused: diverged keydb-4: holds 2,345 bytes that keydb-1 never had; save its data if you need them, then accept_loss=keydb-4"),
-    ((primary(1), replica(2), orphan(3, offset=3345), orphan(4, offset=1001)), accept("keydb-3"), "refused: diverged keydb-4: holds 1 bytes that keydb-1 never had; save its data if you need them, then accept_loss=keydb-4"),
-    ((primary(1), promoted(2), orphan(3, replication_id=stream("f"))), accept("keydb-1"), "refused: unrelated keydb-3: shares no known history with keydb-2, so what it alone holds is unknown; save its data if you need them, then accept_loss=keydb-3"),
+    ((primary(1, keys=0), replica(2, keys=0), orphan(3)), TO_2, "refused: empty-primary keydb-1: holds no keys, but keydb-3 holds 5; following would wipe them; run failover, which promotes who holds the most"),
+    ((primary(1), replica(2), orphan(3, offset=3345)), TO_2, "refused: diverged keydb-3: holds 2,345 bytes that keydb-1 never had; rejoin accept_loss=keydb-3 saves them, tells what differs, and attaches it"),
+    ((primary(1), replica(2), orphan(3, replication_id=stream("f"))), TO_2, "refused: unrelated keydb-3: shares no known history with keydb-1, so what it alone holds is unknown; rejoin accept_loss=keydb-3 saves them, tells what differs, and attaches it"),
+    ((primary(1), replica(2), replica(3), orphan(4, offset=3345)), TO_2, "refused: diverged keydb-4: holds 2,345 bytes that keydb-1 never had; rejoin accept_loss=keydb-4 saves them, tells what differs, and attaches it"),
+    ((primary(1), replica(2), orphan(3, offset=3345), orphan(4, offset=1001)), accept("keydb-3"), "refused: diverged keydb-4: holds 1 bytes that keydb-1 never had; rejoin accept_loss=keydb-4 saves them, tells what differs, and attaches it"),
+    ((primary(1, epoch=None, replication_id=stream("f")), replica(2, epoch=None, replication_id=stream("f")), guarded(3)), accept("keydb-3"), "refused: lost-history keydb-1: lacks the epoch 1 and the history that keydb-3 has, so it may have lost its data; stop keydb-1, then run failover; or rejoin to=keydb-1 if its data are the right ones"),
+    ((primary(1), promoted(2), orphan(3, replication_id=stream("f"))), accept("keydb-1"), "refused: unrelated keydb-3: shares no known history with keydb-2, so what it alone holds is unknown; rejoin accept_loss=keydb-3 saves them, tells what differs, and attaches it"),
 ]  # fmt: skip
 
 

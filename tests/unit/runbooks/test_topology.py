@@ -45,6 +45,7 @@ CASES = [
         "critical several-primaries demo: keydb-1 and keydb-2 are primaries; keydb-2 is the rightful one; run rejoin",
     ]),
     ((primary(1), primary(2)), ["critical several-primaries demo: keydb-1 and keydb-2 are primaries; the facts name no rightful one"]),
+    ((primary(1, epoch=None, replication_id=stream("f")), orphan(2)), ["critical lost-history keydb-1: lacks the epoch and the history that keydb-2 has: it may have lost its data", "warning unrelated keydb-2: shares no known history with keydb-1: what it alone holds is unknown", "warning link-down keydb-2: has no link to 10.0.0.1:6379"]),
     ((primary(1, keys=0), replica(2)), ["critical empty-primary keydb-1: holds no keys, but keydb-2 do: it must be nobody's source"]),
     ((primary(1), guarded(2)), ["warning guarded keydb-2: was started guarded and follows nobody; run rejoin, or failover if there is no primary"]),
     ((primary(1), replica(2, links=(STRANGER,))), ["critical follows-stranger keydb-2: follows 192.0.2.9:6379, which is no node of this group; run rejoin"]),

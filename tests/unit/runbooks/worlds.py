@@ -31,6 +31,7 @@ from keydb_runbooks.runbooks.steps import (
     CatchUp,
     ComeClose,
     Follow,
+    Guard,
     InSync,
     Pause,
     Promote,
@@ -41,6 +42,7 @@ from keydb_runbooks.runbooks.steps import (
     Unpause,
     VerifyWrite,
 )
+from keydb_runbooks.runbooks.steps_save import StillHolds
 from keydb_runbooks.runbooks.topology import Topology
 
 FENCE = ("-@write", "-@scripting")
@@ -307,11 +309,13 @@ class World:
                 down = replace(server.node.link, up=False, last_io_seconds=None)
                 server.node = replace(server.node, links=(down,))
 
-    def perform(self, steps: tuple[Step, ...]) -> None:
+    def perform(self, steps: tuple[Step, ...], *, clients: bool = True) -> None:
+        """Do steps one after another; clients write behind each, unless the story has none."""
         for step in steps:
             getattr(self, f"_{step.code}")(step, self.servers.get(step.where))
             assert len(self.writers) <= 1, f"{self.writers} take writes after {step}"
-            self.write()
+            if clients:
+                self.write()
 
     def _replicate(self) -> None:
         by_address = {one.node.address: one for one in self.servers.values() if one.alive}
@@ -373,6 +377,14 @@ class World:
         )
         server.disk = self._line(server.node)
         self._replicate()
+
+    def _Guard(self, step: Guard, server: Server) -> None:
+        nowhere = Link(Address(GUARD_ADDRESS, 1), up=False, last_io_seconds=None, syncing=False)
+        server.node = replace(server.node, role=Role.REPLICA, links=(nowhere,))
+        server.disk = self._line(server.node)
+
+    def _StillHolds(self, step: StillHolds, server: Server) -> None:
+        assert (server.node.run_id, server.node.empty) == (step.run_id, not step.keys)
 
     def _Route(self, step: Route, server: None) -> None:
         self.route = {step.primary}
