@@ -43,10 +43,12 @@ class Run:
     A signal (Ctrl-C, SIGTERM, SIGHUP) stops the run before the step that commits, and what was done is undone; behind
     it nothing is waited for any longer, and everything else is done.
 
+    :param told: the report that is filled
     :param perform: does one step, ``perform_step`` unless somebody puts a fault around it
     """
 
-    def __init__(self, group: Group, plan: Plan, told: Report, perform: Perform = perform_step) -> None:
+    def __init__(self, group: Group, plan: Plan, told: Report | None = None, perform: Perform = perform_step) -> None:
+        told = Report(verb=plan.verb, group=plan.group) if told is None else told
         self.group = group
         self.plan = plan
         self.report = told

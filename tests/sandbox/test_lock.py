@@ -161,6 +161,8 @@ def test_a_stopped_run_whose_lock_was_taken_changes_nothing_when_it_goes_on(
             assert "Traceback" not in text
             assert "failed and " in text
             assert "done:" not in COLOR.sub("", text)
+            # No order to the proxy, which doesn't know of the lock.
+            assert not re.search(r"proxy-1 +[\d.]+ ms", COLOR.sub("", text)), text
             writer.write_on()
             assert roles(group) == before
             group.healthy(primary)
@@ -264,6 +266,25 @@ def test_a_run_that_waits_for_long_keeps_its_lock_and_tells_what_it_waits_for(ne
     waits = re.findall(r"waits: keydb-2 is [\d,]+ bytes behind.* \(\d+ s of 14 s, until \d\d:\d\d:\d\d UTC\)", text)
     assert 5 <= len(waits) <= 14, text
     assert networked.writable()
+
+
+@pytest.mark.first_engine
+def test_a_switchover_waits_for_a_slow_replica_before_it_holds_anybody_back(networked: Sandbox) -> None:
+    networked.network.slow("keydb-1", "keydb-2", bytes_per_second=200_000, one_way=True)
+    client = networked.client("proxy-1", "application")
+    client.set("test:large", "x" * 1_500_000)
+    client.connection_pool.disconnect()
+    report = networked.directory / "report.json"
+
+    result = networked.run("switchover", to="keydb-2", catch_up_timeout="40", report=str(report)).ok()
+
+    steps = {f"{step['step']} {step['where']}": step for step in json.loads(report.read_text())["steps"]}
+    waited, pause, promote = (steps[name] for name in ("ComeClose keydb-2", "Pause keydb-1", "Promote keydb-2"))
+    assert waited["milliseconds"] > 1_000
+    assert "waits: keydb-2 is" in result.text
+    assert promote["begun"] - pause["begun"] < 1.5
+    networked.healthy("keydb-2")
+    assert networked.ask("keydb-2", "STRLEN", "test:large", role="application") == 1_500_000
 
 
 def _age(sandbox: Sandbox) -> int:
