@@ -13,7 +13,7 @@ import yaml
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
-from keydb_runbooks.facts.keydb import KeydbInfo, KeydbReplication
+from keydb_runbooks.facts.keydb import KeydbConfigured, KeydbInfo, KeydbReplication
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*.*/*.yaml"))
@@ -92,3 +92,16 @@ def test_no_file_name_is_taken_for_a_command(path):
     script = f'timeout() {{ printf %s "${{@: -1}}"; }}; {command}'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=5, check=False)
     assert done.stdout == path
+
+
+def test_no_password_and_no_hash_leaves_the_machine(tmp_path):
+    users, config = tmp_path / "the users.acl", tmp_path / "keydb.conf"
+    users.write_text("user web on #c0ffee ~a#b +@all\n")
+    passwords = """#c0ffee >secret ">my \\"secret" '>the secret' <secret !c0ffee"""
+    config.write_text(f'port 1\nAclFile "{users}"\nreplicaof a 1\nuser a#b on {passwords} ~* +@all\n')
+    command = KeydbConfigured().command(path=str(config)).get_raw_value()
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=5, check=False)
+    assert KeydbConfigured().process(done.stdout.splitlines()) == {
+        "replicaof": "a 1",
+        "users": ["user a#b on # # # # # # ~* +@all", "user web on # ~a#b +@all"],
+    }
