@@ -94,13 +94,13 @@ def test_a_primary_that_nobody_follows_is_guarded_and_keeps_its_data(group: Sand
 
 def test_a_demotion_that_died_left_nothing_to_do(group: Sandbox) -> None:
     dark(group)
-    group.run("promote", to="keydb-1").ok()
-    killed = group.run(FAULTS, verb="demote", node="keydb-1", die_after="Guard:1")
+    group.run("promote", to="keydb-2").ok()
+    killed = group.run(FAULTS, verb="demote", node="keydb-2", die_after="Guard:1")
     assert killed.code == -9, killed.text
 
     with group.unchanged():
-        assert "nothing to do: no-primary keydb-1" in group.run("demote", node="keydb-1").ok().text
-    assert (group.primaries(), group.on_disk("keydb-1")) == ([], GUARD)
+        assert "nothing to do: no-primary keydb-2" in group.run("demote", node="keydb-2").ok().text
+    assert (group.primaries(), group.on_disk("keydb-2")) == ([], GUARD)
     group.run("failover").ok()
     group.healthy(group.primaries()[0])
 
