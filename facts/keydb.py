@@ -31,7 +31,8 @@ CONFIGURED = r"""
 users=$(sed -nE 's/^[[:space:]]*aclfile[[:space:]]+"?([^"]*[^"[:space:]])"?[[:space:]]*$/\1/Ip' "$1" 2>/dev/null |
     tail -n 1)
 grep -hiE "^[[:space:]]*(replicaof|slaveof|port|user)[[:space:]]" "$1" ${users:+"$users"} 2>/dev/null |
-    sed -E 's/([[:space:]])"[#>!<]([^"\\]|\\.)*"/\1#/g; s/([[:space:]])[#>!<][^[:space:]]*/\1#/g'
+    sed -E -e 's/([[:space:]])"[#>!<]([^"\\]|\\.)*"/\1#/g' -e "s/([[:space:]])'[#>!<][^']*'/\\1#/g" \
+        -e 's/([[:space:]])[#>!<][^[:space:]]*/\1#/g'
 true
 """.strip()
 
@@ -133,7 +134,8 @@ class KeydbConfigured(FactBase[Configured]):
         return StringCommand("sh", "-c", QuoteString(CONFIGURED), "sh", QuoteString(path))
 
     def process(self, output: list[str]) -> Configured:
-        lines = [line for line in parse("\n".join(output)) if line.key == (ROLE_DIRECTIVE,)]
-        value = " ".join(lines[-1].values) if lines else ""
         users = [line for line in output if line.split()[0].lower() == "user"]
+        others = "\n".join(line for line in output if line not in users)
+        lines = [line for line in parse(others) if line.key == (ROLE_DIRECTIVE,)]
+        value = " ".join(lines[-1].values) if lines else ""
         return Configured(replicaof="" if value.lower() == "no one" else value, users=users)

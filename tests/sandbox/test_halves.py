@@ -92,6 +92,19 @@ def test_a_primary_that_nobody_follows_is_guarded_and_keeps_its_data(group: Sand
     group.healthy("keydb-1")
 
 
+def test_a_demotion_that_died_left_nothing_to_do(group: Sandbox) -> None:
+    dark(group)
+    group.run("promote", to="keydb-2").ok()
+    killed = group.run(FAULTS, verb="demote", node="keydb-2", die_after="Guard:1")
+    assert killed.code == -9, killed.text
+
+    with group.unchanged():
+        assert "nothing to do: no-primary keydb-2" in group.run("demote", node="keydb-2").ok().text
+    assert (group.primaries(), group.on_disk("keydb-2")) == ([], GUARD)
+    group.run("failover").ok()
+    group.healthy(group.primaries()[0])
+
+
 def test_one_of_two_primaries_that_nobody_can_tell_apart_is_demoted_with_its_data(group: Sandbox) -> None:
     dark(group)
     for node in ("keydb-1", "keydb-2"):

@@ -14,7 +14,7 @@ import yaml
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
-from keydb_runbooks.facts.keydb import KeydbInfo, KeydbReplication
+from keydb_runbooks.facts.keydb import KeydbConfigured, KeydbInfo, KeydbReplication
 from keydb_runbooks.facts.machine import process_command
 
 HERE = Path(__file__).parent
@@ -118,3 +118,16 @@ def test_a_killed_process_that_nobody_waited_for_does_not_run(tmp_path):
     assert found() == "0\n"
     # Where other users' processes are hidden, it may well run.
     assert found(command.replace("/proc/1/", "/proc/hidden/")) == ""
+
+
+def test_no_password_and_no_hash_leaves_the_machine(tmp_path):
+    users, config = tmp_path / "the users.acl", tmp_path / "keydb.conf"
+    users.write_text("user web on #c0ffee ~a#b +@all\n")
+    passwords = """#c0ffee >secret ">my \\"secret" '>the secret' <secret !c0ffee"""
+    config.write_text(f'port 1\nAclFile "{users}"\nreplicaof a 1\nuser a#b on {passwords} ~* +@all\n')
+    command = KeydbConfigured().command(path=str(config)).get_raw_value()
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=5, check=False)
+    assert KeydbConfigured().process(done.stdout.splitlines()) == {
+        "replicaof": "a 1",
+        "users": ["user a#b on # # # # # # ~* +@all", "user web on # ~a#b +@all"],
+    }
