@@ -23,18 +23,35 @@ LISTENERS = (
     'done; [ $# = 0 ] || ls -l -- "$@" 2>/dev/null /proc/self/fd | grep -E "^/|socket:"; true'
 )
 
-# As KeydbProcess: a killed server leaves its pid file behind. df may wait for ever for a file system that is away.
+# $1 a pid file, which a killed process leaves behind; its id may be somebody else's by now. Killed, but not yet waited
+# for, it runs no more. Where other users' processes are hidden, the first one is hidden too, and nothing is known.
+PROCESS = (
+    'd=$(dirname "$1"); [ -e "$d" ] && [ ! -x "$d" ] && exit 0; '
+    '[ -e "$1" ] || { echo 0; exit 0; }; pid=$(head -n1 "$1") || exit 0; '
+    'case "$(sed -n "s/^Name:.//p; s/^State:.\\(.\\).*/\\1/p" /proc/"$pid"/status 2>/dev/null | tr "\\n" " ")" in '
+    '*" Z ") echo 0;; %s) echo "$pid";; *) [ -r /proc/1/status ] && echo 0;; esac; true'
+)
+
+SERVERS = "*keydb*|*redis*|*valkey*"
+"""Names of a server's process, as patterns of the shell."""
+
+# df may wait for ever for a file system that is away.
 MACHINE = (
-    'd=$(dirname "$1"); if [ -e "$d" ] && [ ! -x "$d" ]; then :; elif [ ! -e "$1" ]; then echo "process 0"; '
-    'elif pid=$(cat "$1" 2>/dev/null); then case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
-    '*keydb*|*redis*|*valkey*) if grep -q "^State:.Z" /proc/"$pid"/status; then echo "process 0"; '
-    'else echo "process $pid"; ls /proc/"$pid"/fd >/dev/null 2>&1 && '
-    'echo "descriptor $(readlink /proc/"$pid"/fd/0 || echo closed)"; fi;; '
-    '*) echo "process 0";; esac; fi; '
+    f'pid=$({PROCESS % SERVERS}); [ -n "$pid" ] && echo "process $pid"; '
+    '[ "${pid:-0}" != 0 ] && ls /proc/"$pid"/fd >/dev/null 2>&1 && '
+    'echo "descriptor $(readlink /proc/"$pid"/fd/0 || echo closed)"; '
     'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | tail -n1 | '
     '{ read -r _ size _ free _ && echo "disk $size $free"; }; '
     'grep "^MemAvailable:" /proc/meminfo 2>/dev/null; true'
 )
+
+
+def process_command(pid_file: str, names: str) -> StringCommand:
+    """A command that prints the id of a process, 0 if none runs, and nothing if that is unknown.
+
+    :param names: patterns of the shell, one of which a process of that kind has as its name
+    """
+    return StringCommand("sh", "-c", QuoteString(PROCESS % names), "sh", QuoteString(pid_file))
 
 
 class FileContent(TypedDict):
