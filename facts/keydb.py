@@ -12,7 +12,7 @@ from typing import TypedDict
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
-from keydb_runbooks.facts.machine import process_command
+from keydb_runbooks.facts.machine import SERVERS, process_command
 from keydb_runbooks.runbooks.configuration import ROLE_DIRECTIVE, parse
 from keydb_runbooks.runbooks.replication import Address, InfoError, node_from_info, read_info
 
@@ -107,7 +107,7 @@ class KeydbProcess(FactBase[int]):
     """
 
     def command(self, pid_file: str) -> StringCommand:
-        return process_command(pid_file, "*keydb*|*redis*|*valkey*")
+        return process_command(pid_file, SERVERS)
 
     def process(self, output: list[str]) -> int:
         return int(output[0])

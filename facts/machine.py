@@ -32,6 +32,19 @@ PROCESS = (
     '*" Z ") echo 0;; %s) echo "$pid";; *) [ -r /proc/1/status ] && echo 0;; esac; true'
 )
 
+SERVERS = "*keydb*|*redis*|*valkey*"
+"""Names of a server's process, as patterns of the shell."""
+
+# df may wait for ever for a file system that is away.
+MACHINE = (
+    f'pid=$({PROCESS % SERVERS}); [ -n "$pid" ] && echo "process $pid"; '
+    '[ "${pid:-0}" != 0 ] && ls /proc/"$pid"/fd >/dev/null 2>&1 && '
+    'echo "descriptor $(readlink /proc/"$pid"/fd/0 || echo closed)"; '
+    'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | tail -n1 | '
+    '{ read -r _ size _ free _ && echo "disk $size $free"; }; '
+    'grep "^MemAvailable:" /proc/meminfo 2>/dev/null; true'
+)
+
 
 def process_command(pid_file: str, names: str) -> StringCommand:
     """A command that prints the id of a process, 0 if none runs, and nothing if that is unknown.
@@ -39,20 +52,6 @@ def process_command(pid_file: str, names: str) -> StringCommand:
     :param names: patterns of the shell, one of which a process of that kind has as its name
     """
     return StringCommand("sh", "-c", QuoteString(PROCESS % names), "sh", QuoteString(pid_file))
-
-
-# As KeydbProcess: a killed server leaves its pid file behind. df may wait for ever for a file system that is away.
-MACHINE = (
-    'd=$(dirname "$1"); if [ -e "$d" ] && [ ! -x "$d" ]; then :; elif [ ! -e "$1" ]; then echo "process 0"; '
-    'elif pid=$(cat "$1" 2>/dev/null); then case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
-    '*keydb*|*redis*|*valkey*) if grep -q "^State:.Z" /proc/"$pid"/status; then echo "process 0"; '
-    'else echo "process $pid"; ls /proc/"$pid"/fd >/dev/null 2>&1 && '
-    'echo "descriptor $(readlink /proc/"$pid"/fd/0 || echo closed)"; fi;; '
-    '*) [ -r /proc/1/status ] && echo "process 0";; esac; fi; '
-    'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | tail -n1 | '
-    '{ read -r _ size _ free _ && echo "disk $size $free"; }; '
-    'grep "^MemAvailable:" /proc/meminfo 2>/dev/null; true'
-)
 
 
 class FileContent(TypedDict):
