@@ -48,7 +48,8 @@ class HaproxyProcess(FactBase[int]):
     def command(self, pid_file: str) -> StringCommand:
         script = (
             'pid=$(head -n1 "$1" 2>/dev/null) || { echo 0; exit 0; }; '
-            'case "$(cat /proc/"$pid"/comm 2>/dev/null)" in haproxy*) echo "$pid";; *) echo 0;; esac'
+            'case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
+            'haproxy*) grep -q "^State:.Z" /proc/"$pid"/status && echo 0 || echo "$pid";; *) echo 0;; esac'
         )
         return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file))
 

@@ -95,7 +95,7 @@ def told(words: list[str]) -> str:
     if name.startswith(("AUTH", "ACL SETUSER", "HELLO")):
         return " ".join(words[:1])
     if name == "CLIENT SETNAME":
-        return f"{name} {(words[2].split(':') + ['', '', ''])[2]}".rstrip()
+        return f"{name} {words[2].partition(':')[2].partition(':')[2].partition(':')[0]}".rstrip()
     if name.startswith("SET RUNBOOK:"):
         return " ".join(words[:2])
     if name in ("CLIENT LIST", "CLIENT KILL"):

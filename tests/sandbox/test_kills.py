@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-import redis
-from kit import NODES, Result, Sandbox, Writer, eventually, writing
+from kit import NODES, Result, Sandbox, Writer, writing
 from moments import Moment, changes, commands, list_of, moments, run_at, spread
 from verbs import VERBS, World, places_of
 
@@ -122,7 +121,9 @@ def recovered(group: Sandbox) -> str:
         result = group.run("failover", **dict(re.findall(r"(accept_loss|to)=(keydb-\d)", advised)))
         if result.code == 0:
             break
-        advised += _advice(result)
+        advised += f"{_advice(result)}\n"
+    else:
+        raise AssertionError(f"failover goes on refusing:\n{advised}")
     group.run("rejoin", **dict(re.findall(r"(accept_loss)=(keydb-\d)", advised))).ok()
     return advised
 
