@@ -39,7 +39,7 @@ PLACES = {PORT: "proxy-1", PORT + 11: "keydb-1", PORT + 12: "keydb-2", PORT + 13
 NAMES: dict[str, str] = json.loads(os.environ.get("DYING_NAMES", "{}"))
 AT, WHEN, BY = (os.environ.get(f"DYING_{key}", "") for key in ("AT", "WHEN", "BY"))
 LIST = os.environ.get("DYING_LIST")
-WORDS_SHOWN = 120
+SCRIPT_SHOWN = 100
 
 RUN = local()
 """Which host's shell command a greenlet is about to start."""
@@ -49,9 +49,7 @@ seen: Counter[str] = Counter()
 
 def count(place: str, words: str) -> str:
     """Count a command and give it its name."""
-    text = re.sub(r"\b(?:keydb|proxy)-\d\b", lambda found: NAMES.get(found[0], found[0]), f"{place}: {words}")[
-        :WORDS_SHOWN
-    ]
+    text = re.sub(r"\b(?:keydb|proxy)-\d\b", lambda found: NAMES.get(found[0], found[0]), f"{place}: {words}")
     seen[text] += 1
     name = f"{text} #{seen[text]}"
     if LIST:
@@ -193,7 +191,7 @@ def script(command: str) -> str:
     text = re.sub(r"\.new\.[0-9a-f]+", ".new", command.replace(f"{DIRECTORY}/", "").replace(DIRECTORY, "."))
     text = re.sub(r"[0-9a-f]{64}", "<checksum>", text)
     # What it works on stands at its end.
-    return " ".join(text.split())[20 - WORDS_SHOWN :]
+    return " ".join(text.split())[-SCRIPT_SHOWN:]
 
 
 if __name__ == "__main__":

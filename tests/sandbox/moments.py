@@ -38,7 +38,8 @@ class Moment:
     when: str
 
     def __str__(self) -> str:
-        return f"{self.command} ({self.when})"
+        command, _, number = self.command.rpartition(" ")
+        return f"{command[:100]} {number} ({self.when})"
 
 
 def start_at(
@@ -114,4 +115,4 @@ def spread(all_of_them: list[Moment], count: int, turn: int) -> list[Moment]:
     """So many of the moments that change something, evenly, and others for each turn."""
     chosen = [moment for moment in all_of_them if changes(moment.command)]
     step = len(chosen) / count
-    return [chosen[int(step * (number + turn * 0.37)) % len(chosen)] for number in range(count)]
+    return [chosen[int(step * (number + (turn + 1) * 0.29 % 1))] for number in range(count)]
