@@ -303,7 +303,11 @@ class Run:
             told = "failed and unchanged"
         elif not self.committed:
             undone = all([_undo(step, links) for step in self.plan.undo])  # noqa: C419 - all are tried
-            told = "failed and unchanged" if undone else "failed, and writes are still held back: run the verb again"
+            told = (
+                "failed and unchanged"
+                if undone
+                else f"failed and incomplete: writes may still be held back: {self._again}"
+            )
         else:
             told = f"failed and incomplete, {len(self.plan.steps) - number} steps are left: {self._again}"
         host.log_styled(told, fg="red", log_func=logger.error)
