@@ -6,6 +6,8 @@ import csv
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
+from keydb_runbooks.facts.machine import process_command
+
 # socat where it is, else Python: a Unix socket can't be opened from a plain shell.
 PYTHON = (
     "import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1]); "
@@ -46,12 +48,7 @@ class HaproxyProcess(FactBase[int]):
     """
 
     def command(self, pid_file: str) -> StringCommand:
-        script = (
-            'pid=$(head -n1 "$1" 2>/dev/null) || { echo 0; exit 0; }; '
-            'case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
-            'haproxy*) grep -q "^State:.Z" /proc/"$pid"/status && echo 0 || echo "$pid";; *) echo 0;; esac'
-        )
-        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file))
+        return process_command(pid_file, "haproxy*")
 
     def process(self, output: list[str]) -> int:
         return int(output[0])

@@ -12,6 +12,7 @@ from typing import TypedDict
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
+from keydb_runbooks.facts.machine import process_command
 from keydb_runbooks.runbooks.configuration import ROLE_DIRECTIVE, parse
 from keydb_runbooks.runbooks.replication import Address, InfoError, node_from_info, read_info
 
@@ -96,15 +97,7 @@ class KeydbProcess(FactBase[int]):
     """
 
     def command(self, pid_file: str) -> StringCommand:
-        # A killed server leaves its file behind, and its id may be somebody else's by now.
-        script = (
-            'd=$(dirname "$1"); [ -e "$d" ] && [ ! -x "$d" ] && exit 0; '
-            '[ -e "$1" ] || { echo 0; exit 0; }; pid=$(cat "$1") || exit 0; '
-            'case "$(cat /proc/"$pid"/comm 2>/dev/null)" in '
-            '*keydb*|*redis*|*valkey*) grep -q "^State:.Z" /proc/"$pid"/status && echo 0 || echo "$pid";; '
-            "*) echo 0;; esac"
-        )
-        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(pid_file))
+        return process_command(pid_file, "*keydb*|*redis*|*valkey*")
 
     def process(self, output: list[str]) -> int:
         return int(output[0])

@@ -23,6 +23,23 @@ LISTENERS = (
     'done; [ $# = 0 ] || ls -l -- "$@" 2>/dev/null /proc/self/fd | grep -E "^/|socket:"; true'
 )
 
+# $1 a pid file, which a killed process leaves behind; its id may be somebody else's by now. Killed, but not yet waited
+# for, it runs no more. Where other users' processes are hidden, the first one is hidden too, and nothing is known.
+PROCESS = (
+    'd=$(dirname "$1"); [ -e "$d" ] && [ ! -x "$d" ] && exit 0; '
+    '[ -e "$1" ] || { echo 0; exit 0; }; pid=$(head -n1 "$1") || exit 0; '
+    'case "$(sed -n "s/^Name:.//p; s/^State:.\\(.\\).*/\\1/p" /proc/"$pid"/status 2>/dev/null | tr "\\n" " ")" in '
+    '*" Z ") echo 0;; %s) echo "$pid";; *) [ -r /proc/1/status ] && echo 0;; esac; true'
+)
+
+
+def process_command(pid_file: str, names: str) -> StringCommand:
+    """A command that prints the id of a process, 0 if none runs, and nothing if that is unknown.
+
+    :param names: patterns of the shell, one of which a process of that kind has as its name
+    """
+    return StringCommand("sh", "-c", QuoteString(PROCESS % names), "sh", QuoteString(pid_file))
+
 
 class FileContent(TypedDict):
     """What ``FileText`` returns; ``changed`` is the ctime in seconds, None if there is no file."""

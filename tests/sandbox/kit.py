@@ -293,9 +293,20 @@ class Sandbox:
                 seen[node] = (*(info.get(field) for field in (*fields, "master_port")), self.keys(node), epoch)
         return seen
 
+    def streams(self) -> bool:
+        """Whether each replica whose link is up gets the stream: behind a full resync that begins up to a second later."""
+        info = {node: self.info(node) for node in NODES if self.pid(node) and self.answers(node)}
+        primaries = {seen["master_replid"]: self.keys(node) for node, seen in info.items() if seen["role"] == "master"}
+        return all(
+            self.keys(node) == primaries.get(seen["master_replid"], self.keys(node))
+            for node, seen in info.items()
+            if seen.get("master_link_status") == "up"
+        )
+
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Nothing at all differs afterwards."""
+        eventually(self.streams, "every replica whose link is up has what its primary has")
         before = self.snapshot()
         yield
         after = self.snapshot()

@@ -7,8 +7,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +18,7 @@ import machines as behind_ssh
 import pytest
 import redis
 from jsonschema import Draft202012Validator
-from kit import COLOR, INVENTORY, NODES, REPOSITORY, Sandbox, eventually
+from kit import COLOR, INVENTORY, NODES, REPOSITORY, Sandbox, eventually, prefork
 
 from keydb_runbooks.connectors.programs import find_server
 from tests.conftest import missing_for_ssh
@@ -74,18 +73,15 @@ def validator() -> Draft202012Validator:
 
 def drift(sandbox: Sandbox, *arguments: str, inventory: str = INVENTORY, **data: str) -> Seen:
     given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "pyinfra"), *arguments, inventory, "deploys/drift.py", *given],
-        cwd=REPOSITORY,
-        env={**sandbox.environment, "COLUMNS": "80"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Seen(done.returncode, COLOR.sub("", done.stdout), COLOR.sub("", done.stderr))
+    words = (*arguments, inventory, "deploys/drift.py", *given)
+    with tempfile.TemporaryDirectory() as folder:
+        errors = Path(folder) / "errors"
+        run = prefork().start(words, REPOSITORY, {**sandbox.environment, "COLUMNS": "80"}, errors)
+        text, _ = run.communicate(timeout=60)
+        told = COLOR.sub("", errors.read_text())
+    assert "Traceback" not in told, told
+    assert run.returncode is not None
+    return Seen(run.returncode, COLOR.sub("", text), told)
 
 
 def look(group: Sandbox) -> list[str]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
 from kit import Sandbox, eventually
 
 FACTS = "keydb_runbooks.facts"
+# Offsets and sessions move while nothing happens.
+NUMBERS = re.compile(r"[\d,]+")
 
 
 def test_facts_tell_roles_routes_and_processes(group: Sandbox) -> None:
@@ -65,3 +70,22 @@ def test_a_role_operation_towards_a_stranger_is_refused(group: Sandbox) -> None:
     assert result.code == 1, result.text
     assert "keydb-9 is no other node of its group; allowed are keydb-1, keydb-2" in " ".join(result.text.split())
     assert group.follows("keydb-3", "keydb-1")
+
+
+def test_a_fork_of_pyinfra_ends_as_the_command_itself(group: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All other tests run forks (``prefork``): the same words, the same exit codes."""
+
+    def told() -> list[tuple[int, list[str]]]:
+        runs = [
+            group.run("status"),
+            group.run("switchover", to="keydb-2", dry=True),
+            group.run("switchover", to="nobody"),
+            group.run("install", "--no-such-option"),
+        ]
+        # Hosts are connected in any order.
+        return [(run.code, sorted(NUMBERS.sub("", run.text).splitlines())) for run in runs]
+
+    forked = told()
+    monkeypatch.setattr(Sandbox, "forked", False)
+    assert told() == forked
+    assert [code for code, _ in forked] == [0, 0, 1, 2]

@@ -84,6 +84,12 @@ def _inner_base64(word: bytes, shift: int) -> bytes:
     return encoded[(0, 4, 4)[shift] : len(encoded) - 4]
 
 
+@pytest.fixture(autouse=True)
+def _the_command_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a fork was started with, no list of processes shows."""
+    monkeypatch.setattr(Sandbox, "forked", False)
+
+
 class Watch:
     """Looks for passwords in the arguments and the environment of every process, as often as it can."""
 

@@ -4,6 +4,7 @@ The files have pyinfra-testing's shape. Its loader isn't used: it imports ``pyin
 process for gevent, and pytest-xdist's workers don't survive that.
 """
 
+import os
 import subprocess
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
 from keydb_runbooks.facts.keydb import KeydbInfo, KeydbReplication
+from keydb_runbooks.facts.machine import process_command
 
 HERE = Path(__file__).parent
 CASES = sorted(HERE.glob("*.*/*.yaml"))
@@ -92,3 +94,27 @@ def test_no_file_name_is_taken_for_a_command(path):
     script = f'timeout() {{ printf %s "${{@: -1}}"; }}; {command}'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=5, check=False)
     assert done.stdout == path
+
+
+def test_a_killed_process_that_nobody_waited_for_does_not_run(tmp_path):
+    pid_file = tmp_path / "a pid file"
+    command = process_command(str(pid_file), "sleep*|*nap*").get_raw_value()
+
+    def found(script: str = command) -> str:
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=5, check=True).stdout
+
+    assert found() == "0\n"
+    process = subprocess.Popen(["sleep", "60"])
+    pid_file.write_text(f"{process.pid}\n")
+    try:
+        assert found() == f"{process.pid}\n"
+        assert found(command.replace("sleep*|*nap*", "haproxy*")) == "0\n"
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert found() == "0\n"
+    finally:
+        process.kill()
+        process.wait()
+    assert found() == "0\n"
+    # Where other users' processes are hidden, it may well run.
+    assert found(command.replace("/proc/1/", "/proc/hidden/")) == ""
