@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 from kit import NODES, Sandbox, eventually
+
+from keydb_runbooks.connectors.ports import is_free
+from keydb_runbooks.connectors.sandbox import MARK
 
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
 GUARD_ARGUMENTS = ("--replicaof", "255.255.255.255", "1")
@@ -138,6 +144,26 @@ def a_proxy_of_another_group(group: Sandbox) -> None:
     eventually(lambda: group.writable(), "the proxy serves")
 
 
+ANSWERS_ERRORS = """
+import socketserver
+class Stranger(socketserver.BaseRequestHandler):
+    def handle(self):
+        while self.request.recv(65536):
+            self.request.sendall(b"-ERR what do you want?\\r\\n")
+socketserver.TCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("127.0.0.1", {port}), Stranger).serve_forever()
+"""
+
+
+def something_else_listens(group: Sandbox) -> None:
+    """Another program has keydb-3's port; it ends with the sandbox."""
+    group.kill("keydb-3")
+    script = ANSWERS_ERRORS.format(port=group.port_of("keydb-3"))
+    words = ["sh", "-c", '"$@" &', "sh", sys.executable, "-c", script]
+    subprocess.run(words, env={**os.environ, MARK: str(group.directory)}, start_new_session=True, check=True)
+    eventually(lambda: not is_free("127.0.0.1", group.port_of("keydb-3")), "it listens")
+
+
 def two_dead(group: Sandbox) -> None:
     for node in NODES[:2]:
         group.kill(node)
@@ -188,6 +214,7 @@ CASES = (
     Case("node-no-answer", frozen("keydb-3"), "switchover", TO_2),
     Case("node-refused", a_wrong_process_in_its_pid_file, "switchover", TO_2),
     Case("node-wrong-password", another_password, "switchover", TO_2),
+    Case("node-not-a-server", something_else_listens, "switchover", TO_2),
     Case("proxy-no-answer", frozen("proxy-1"), "switchover", TO_2),
     Case("proxy-no-backend", a_proxy_of_another_group, "switchover", TO_2),
     Case("no-majority", two_dead, "failover"),
