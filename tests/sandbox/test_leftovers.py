@@ -123,7 +123,7 @@ def test_a_server_that_was_half_repointed_follows_and_says_so_on_disk_in_the_end
     """The tool died between REPLICAOF and CONFIG REWRITE: the node follows one and has saved another."""
     group.run("switchover", to="keydb-2").ok()
     group.ask("keydb-3", "REPLICAOF", "127.0.0.1", group.port_of("keydb-1"))
-    eventually(lambda: group.follows("keydb-3", "keydb-1"), "keydb-3 follows a replica")
+    eventually(lambda: group.follows("keydb-3", "keydb-1"), "keydb-3 follows a replica", 20)
     assert group.on_disk("keydb-3") == "keydb-2"
     with writing(group) as writer:
         group.run("rejoin").ok()
@@ -185,7 +185,7 @@ def test_an_epoch_without_followers_wins_over_an_old_primary_that_took_writes_ag
     promote_alone(group)
     group.kill("keydb-1")
     group.boot("keydb-1")
-    eventually(lambda: group.follows("keydb-3", "keydb-1"), "the sibling goes back to it")
+    eventually(lambda: group.follows("keydb-3", "keydb-1"), "the sibling goes back to it", 20)
     eventually(lambda: wrote(group), "it takes writes")
 
     refused = group.run("rejoin").refused("accept_loss=")
