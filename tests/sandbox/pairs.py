@@ -1,0 +1,30 @@
+"""Few rows in which every pair of values of any two factors occurs: what breaks by two things together is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, product
+
+Row = tuple[str, ...]
+Pair = tuple[tuple[int, str], tuple[int, str]]
+
+
+def every_row(factors: Mapping[str, Sequence[str]], possible: Callable[[Row], bool]) -> list[Row]:
+    """All combinations that are possible."""
+    return [row for row in product(*factors.values()) if possible(row)]
+
+
+def pairs_of(row: Row) -> set[Pair]:
+    """Every two values that meet in a row."""
+    return set(combinations(enumerate(row), 2))
+
+
+def pairwise(rows: Sequence[Row]) -> list[Row]:
+    """Some of the rows, chosen greedily, with every pair that any of them has."""
+    missing = {pair for row in rows for pair in pairs_of(row)}
+    chosen = []
+    while missing:
+        best = max(rows, key=lambda row: len(pairs_of(row) & missing))
+        missing -= pairs_of(best)
+        chosen.append(best)
+    return chosen

@@ -1,0 +1,261 @@
+"""A fault of one node or the proxy in the middle of a verb, on real servers behind relays.
+
+Every run ends in one of four ways, nothing is lost that the plan didn't call lost, and when the fault is gone a person
+who does what is printed comes to a healthy group. ``make test`` tries every pair of two of: verb, node, fault and
+moment; ``make test-all`` everything, on each engine.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit import NODES, Result, Sandbox, Writer, eventually, writing
+from moments import Moment, list_of, run_at
+from pairs import Row, every_row, pairs_of, pairwise
+from verbs import VERBS, World, places_of
+
+from demo.measure import find_lost, read_journal
+
+FACTORS = {
+    "verb": ("switchover", "failover", "rejoin"),
+    "where": ("primary", "target", "sibling", "proxy"),
+    "fault": ("killed", "frozen", "cut off", "slow", "full disk", "new password"),
+    "moment": ("before", "within", "behind"),
+}
+
+MOMENTS = {
+    ("switchover", "before"): Moment("primary: CLIENT PAUSE 1500 WRITE #1", "before"),
+    ("switchover", "within"): Moment("primary: CLIENT PAUSE 1000000000000 WRITE #1", "answered"),
+    ("switchover", "behind"): Moment("{promote}", "answered"),
+    ("failover", "before"): Moment("{promote}", "before"),
+    ("failover", "within"): Moment("{promote}", "answered"),
+    ("failover", "behind"): Moment("sibling: REPLICAOF target + CONFIG REWRITE #1", "answered"),
+    ("rejoin", "before"): Moment("primary: CLIENT UNPAUSE #1", "before"),
+    ("rejoin", "within"): Moment("sibling: REPLICAOF primary + CONFIG REWRITE #1", "before"),
+    ("rejoin", "behind"): Moment("sibling: REPLICAOF primary + CONFIG REWRITE #1", "answered"),
+}
+"""Directly before the first change; when writes are held back, or nobody but the new primary knows of it; near the end."""
+
+PROMOTE = (
+    "target: CONFIG SET min-replicas-to-write 0 + REPLICAOF NO ONE + SET runbook:epoch"
+    " + CONFIG SET min-replicas-to-write 1 #1"
+)
+
+ENDS = ("done:", "nothing to do:", "refused:", "failed and unchanged", "failed and incomplete")
+
+
+def possible(row: Row) -> bool:
+    """A proxy has no disk that matters here and no password of ours; failover's primary is dead already."""
+    verb, where, fault, _ = row
+    if where == "proxy":
+        return fault not in ("full disk", "new password")
+    return not (verb == "failover" and where == "primary")
+
+
+ROWS = every_row(FACTORS, possible)
+CHOSEN = pairwise(ROWS)
+
+
+def test_every_pair_of_values_is_tried() -> None:
+    tried = {pair for row in CHOSEN for pair in pairs_of(row)}
+    assert tried == {pair for row in ROWS for pair in pairs_of(row)}
+    assert len(CHOSEN) <= 30
+
+
+@pytest.fixture(scope="module")
+def _founded(engine: str) -> Iterator[Sandbox]:
+    sandbox = Sandbox(engine, relays=True)
+    try:
+        sandbox.install().ok()
+        sandbox.fill(50)
+        sandbox.keep_image()
+        yield sandbox
+    finally:
+        list_of(sandbox).unlink(missing_ok=True)
+        sandbox.remove()
+
+
+@pytest.fixture
+def networked(_founded: Sandbox) -> Iterator[Sandbox]:
+    _founded.restore()
+    try:
+        yield _founded
+    finally:
+        _founded.kill_all()
+
+
+# Faults
+
+
+def begin(group: Sandbox, fault: str, node: str) -> str:
+    """A command of the shell that begins a fault."""
+    network = f"{sys.executable} -m keydb_runbooks.connectors.network"
+    return {
+        "killed": f"kill -9 {group.pid(node)}",
+        "frozen": f"kill -STOP {group.pid(node)}",
+        "cut off": f"{network} cut {node}",
+        "slow": f"{network} slow {node} --delay-ms 100",
+        "full disk": f"prlimit --pid {group.pid(node)} --fsize=0:",
+        "new password": f"{sys.executable} {password_script(group, node, 'another')}",
+    }[fault]
+
+
+def password_script(group: Sandbox, node: str, new: str) -> Path:
+    """A program that gives the operator another password on one server; its links stay logged in."""
+    old = group.passwords["operator"] if new == "another" else "another"
+    path = group.directory / "rotate.py"
+    path.write_text(
+        f"import redis\nserver = redis.Redis(host={group.address_of(node)!r}, port={group.port_of(node)}, "
+        f"username='operator', password={old!r}, protocol=2, driver_info=None)\n"
+        f"server.execute_command('ACL SETUSER', 'operator', 'resetpass', {'>' + new!r})\n"
+    )
+    return path
+
+
+def end(group: Sandbox, fault: str, node: str) -> None:
+    """End a fault; a dead server is started, guarded, by a person."""
+    if fault == "killed":
+        eventually(lambda: group.pid(node) is None, f"{node} is dead")
+        group.run("start").ok()
+    elif fault == "frozen":
+        group.thaw(node)
+    elif fault in ("cut off", "slow"):
+        group.network.heal()
+    elif fault == "full disk":
+        pid = group.pid(node)
+        assert pid is not None
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    else:
+        exec(password_script(group, node, group.passwords["operator"]).read_text(), {})
+    for one in NODES:
+        if group.pid(one):
+            eventually(lambda one=one: group.answers(one), f"{one} answers", 20)
+
+
+# Runs
+
+
+def moment_of(verb: str, moment: str) -> Moment:
+    found = MOMENTS[verb, moment]
+    return Moment(found.command.format(promote=PROMOTE), found.when)
+
+
+def told(result: Result) -> str:
+    """How a run ended, in its own words."""
+    assert "Traceback" not in result.text, result.text
+    ends = [word for word in ENDS if word in result.text]
+    assert ends, result.text
+    assert (result.code == 0) == (ends[-1] in ("done:", "nothing to do:")), result.text
+    return ends[-1]
+
+
+class Person:
+    """Does what is printed, and notes which loss was announced."""
+
+    def __init__(self, group: Sandbox, verb: str, world: World) -> None:
+        self.group = group
+        self.wish = (VERBS[verb].deploy, dict(world.data))
+        self.announced: list[str] = []
+        self.log: list[str] = []
+
+    def note(self, deploy: str, result: Result) -> None:
+        self.log.append(f"{deploy}: {told(result)}\n{result.text}")
+        if "refused:" not in result.text and re.search(r"predicted loss +(unknown|[1-9])", result.text):
+            self.announced.append(result.text)
+
+    def run(self, deploy: str, **data: str) -> Result:
+        result = self.group.run(deploy, **data)
+        self.note(deploy, result)
+        return result
+
+    def finish(self) -> None:
+        """The verb again, and whatever a refusal names, until the verb says that it is done."""
+        deploy, data = self.wish
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            result = self.run(deploy, **data)
+            if result.code == 0:
+                break
+            self.help(result)
+        else:
+            raise AssertionError("it never ended in done:\n" + "\n".join(self.log))
+        self.run("rejoin", **self.spared(self.log[-1])).ok()
+
+    def help(self, result: Result) -> None:
+        """What a person does who reads a refusal."""
+        text = result.text
+        if found := re.search(r"run (failover|rejoin|start)\b", text[text.rfind("refused:") :]):
+            self.follow(found[1])
+        elif "accept_loss=" in text:
+            self.wish[1].update(self.spared(text))
+        else:
+            time.sleep(0.5)
+
+    def follow(self, deploy: str) -> None:
+        result = self.run(deploy)
+        if "accept_loss=" in result.text:
+            self.run(deploy, **self.spared(result.text))
+
+    def spared(self, text: str) -> dict[str, str]:
+        names = sorted(set(re.findall(r"accept_loss=(keydb-\d)", text)))
+        return {"accept_loss": ",".join(names)} if names else {}
+
+
+def lost(group: Sandbox, writer: Writer, world: World) -> int:
+    writer.stop()
+    writes = read_journal(writer.journal)
+    server = group.client("proxy-1", "application", timeout=10)
+    try:
+        gone = find_lost(writes, server)
+    finally:
+        server.connection_pool.disconnect()
+    begin, end = world.lossy or (0.0, 0.0)
+    return sum(1 for one in gone if not begin <= one.seconds <= end)
+
+
+def disturb(group: Sandbox, row: Row) -> None:
+    verb, where, fault, moment = row
+    with writing(group) as writer:
+        world = VERBS[verb].world(group, places_of(group))
+        node = {name: place for place, name in world.places.names.items()}[where]
+        disturbed = run_at(
+            group,
+            VERBS[verb].deploy,
+            moment_of(verb, moment),
+            begin(group, fault, node),
+            world.places.names,
+            **world.data,
+        )
+        person = Person(group, verb, world)
+        person.note(verb, disturbed)
+        print(f"{', '.join(row)}: {told(disturbed)}")
+        assert moment_of(verb, moment).command in list_of(group).read_text().splitlines(), disturbed.text
+        end(group, fault, node)
+        for deploy in VERBS[verb].then:
+            if deploy == "start":
+                group.run("start").ok()
+        person.finish()
+        primaries = group.primaries()
+        assert len(primaries) == 1, person.log
+        group.healthy(primaries[0])
+        writer.write_on(0.1, 20)
+        assert lost(group, writer, world) == 0 or person.announced, "\n".join(person.log)
+
+
+@pytest.mark.first_engine
+@pytest.mark.parametrize("row", CHOSEN, ids="-".join)
+def test_a_fault_in_the_middle_of_a_verb_ends_well(networked: Sandbox, row: Row) -> None:
+    disturb(networked, row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in ROWS if row not in CHOSEN], ids="-".join)
+def test_every_fault_at_every_moment_of_every_verb_ends_well(networked: Sandbox, row: Row) -> None:
+    disturb(networked, row)
