@@ -25,8 +25,9 @@ from redis.connection import Connection
 for folder in (Path(__file__).parents[1], Path(__file__).parents[3]):
     sys.path.append(str(folder))
 
-from demo.writer import connect  # noqa: E402
 from lock_test.history import BUSY, GONE, Event  # noqa: E402
+
+from demo.writer import connect  # noqa: E402
 
 LOCKS = 4
 CLIENTS = 12

@@ -142,11 +142,11 @@ def _explains(order: tuple[Operation, ...]) -> bool:
     token: str | None = None
     for one in order:
         if one.f == "acquire":
-            if one.outcome == "fail" and token is None or one.outcome == "ok" and token is not None:
+            if (one.outcome == "fail" and token is None) or (one.outcome == "ok" and token is not None):
                 return False
             token = one.token if token is None else token
         else:
-            if one.outcome == "ok" and token != one.token or one.outcome == "fail" and token == one.token:
+            if (one.outcome == "ok" and token != one.token) or (one.outcome == "fail" and token == one.token):
                 return False
             token = None if token == one.token else token
     return True

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import redis
-from kit import NODES, REPOSITORY, Result, Sandbox, eventually
+from kit import REPOSITORY, Result, Sandbox, eventually
 from lock_test import history
 from lock_test.checker import Loss, Verdict, check
 from lock_test.history import NEMESIS, Event
@@ -165,7 +164,7 @@ def test_a_frozen_primary_that_wakes_up_gives_nobody_a_lock(group: Sandbox) -> N
     with locking(group) as clients:
         with clients.fault("freeze", "keydb-1"):
             group.freeze("keydb-1")
-        eventually(lambda: not heard(group, "keydb-1"), "replicas hear nothing")
+        eventually(lambda: not group.heard("keydb-1"), "replicas hear nothing")
         run = clients.run("failover").ok()
         clients.go_on()
         with clients.act("thaw", "keydb-1"):
@@ -187,7 +186,7 @@ def test_a_primary_that_is_cut_off_and_comes_back_gives_nobody_a_lock(engine: st
         with locking(networked) as clients:
             with clients.fault("cut", "keydb-1"):
                 networked.network.cut("keydb-1")
-            eventually(lambda: not heard(networked, "keydb-1"), "replicas hear nothing")
+            eventually(lambda: not networked.heard("keydb-1"), "replicas hear nothing")
             run = clients.run("failover").ok()
             clients.go_on()
             with clients.act("heal", "keydb-1"):
@@ -216,12 +215,3 @@ def test_several_accidents_in_a_row_give_locks_away_only_as_predicted(group: San
         clients.losses = [loss for loss, count in zip(clients.losses, predicted, strict=True) if count != 0]
         verdict, story = clients.end()
     assert verdict.good, story
-
-
-def heard(sandbox: Sandbox, primary: str) -> bool:
-    """Whether a replica still counts as one that follows: its link up, and something heard within three seconds."""
-    try:
-        rows = [sandbox.info(node) for node in NODES if node != primary]
-    except redis.RedisError:
-        return True
-    return any(row["master_link_status"] == "up" and int(str(row["master_last_io_seconds_ago"])) < 3 for row in rows)

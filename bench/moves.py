@@ -1,0 +1,235 @@
+"""How long writing clients wait, and what they lose, when the primary role moves: ``make bench``.
+
+    RUNS=50 python -m bench.moves        (docs/bench.md tells how it is measured)
+
+On one group, with the same clients, in one run: this project's switchover, the server's own FAILOVER, Sentinel's
+planned failover; then this project's failover of a killed, a frozen and a cut-off primary. The figures are printed,
+and kept as JSON in build/bench/moves.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bench.group import REPOSITORY, WRITES_PER_SECOND, BenchGroup, Move, eventually, moving
+from bench.sentinels import fail_over, watched
+from keydb_runbooks.connectors.programs import find_proxy, find_server
+
+PLANNED = {
+    "status": "nothing moves: status",
+    "switchover": "switchover",
+    "server": "FAILOVER, told to the proxy at once",
+    "server, checks": "FAILOVER, found by its checks",
+    "sentinel": "SENTINEL FAILOVER, found by its checks",
+}
+LOST = {"kill": "killed", "freeze": "frozen", "cut": "cut off"}
+FACTOR = 10
+ENTER_SECONDS = 1.5
+OUTPUT = REPOSITORY / "build" / "bench" / "moves.json"
+
+
+def status(group: BenchGroup) -> Move:
+    with moving(group) as writers:
+        begin, moments = group.timed("status")
+        writers.write_on()
+        return writers.seen(begin, moments)
+
+
+def switchover(group: BenchGroup) -> Move:
+    with moving(group) as writers:
+        begin, moments = group.timed("switchover", to=group.next_of(group.primary))
+        writers.write_on()
+        return writers.seen(begin, moments)
+
+
+def server(group: BenchGroup, *, told: bool) -> Move:
+    """The server's own command; its siblings stay with the old primary, so the group is mended behind it."""
+    old = group.primary
+    new = group.next_of(old)
+    with (
+        moving(group) as writers,
+        closing(group.client(new, "bench")) as client,
+        closing(group.client(old, "bench")) as asked,
+    ):
+        begin = time.monotonic()
+        asked.execute_command("FAILOVER", "TO", group.known_address_of(new), group.port_of(new), "TIMEOUT", 10000)
+        while client.execute_command("ROLE")[0] != "master":
+            time.sleep(0.0005)
+        if told:
+            group.route(new)
+        writers.write_on()
+        seen = writers.seen(begin)
+    group.mend()
+    return seen
+
+
+def sentinel(group: BenchGroup) -> Move:
+    with watched(group) as asked, moving(group) as writers:
+        begin = fail_over(group, asked)
+        writers.write_on()
+        seen = writers.seen(begin)
+    group.mend()
+    return seen
+
+
+def lost(group: BenchGroup, kind: str) -> tuple[Move, float, float]:
+    """Lose the primary, wait until the evidence rule is satisfied, press Enter.
+
+    :returns: what clients saw; milliseconds from the fault until the evidence was there; and from Enter to the first
+        write that was acknowledged
+    """
+    old = group.primary
+    acts: dict[str, Callable[[str], None]] = {"kill": group.kill, "freeze": group.freeze, "cut": group.network.cut}
+    with moving(group) as writers:
+        fault = time.monotonic()
+        acts[kind](old)
+        eventually(lambda: group.is_gone(old), f"nobody hears {old}, and no route leads there", 15)
+        evidence = time.monotonic()
+        enter, moments = group.timed("failover")
+        writers.write_on()
+        first = writers.first_answer_behind(enter)
+        if kind == "freeze":
+            group.thaw(old)
+        if kind == "cut":
+            group.network.heal()
+        eventually(lambda: group.pid(old) is None or group.answers(old), f"{old} answers or is gone")
+        seen = writers.seen(fault, moments)
+    group.mend()
+    return seen, (evidence - fault) * 1000, (first - enter) * 1000
+
+
+def measure(runs: int) -> dict[str, Any]:
+    engine, _ = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
+    planned: dict[str, list[Move]] = {name: [] for name in PLANNED}
+    failed: dict[str, list[dict[str, Any]]] = {name: [] for name in LOST}
+    ways: dict[str, Callable[[BenchGroup], Move]] = {
+        "status": status,
+        "switchover": switchover,
+        "server": lambda group: server(group, told=True),
+        "server, checks": lambda group: server(group, told=False),
+        "sentinel": sentinel,
+    }
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("moves", total=runs * (len(ways) + len(LOST)))
+        group = BenchGroup(engine)
+        try:
+            group.found()
+            # In turn, so that whatever else this machine does meets all of them alike.
+            for _ in range(runs):
+                for name, way in ways.items():
+                    planned[name].append(way(group))
+                    progress.advance(task)
+                for kind in ("kill", "freeze"):
+                    failed[kind].append(_row(lost(group, kind)))
+                    progress.advance(task)
+        finally:
+            group.remove()
+        group = BenchGroup(engine, relays=True)
+        try:
+            group.found()
+            for _ in range(runs):
+                failed["cut"].append(_row(lost(group, "cut")))
+                progress.advance(task)
+        finally:
+            group.remove()
+    return {
+        "about": _about(engine, runs),
+        "planned": {name: [asdict(move) for move in moves] for name, moves in planned.items()},
+        "failover": failed,
+    }
+
+
+def _row(seen: tuple[Move, float, float]) -> dict[str, Any]:
+    move, evidence, enter = seen
+    return {**asdict(move), "evidence": evidence, "enter": enter}
+
+
+def _about(engine: str, runs: int) -> dict[str, Any]:
+    def version(*words: str) -> str:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[0]  # noqa: S603
+
+    return {
+        "engine": version(find_server(engine)[1], "--version"),
+        "proxy": version(find_proxy(), "-v"),
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+        "runs": runs,
+        "writes_per_second": WRITES_PER_SECOND,
+        "milliseconds": "gap, evidence, enter, moments",
+    }
+
+
+def span(values: list[float]) -> str:
+    return f"{median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
+
+
+def show(seen: dict[str, Any], console: Console) -> None:
+    about = seen["about"]
+    console.print(f"{about['engine'].split(' sha')[0]}, {about['cores']} cores, load {about['load']:.1f} at the end")
+    console.print(f"4 clients, {about['writes_per_second']:,} writes a second, n = {about['runs']}; median (min-max)")
+    ours = median(move["gap"] for move in seen["planned"]["switchover"])
+    table = Table("planned", "gap ms", "times ours", "lost", title="Nobody failed: the role moves on purpose")
+    for name, moves in seen["planned"].items():
+        gaps = [move["gap"] for move in moves]
+        times = f"{median(gaps) / ours:.1f}" if name not in ("status", "switchover") else "-"
+        table.add_row(PLANNED[name], span(gaps), times, span([move["lost"] for move in moves]))
+    for column in (1, 2, 3):
+        table.columns[column].justify = "right"
+    console.print(table)
+    table = Table("primary", "evidence ms", "Enter to write ms", "gap ms", "lost", title="failover")
+    for name, rows in seen["failover"].items():
+        figures = [span([row[key] for row in rows]) for key in ("evidence", "enter", "gap", "lost")]
+        table.add_row(LOST[name], *figures)
+    for column in (1, 2, 3, 4):
+        table.columns[column].justify = "right"
+    console.print(table)
+    _judge(seen, console)
+
+
+def _judge(seen: dict[str, Any], console: Console) -> None:
+    """What the goals say of these figures; nothing is asserted, since another machine has others."""
+    gap = {name: median(move["gap"] for move in moves) for name, moves in seen["planned"].items()}
+    times = gap["server"] / gap["switchover"]
+    lost_writes = sum(move["lost"] for move in seen["planned"]["switchover"])
+    console.print(
+        f"{_met(times >= FACTOR)} gap at least {FACTOR} times shorter than the server's own FAILOVER: {times:.1f}"
+    )
+    console.print(f"{_met(lost_writes == 0)} no acknowledged write lost by a switchover: {lost_writes}")
+    for name, rows in seen["failover"].items():
+        seconds = median(row["enter"] for row in rows) / 1000
+        told = f"from Enter to a write within {ENTER_SECONDS} s, {LOST[name]}: {seconds:.2f} s"
+        console.print(f"{_met(seconds <= ENTER_SECONDS)} {told}")
+
+
+def _met(good: bool) -> str:
+    return "met:    " if good else "not met:"
+
+
+def main() -> int:
+    runs = int(os.environ.get("RUNS", "3"))
+    seen = measure(runs)
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(seen, indent=1) + "\n")
+    show(seen, Console(width=80, highlight=False))
+    print(f"every figure: {OUTPUT.relative_to(Path.cwd()) if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
