@@ -40,7 +40,7 @@ PLANNED = {
 LOST = {"kill": "killed", "freeze": "frozen", "cut": "cut off"}
 FACTOR = 10
 ENTER_SECONDS = 1.5
-OUTPUT = REPOSITORY / "build" / "bench" / "moves.json"
+OUTPUT = Path(os.environ.get("BENCH_OUTPUT", REPOSITORY / "build" / "bench" / "moves.json"))
 
 
 def status(group: BenchGroup) -> Move:

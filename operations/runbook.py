@@ -123,10 +123,12 @@ def carry_out(host: Host, title: str, decide: Callable[[Topology, Request, int],
     def decided(topology: Topology) -> Answer:
         return decide(topology, request, min_replicas)
 
-    shown = decided(observe(group))
+    seen = observe(group)
+    shown = decided(seen)
     show_answer(host, shown)
     if isinstance(shown, Plan):
-        run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown)
+        silent = frozenset(node.name for node in seen.unread)
+        run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown, silent=silent)
 
 
 def show_answer(host: Host, answer: Answer) -> None:
@@ -164,12 +166,13 @@ def found(group: Group) -> Commands:
 
 
 @operation()
-def run(group: Group, decide: Decide, shown: Plan | None = None) -> Commands:
+def run(group: Group, decide: Decide, shown: Plan | None = None, silent: frozenset[str] = frozenset()) -> Commands:
     """Observe again, refuse if the plan is no longer the one that was shown, then act and verify.
 
     + group: the nodes and proxies, see ``connectors.group``
     + decide: a pure function from a ``Topology`` to a ``Plan``, ``NothingToDo`` or ``Refusal``
     + shown: the plan that a person saw; without it the plan is made now and shown now
+    + silent: names of the nodes that did not answer when that plan was made
     """
     answer: Answer | None = shown
     if answer is None:
@@ -180,7 +183,7 @@ def run(group: Group, decide: Decide, shown: Plan | None = None) -> Commands:
     if isinstance(answer, Refusal):
         yield FunctionCommand(_tell_refusal, (answer,), {})
         return
-    running = Run(group, answer)
+    running = Run(group, answer, silent)
     yield FunctionCommand(running.begin, (decide,), {})
     for number, _ in enumerate(answer.steps):
         yield FunctionCommand(running.step, (number,), {})
@@ -195,9 +198,10 @@ class Run:
     the run goes on with the others as long as the primary stands. What was left behind is told at the end.
     """
 
-    def __init__(self, group: Group, plan: Plan) -> None:
+    def __init__(self, group: Group, plan: Plan, silent: frozenset[str] = frozenset()) -> None:
         self.group = group
         self.plan = plan
+        self.silent = silent
         self.links: Links | None = None
         # A plan that moves no role has nothing to go back to.
         self.committed = not any(step.commits for step in plan.steps)
@@ -210,7 +214,7 @@ class Run:
         """Open every link, lock out other operators, and look once more; nothing is changed yet."""
         self.started = time.monotonic()
         try:
-            self.links = Links(self.group, {step.where for step in self.plan.steps})
+            self.links = Links(self.group, {step.where for step in self.plan.steps}, self.silent)
             minority = yes_or_no(host, "accept_minority_lock")
             lock.take(self.links.clients, len(self.group.nodes), self.plan.verb, minority)
         except StepFailed as error:
@@ -219,7 +223,9 @@ class Run:
             return self._tell(host, f"refused: {error}")
         except (redis.RedisError, OSError) as error:
             return self._tell(host, f"failed and unchanged: the lock could not be taken: {error}")
-        answer = _decide_now(self.group, decide)
+        # A node that was silent is not given its whole time again: clients wait, and what proves that it takes no
+        # writes is looked at again here. It only matters whether it has come back.
+        answer = decide(observe(self.group, self.silent))
         if isinstance(answer, Refusal):
             return self._tell(host, str(answer))
         if not isinstance(answer, Plan) or not same(answer, self.plan):

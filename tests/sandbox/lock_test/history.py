@@ -71,8 +71,18 @@ class HistoryError(ValueError):
 
 def read(path: Path) -> list[Event]:
     """The events of a file, in the order of their times."""
-    events = [Event(**json.loads(line)) for line in path.read_text().splitlines()]
+    events, _ = read_from(path, 0)
     return sorted(events, key=lambda event: event.time)
+
+
+def read_from(path: Path, begin: int) -> tuple[list[Event], int]:
+    """What stands in a file from some byte on that is being written, and where to go on; nothing if it isn't there yet."""
+    if not path.exists():
+        return [], begin
+    with path.open("rb") as file:
+        file.seek(begin)
+        whole, newline, _ = file.read().rpartition(b"\n")
+    return [Event(**json.loads(line)) for line in whole.splitlines()], begin + len(whole + newline)
 
 
 def operations(events: Iterable[Event]) -> list[Operation]:

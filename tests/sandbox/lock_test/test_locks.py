@@ -17,6 +17,7 @@ import pytest
 from kit import REPOSITORY, Result, Sandbox, eventually
 from lock_test import history
 from lock_test.checker import Loss, Verdict, check
+from lock_test.clients import LOCKS
 from lock_test.history import NEMESIS, Event
 from lock_test.story import tell
 
@@ -59,17 +60,21 @@ class Locking:
         """Wait until locks were taken for a while after now, each by somebody."""
         wanted = time.monotonic_ns() + int(seconds * history.NANOSECONDS)
 
+        begin, seen = self.path.stat().st_size if self.path.exists() else 0, set()
+
         def taken() -> bool:
+            nonlocal begin
             assert self.process.poll() is None, "the clients ended"
-            after = [one for one in self._events() if one.time > wanted and (one.f, one.type) == ("acquire", "ok")]
-            return len({one.value[0] for one in after}) == 4
+            events, begin = history.read_from(self.path, begin)
+            seen.update(one.value[0] for one in events if one.time > wanted and (one.f, one.type) == ("acquire", "ok"))
+            return len(seen) == LOCKS
 
         eventually(taken, "every lock is taken by somebody", patience_seconds)
 
     def end(self) -> tuple[Verdict, str]:
         """End the clients and judge; the story is told in plain words."""
         self.stop()
-        events = sorted([*self._events(), *self.done], key=lambda event: event.time)
+        events = sorted([*history.read(self.path), *self.done], key=lambda event: event.time)
         verdict = check(history.operations(events), self.losses)
         assert verdict.holds > 50, "too few locks to tell anything"
         return verdict, tell(verdict, events)
@@ -78,9 +83,6 @@ class Locking:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(15)
-
-    def _events(self) -> list[Event]:
-        return history.read(self.path) if self.path.exists() else []
 
     def _note(self, name: str, *words: str) -> None:
         self.done.append(Event(NEMESIS, "info", name, list(words), time.monotonic_ns()))
