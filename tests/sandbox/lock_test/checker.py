@@ -20,7 +20,7 @@ before that end, and the second got it behind the begin.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -131,21 +131,19 @@ class _Search:
         if not left:
             return tuple(sorted({token for token, _, _ in reached}, key=str))
         del self.running[number]
-        self.states = set(_best(left))
+        self.states = set(_Best(left))
         return None
 
     def loss_ends(self) -> None:
-        self.states = set(_best(self._reached()))
+        self.states = self._reached()
         self.losing -= 1
 
     def _reached(self) -> set[State]:
-        reached, fresh = set(self.states), list(self.states)
+        """Every state that can be reached now, without those that another one makes needless."""
+        reached, fresh = _Best(self.states), deque(self.states)
         while fresh:
-            for state in self._next(fresh.pop()):
-                if state not in reached:
-                    reached.add(state)
-                    fresh.append(state)
-        return reached
+            fresh.extend(state for state in self._next(fresh.popleft()) if reached.add(state))
+        return set(reached)
 
     def _next(self, state: State) -> Iterator[State]:
         token, done, used = state
@@ -218,10 +216,24 @@ def _apply(operation: Operation, token: str | None) -> tuple[str | None] | None:
     return (token,) if token != operation.token else None
 
 
-def _best(states: set[State]) -> Iterator[State]:
-    """Those that another one doesn't make needless: the same state, reached with fewer of the unknown acquires."""
-    by_state: dict[tuple[str | None, frozenset[int]], list[frozenset[int]]] = defaultdict(list)
-    for token, done, used in sorted(states, key=lambda state: len(state[2])):
-        if not any(less <= used for less in by_state[token, done]):
-            by_state[token, done].append(used)
-            yield token, done, used
+class _Best:
+    """States, without those that another one makes needless: the same, reached with fewer of the unknown acquires."""
+
+    def __init__(self, states: Iterable[State]) -> None:
+        self._used: dict[tuple[str | None, frozenset[int]], list[frozenset[int]]] = defaultdict(list)
+        for state in states:
+            self.add(state)
+
+    def add(self, state: State) -> bool:
+        """Take a state, unless it is needless."""
+        token, done, used = state
+        known = self._used[token, done]
+        if any(less <= used for less in known):
+            return False
+        known[:] = [*(more for more in known if not used <= more), used]
+        return True
+
+    def __iter__(self) -> Iterator[State]:
+        for (token, done), each in self._used.items():
+            for used in each:
+                yield token, done, used
