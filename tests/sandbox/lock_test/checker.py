@@ -24,6 +24,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from lock_test.history import BUSY, GONE, Operation
 
@@ -108,31 +109,55 @@ def find_doubles(operations: list[Operation], losses: tuple[Loss, ...] = ()) -> 
             yield Double(first, second, other_begin, min(end, other_end), predicted)
 
 
-State = tuple[str | None, frozenset[int], frozenset[int]]
-"""The token that the lock has; which running operations have happened; which unknown acquires have."""
+SOMEBODY = "an unknown SET"
+"""The token of an unknown acquire that nobody releases and whose lease is over: which of them it is makes no difference."""
+
+
+class State(NamedTuple):
+    """What a lock may be.
+
+    ``done``: running operations that have happened. ``used``: unknown acquires that have. ``spent``: how many of those whose
+    token is SOMEBODY have.
+    """
+
+    token: str | None
+    done: frozenset[int] = frozenset()
+    used: frozenset[int] = frozenset()
+    spent: int = 0
 
 
 class _Search:
     """The states that one lock may be in, carried through the events in the order of time."""
 
-    def __init__(self) -> None:
-        self.states: set[State] = {(None, frozenset(), frozenset())}
+    def __init__(self, released: set[str]) -> None:
+        self.states = {State(None)}
         self.running: dict[int, Operation] = {}
         self.unknown: dict[int, Operation] = {}
         # Tokens that may go at any moment: the lease is over, or a release was sent and not heard of.
-        self.may_go: set[str] = set()
+        self.may_go: set[str] = {SOMEBODY}
+        self.somebodies = 0
+        self.released = released
         self.losing = 0
         self.tokens: set[str] = set()
 
     def close(self, number: int) -> tuple[str | None, ...] | None:
         """An operation was answered: only states remain in which it has happened. If none does, those before it."""
         reached = self._reached()
-        left = {(token, done - {number}, used) for token, done, used in reached if number in done}
+        left = {state._replace(done=state.done - {number}) for state in reached if number in state.done}
         if not left:
-            return tuple(sorted({token for token, _, _ in reached}, key=str))
+            return tuple(sorted({state.token for state in reached}, key=str))
         del self.running[number]
         self.states = set(_Best(left))
         return None
+
+    def end_lease(self, number: int, token: str) -> None:
+        """From now on this token may go at any moment; one that nobody knows more of becomes SOMEBODY."""
+        self.may_go.add(token)
+        if number not in self.unknown or token in self.released:
+            return
+        del self.unknown[number]
+        self.somebodies += 1
+        self.states = set(_Best(_forget(state, number, token) for state in self.states))
 
     def loss_ends(self) -> None:
         self.states = self._reached()
@@ -146,24 +171,31 @@ class _Search:
         return set(reached)
 
     def _next(self, state: State) -> Iterator[State]:
-        token, done, used = state
         for number, operation in self.running.items():
-            if number not in done and (change := _apply(operation, token)):
-                yield change[0], done | {number}, used
-        for number, operation in self.unknown.items():
-            if number not in used and token is None:
-                yield operation.token, done, used | {number}
-        if token in self.may_go:
-            yield None, done, used
+            if number not in state.done and (change := _apply(operation, state.token)):
+                yield state._replace(token=change[0], done=state.done | {number})
+        if state.token is None:
+            for number, operation in self.unknown.items():
+                if number not in state.used:
+                    yield state._replace(token=operation.token, used=state.used | {number})
+            if state.spent < self.somebodies:
+                yield state._replace(token=SOMEBODY, spent=state.spent + 1)
+        if state.token in self.may_go:
+            yield state._replace(token=None)
         if self.losing:
-            yield None, done, used
-            for lost in self.tokens:
-                yield lost, done, used
+            yield from (state._replace(token=lost) for lost in (None, *self.tokens))
+
+
+def _forget(state: State, number: int, token: str) -> State:
+    if number not in state.used:
+        return state
+    left = SOMEBODY if state.token == token else state.token
+    return State(left, state.done, state.used - {number}, state.spent + 1)
 
 
 def find_unexplained(operations: list[Operation], losses: tuple[Loss, ...] = ()) -> Unexplained | None:
     """The first answer that no order of a lock's operations explains, None if there is an order for all."""
-    search = _Search()
+    search = _Search({one.token for one in operations if one.f == "release"})
     for _, _, act, number, operation in _events(operations, losses):
         if act == "loss begins":
             search.losing += 1
@@ -172,7 +204,7 @@ def find_unexplained(operations: list[Operation], losses: tuple[Loss, ...] = ())
         elif operation is None:
             raise AssertionError(act)
         elif act == "may go":
-            search.may_go.add(operation.token)
+            search.end_lease(number, operation.token)
         elif act == "end":
             states = search.close(number)
             if states is not None:
@@ -220,20 +252,17 @@ class _Best:
     """States, without those that another one makes needless: the same, reached with fewer of the unknown acquires."""
 
     def __init__(self, states: Iterable[State]) -> None:
-        self._used: dict[tuple[str | None, frozenset[int]], list[frozenset[int]]] = defaultdict(list)
+        self._known: dict[tuple[str | None, frozenset[int]], list[State]] = defaultdict(list)
         for state in states:
             self.add(state)
 
     def add(self, state: State) -> bool:
         """Take a state, unless it is needless."""
-        token, done, used = state
-        known = self._used[token, done]
-        if any(less <= used for less in known):
+        known = self._known[state.token, state.done]
+        if any(less.used <= state.used and less.spent <= state.spent for less in known):
             return False
-        known[:] = [*(more for more in known if not used <= more), used]
+        known[:] = [*(more for more in known if not (state.used <= more.used and state.spent <= more.spent)), state]
         return True
 
     def __iter__(self) -> Iterator[State]:
-        for (token, done), each in self._used.items():
-            for used in each:
-                yield token, done, used
+        return (state for known in self._known.values() for state in known)
