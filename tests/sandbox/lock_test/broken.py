@@ -15,7 +15,8 @@ from keydb_runbooks.runbooks import switchover
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.steps import CatchUp, Pause, Promote
 
-DAWDLE_SECONDS = 0.4
+DAWDLE_SECONDS = 1.2
+"""Longer than a lease, so that the new primary knows of no lock any more that is held when clients come to it."""
 
 
 def plan(topology, request, min_replicas):
