@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -113,45 +114,48 @@ def lost(group: BenchGroup, kind: str) -> tuple[Move, float, float]:
     return seen, (evidence - fault) * 1000, (first - enter) * 1000
 
 
-def measure(runs: int) -> dict[str, Any]:
-    engine, _ = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
-    planned: dict[str, list[Move]] = {name: [] for name in PLANNED}
-    failed: dict[str, list[dict[str, Any]]] = {name: [] for name in LOST}
-    ways: dict[str, Callable[[BenchGroup], Move]] = {
-        "status": status,
-        "switchover": switchover,
-        "server": lambda group: server(group, told=True),
-        "server, checks": lambda group: server(group, told=False),
-        "sentinel": sentinel,
-    }
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("moves", total=runs * (len(ways) + len(LOST)))
-        group = BenchGroup(engine)
-        try:
-            group.found()
-            # In turn, so that whatever else this machine does meets all of them alike.
-            for _ in range(runs):
-                for name, way in ways.items():
-                    planned[name].append(way(group))
-                    progress.advance(task)
-                for kind in ("kill", "freeze"):
-                    failed[kind].append(_row(lost(group, kind)))
-                    progress.advance(task)
-        finally:
-            group.remove()
-        group = BenchGroup(engine, relays=True)
-        try:
-            group.found()
-            for _ in range(runs):
-                failed["cut"].append(_row(lost(group, "cut")))
+PLANNED_WAYS: dict[str, Callable[[BenchGroup], Move]] = {
+    "status": status,
+    "switchover": switchover,
+    "server": lambda group: server(group, told=True),
+    "server, checks": lambda group: server(group, told=False),
+    "sentinel": sentinel,
+}
+
+
+def measure(runs: int, seen: dict[str, Any], console: Console) -> None:
+    """Measure each way once a round, so that whatever else this machine does meets all of them alike.
+
+    :param seen: what was measured so far, filled as it comes
+    """
+    with Progress(console=console, transient=True) as progress, ExitStack() as groups:
+        task = progress.add_task("moves", total=runs * (len(PLANNED_WAYS) + len(LOST)))
+        engine, _ = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
+        near, relayed = (groups.enter_context(_founded(engine, relays=relays)) for relays in (False, True))
+        for _ in range(runs):
+            for name, way in PLANNED_WAYS.items():
+                seen["planned"][name].append(asdict(way(near)))
                 progress.advance(task)
-        finally:
-            group.remove()
-    return {
-        "about": _about(engine, runs),
-        "planned": {name: [asdict(move) for move in moves] for name, moves in planned.items()},
-        "failover": failed,
-    }
+            for kind in LOST:
+                seen["failover"][kind].append(_row(lost(relayed if kind == "cut" else near, kind)))
+                progress.advance(task)
+            _save(seen)
+
+
+@contextmanager
+def _founded(engine: str, *, relays: bool) -> Iterator[BenchGroup]:
+    group = BenchGroup(engine, relays=relays)
+    try:
+        group.found()
+        yield group
+    finally:
+        group.remove()
+
+
+def _save(seen: dict[str, Any]) -> None:
+    seen["about"]["load"] = os.getloadavg()[0]
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(seen, indent=1) + "\n")
 
 
 def _row(seen: tuple[Move, float, float]) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def _row(seen: tuple[Move, float, float]) -> dict[str, Any]:
     return {**asdict(move), "evidence": evidence, "enter": enter}
 
 
-def _about(engine: str, runs: int) -> dict[str, Any]:
+def _about(engine: str) -> dict[str, Any]:
     def version(*words: str) -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[0]  # noqa: S603
 
@@ -169,7 +173,6 @@ def _about(engine: str, runs: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
-        "runs": runs,
         "writes_per_second": WRITES_PER_SECOND,
         "milliseconds": "gap, evidence, enter, moments",
     }
@@ -180,9 +183,9 @@ def span(values: list[float]) -> str:
 
 
 def show(seen: dict[str, Any], console: Console) -> None:
-    about = seen["about"]
+    about, rounds = seen["about"], min(len(moves) for moves in seen["planned"].values())
     console.print(f"{about['engine'].split(' sha')[0]}, {about['cores']} cores, load {about['load']:.1f} at the end")
-    console.print(f"4 clients, {about['writes_per_second']:,} writes a second, n = {about['runs']}; median (min-max)")
+    console.print(f"4 clients, {about['writes_per_second']:,} writes a second, n = {rounds}; median (min-max)")
     ours = median(move["gap"] for move in seen["planned"]["switchover"])
     table = Table("planned", "gap ms", "times ours", "lost", title="Nobody failed: the role moves on purpose")
     for name, moves in seen["planned"].items():
@@ -223,12 +226,25 @@ def _met(good: bool) -> str:
 
 def main() -> int:
     runs = int(os.environ.get("RUNS", "3"))
-    seen = measure(runs)
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps(seen, indent=1) + "\n")
+    engine, _ = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
+    seen: dict[str, Any] = {
+        "about": _about(engine),
+        "planned": {name: [] for name in PLANNED},
+        "failover": {name: [] for name in LOST},
+    }
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupted = False
+    try:
+        measure(runs, seen, Console(stderr=True))
+    except KeyboardInterrupt:
+        interrupted = True
+    if not all([*seen["planned"].values(), *seen["failover"].values()]):
+        print("interrupted before the first round was done: nothing was measured")
+        return 130
+    _save(seen)
     show(seen, Console(width=80, highlight=False))
     print(f"every figure: {OUTPUT.relative_to(Path.cwd()) if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT}")
-    return 0
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":
