@@ -46,6 +46,9 @@ class Move:
 class BenchGroup(Sandbox):
     """A sandbox with a user who may do anything, for the servers' own commands."""
 
+    # From Enter on means with all that a person waits for: pyinfra's own start too.
+    forked = False
+
     def __init__(self, engine: str, *, relays: bool = False) -> None:
         super().__init__(engine, relays=relays)
         self.password = secrets.token_hex(16)
