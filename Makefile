@@ -24,7 +24,7 @@ export KEYDB_SANDBOX_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage mutants check stop clean lock
+.PHONY: help demo test test-all coverage mutants bench check stop clean lock
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
@@ -32,6 +32,7 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
+	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3; three minutes)"
 	@echo "make check     lint, format and types"
 	@echo "make stop      stop the sandbox's servers, keep their files"
 	@echo "make clean     stop them and remove everything that make and the project made"
@@ -52,6 +53,9 @@ coverage: $(VENV)/.dev
 mutants: $(VENV)/.mutants
 	@$(BIN)/python tests/mutants/prepare.py $(ARGS)
 	@cd build/mutants && nice $(abspath $(BIN))/python $(CURDIR)/tests/mutants/judge.py $(JOBS)
+
+bench: $(VENV)/.dev
+	@RUNS="$(or $(RUNS),3)" $(BIN)/python -m bench.moves
 
 # All of them run, even if the first one fails. mypy sees the folders through links (docs/reuse.md), people read their real names.
 check: $(VENV)/.dev $(TYPING)

@@ -74,18 +74,20 @@ class LinkConnection(Connection):
         return opened
 
 
-def link(node: NodeEntry, *, role: str = "operator") -> Client:
+def link(node: NodeEntry, *, role: str = "operator", patience: float | None = None) -> Client:
     """Open a link to a server and log in.
 
     :param role: which of the inventory's ACL users logs in
+    :param patience: seconds to wait for it, if they are less than the inventory's ``keydb_connect_timeout``
     :raises LinkError: refused, no-answer, wrong-password, unreachable-host, forwarding-forbidden, not-trusted,
         not-a-server
     """
+    timeout = node.data("keydb_connect_timeout")
     return link_to(
         node.host,
         node.address,
         node.user(role),
-        connect_timeout=node.data("keydb_connect_timeout"),
+        connect_timeout=timeout if patience is None else min(timeout, patience),
         command_timeout=node.data("keydb_command_timeout"),
         tls_ca=node.data("keydb_tls_ca"),
     )

@@ -1,6 +1,6 @@
 """A client that writes unique values through the proxy and remembers every answer.
 
-    python demo/writer.py PORT JOURNAL        (until SIGTERM; the password comes from the sandbox's file)
+    python demo/writer.py PORT JOURNAL [WRITES_PER_SECOND]   (until SIGTERM; the password comes from the sandbox's file)
 
 Each line of the journal is one write: ``SECONDS CLIENT NUMBER ok|failed``, with the monotonic clock's seconds at the
 answer. A failed write is never sent again under its number, since nobody knows whether it was executed.
@@ -48,9 +48,12 @@ def connect(port: int, password: str, ca: Path) -> Connection:
     )
 
 
-def write(client: int, server: Connection, stop: threading.Event, journal: list[str]) -> None:
-    """Write one value after the other, at an even pace, until told to stop."""
-    step = CLIENTS / WRITES_PER_SECOND
+def write(client: int, server: Connection, per_second: int, stop: threading.Event, journal: list[str]) -> None:
+    """Write one value after the other, at an even pace, until told to stop.
+
+    :param per_second: writes of all clients together
+    """
+    step = CLIENTS / per_second
     number, due = 0, time.monotonic()
     while not stop.is_set():
         number += 1
@@ -77,6 +80,7 @@ def answered(server: Connection, client: int, number: int) -> bool:
 
 def main() -> None:
     port, path = int(sys.argv[1]), Path(sys.argv[2])
+    per_second = int(sys.argv[3]) if len(sys.argv) > 3 else WRITES_PER_SECOND
     directory = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox"))
     password = json.loads((directory / "passwords.json").read_text())["application"]
     ca = directory / "certificates" / "ca.pem"
@@ -84,7 +88,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     threads = [
-        threading.Thread(target=write, args=(client, connect(port, password, ca), stop, journal))
+        threading.Thread(target=write, args=(client, connect(port, password, ca), per_second, stop, journal))
         for client in range(CLIENTS)
     ]
     for thread in threads:

@@ -6,7 +6,7 @@ A node that can't be read becomes an ``Unread`` with a code, never a missing row
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -34,13 +34,18 @@ NOBODY = Credentials("", "")
 """Does not log in."""
 
 
-def observe(group: Group, patience_seconds: float = 0) -> Topology:
+RETURN_SECONDS = 0.3
+"""How long a node that was silent a moment ago is waited for, to see whether it has come back."""
+
+
+def observe(group: Group, patience_seconds: float = 0, silent: Container[str] = ()) -> Topology:
     """Read every node, what its configuration file says of its role, and every proxy of a group.
 
     :param patience_seconds: for how long links to a primary that doesn't answer are watched for their silence
+    :param silent: names of nodes that did not answer within ``keydb_connect_timeout`` a moment ago
     """
     work: list[Callable[[], Node | Unread | Proxy | UnreadProxy]] = [
-        *(partial(_observe_node, node) for node in group.nodes),
+        *(partial(_observe_node, node, RETURN_SECONDS if node.name in silent else None) for node in group.nodes),
         *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
     ]
     seen = in_parallel(lambda read: read(), work)
@@ -60,16 +65,16 @@ def observe(group: Group, patience_seconds: float = 0) -> Topology:
     )
 
 
-def _observe_node(entry: NodeEntry) -> Node | Unread:
+def _observe_node(entry: NodeEntry, patience: float | None) -> Node | Unread:
     """The server and its machine at the same time: what the one can't tell, the other may."""
     asking = gevent.spawn(read_machine, entry)
-    seen = _observe_server(entry)
+    seen = _observe_server(entry, patience)
     return replace(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
 
 
-def _observe_server(entry: NodeEntry) -> Node | Unread:
+def _observe_server(entry: NodeEntry, patience: float | None) -> Node | Unread:
     try:
-        client = link(entry)
+        client = link(entry, patience=patience)
         try:
             return _read(entry, client)
         finally:

@@ -7,6 +7,7 @@ its answer didn't come is unknown, and never assumed.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Container
 from contextlib import closing, suppress
 from functools import singledispatch
 
@@ -60,14 +61,16 @@ class Links:
     """The held connections of a run: to every node and every proxy that answers, opened before it begins.
 
     :param needed: names of those without which the run can't begin
-    :raises StepFailed: if one of these can't be opened
+    :param silent: names of those that did not answer when the plan was made: nobody waits for them again
+    :raises StepFailed: if one that is needed can't be opened
     """
 
-    def __init__(self, group: Group, needed: set[str]) -> None:
+    def __init__(self, group: Group, needed: set[str], silent: Container[str] = ()) -> None:
         self.group = group
         self.clients: dict[str, Client] = {}
         self._runtimes: dict[str, Runtime] = {}
-        entries: list[NodeEntry | ProxyEntry] = [*group.nodes, *group.proxies]
+        members: list[NodeEntry | ProxyEntry] = [*group.nodes, *group.proxies]
+        entries = [entry for entry in members if entry.name not in silent]
         for entry, link_or_error in zip(entries, in_parallel(_try_to_open, entries), strict=True):
             if isinstance(link_or_error, Runtime):
                 self._runtimes[entry.name] = link_or_error

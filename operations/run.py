@@ -45,12 +45,21 @@ class Run:
 
     :param told: the report that is filled
     :param perform: does one step, ``perform_step`` unless somebody puts a fault around it
+    :param silent: names of the nodes that did not answer when the plan was made
     """
 
-    def __init__(self, group: Group, plan: Plan, told: Report | None = None, perform: Perform = perform_step) -> None:
+    def __init__(
+        self,
+        group: Group,
+        plan: Plan,
+        told: Report | None = None,
+        perform: Perform = perform_step,
+        silent: frozenset[str] = frozenset(),
+    ) -> None:
         told = Report(verb=plan.verb, group=plan.group) if told is None else told
         self.group = group
         self.plan = plan
+        self.silent = silent
         self.report = told
         self.links: Links | None = None
         self.lock: lock.Lock | None = None
@@ -75,7 +84,9 @@ class Run:
         self._signals.enter_context(interrupt.listening())
         try:
             self._take(host)
-            answer = decide(observe(self.group))
+            # A node that was silent is not given its whole time again: clients wait, and what proves that it takes no
+            # writes is looked at again here. It only matters whether it has come back.
+            answer = decide(observe(self.group, silent=self.silent))
             interrupt.check()
         except StepFailed as error:
             return self._ends(host, Outcome.FAILED_UNCHANGED, f"failed and unchanged: {error}")
@@ -92,7 +103,7 @@ class Run:
         return True
 
     def _take(self, host: Host) -> None:
-        self.links = Links(self.group, {step.where for step in self.plan.steps})
+        self.links = Links(self.group, {step.where for step in self.plan.steps}, self.silent)
         nodes = tuple(node.name for node in self.group.nodes)
         task = Task(self.plan.verb, self.plan.about)
         minority = self.report.options.get("accept_minority_lock", "no").lower() in ("yes", "true")
@@ -268,7 +279,7 @@ class Run:
         return True
 
     def _verify(self) -> None:
-        topology = observe(self.group)
+        topology = observe(self.group, silent=self.silent)
         seen = verify(self.plan, topology)
         self.report.observed(topology, list(truths(topology)))
         for step, told in zip(self.plan.steps, self.report.steps, strict=True):
@@ -312,7 +323,7 @@ class Run:
 
     def _tell_now(self) -> None:
         if not self.report.now and any(told.outcome != "not begun" for told in self.report.steps):
-            topology = observe(self.group)
+            topology = observe(self.group, silent=self.silent)
             self.report.observed(topology, list(truths(topology)))
         for sentence in self.report.now:
             logger.info(f"    now: {sentence}")

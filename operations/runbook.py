@@ -165,7 +165,8 @@ def carry_out(
             finish(host, told, group, [])
     show_answer(host, shown)
     if isinstance(shown, Plan):
-        run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown)
+        silent = frozenset(node.name for node in seen.unread)
+        run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown, silent=silent)
 
 
 def _look(group: Group, decide: Decide) -> tuple[Topology, Answer]:
@@ -219,12 +220,13 @@ def found(group: Group) -> Commands:
 
 
 @operation()
-def run(group: Group, decide: Decide, shown: Plan | None = None) -> Commands:
+def run(group: Group, decide: Decide, shown: Plan | None = None, silent: frozenset[str] = frozenset()) -> Commands:
     """Observe again, refuse if the plan is no longer the one that was shown, then act and verify.
 
     + group: the nodes and proxies, see ``connectors.group``
     + decide: a pure function from a ``Topology`` to a ``Plan``, ``NothingToDo`` or ``Refusal``
     + shown: the plan that a person saw; without it the plan is made now and shown now
+    + silent: names of the nodes that did not answer when that plan was made
     """
     answer: Answer = decide(observe(group)) if shown is None else shown
     if isinstance(answer, NothingToDo):
@@ -235,7 +237,7 @@ def run(group: Group, decide: Decide, shown: Plan | None = None) -> Commands:
     if isinstance(answer, Refusal):
         yield FunctionCommand(_tell_refusal, (told, answer, group), {})
         return
-    running = Run(group, answer, told, perform_step)
+    running = Run(group, answer, told, perform_step, silent)
     yield FunctionCommand(running.begin, (decide,), {})
     for number, _ in enumerate(answer.steps):
         yield FunctionCommand(running.step, (number,), {})

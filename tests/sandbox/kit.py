@@ -226,6 +226,13 @@ class Sandbox:
         info = self.info(node)
         return info.get("master_port") == self.port_of(primary) and info.get("master_link_status") == "up"
 
+    def heard(self, primary: str) -> bool:
+        """Whether a replica still counts as following: its link is up, and it heard something within three seconds."""
+        rows = [self.info(node) for node in NODES if node != primary]
+        return any(
+            row["master_link_status"] == "up" and int(str(row["master_last_io_seconds_ago"])) < 3 for row in rows
+        )
+
     def paused(self, node: str) -> bool:
         """Whether writes are held back; only for servers that nobody else keeps busy."""
         try:

@@ -1,0 +1,46 @@
+"""A deploy that is wrong on purpose: a switchover that neither pauses the old primary nor waits for the new one.
+
+    pyinfra inventories/sandbox.py tests/sandbox/lock_test/broken.py --data to=keydb-2 -y
+
+Behind the promotion it dawdles, as a slow network would. The lock test must find what comes of it.
+"""
+
+import time
+from dataclasses import replace
+
+from pyinfra import host
+
+from keydb_runbooks.operations import runbook
+from keydb_runbooks.runbooks import switchover
+from keydb_runbooks.runbooks.plan import Plan
+from keydb_runbooks.runbooks.steps import CatchUp, Pause, Promote
+
+DAWDLE_SECONDS = 1.2
+"""Longer than a lease, so that the new primary knows of no lock any more that is held when clients come to it."""
+
+
+def plan(topology, request, min_replicas):
+    answer = switchover.plan(topology, request, min_replicas)
+    if not isinstance(answer, Plan):
+        return answer
+    return replace(answer, steps=tuple(step for step in answer.steps if not isinstance(step, Pause | CatchUp)))
+
+
+def _dawdle():
+    honest = runbook.perform_step
+
+    def perform_step(step, links):
+        told = honest(step, links)
+        if isinstance(step, Promote):
+            time.sleep(DAWDLE_SECONDS)
+        return told
+
+    perform_step.faulty = True
+    runbook.perform_step = perform_step
+
+
+# The file runs once for every host.
+if not hasattr(runbook.perform_step, "faulty"):
+    _dawdle()
+
+runbook.carry_out(host, "Switchover", plan)
