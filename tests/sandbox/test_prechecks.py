@@ -241,6 +241,14 @@ def test_one_place_alone_does_not_call_a_primary_gone(group: Sandbox) -> None:
     group.run("failover").refused(told, "proxy-1: keydb-1 is MAINT")
 
 
+def test_a_primary_that_the_operator_alone_does_not_reach_is_not_gone(networked: Sandbox) -> None:
+    networked.network.cut("operator", "keydb-1")
+    refused = networked.run("failover").refused("refused: still-followed", "it is not gone; use switchover")
+    assert "looking again for 3 s" in refused.text
+    networked.network.heal()
+    networked.healthy("keydb-1")
+
+
 def test_a_closed_descriptor_0_of_a_target_is_found(group: Sandbox) -> None:
     """A KeyDB that was a primary closes it when it meets one that follows nobody; the next connection gets it."""
     if group.engine != "keydb":

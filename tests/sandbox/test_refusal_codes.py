@@ -182,6 +182,15 @@ def empty_primary(group: Sandbox) -> None:
         group.boot(node, *GUARD_ARGUMENTS)
 
 
+def emptied_by_a_command(group: Sandbox) -> None:
+    """Somebody deleted all keys on purpose or not, while keydb-3 was away."""
+    group.ask("keydb-3", *GUARD)
+    client = group.client("keydb-1", "application")
+    for key in list(client.scan_iter()):
+        client.delete(key)
+    client.connection_pool.disconnect()
+
+
 @dataclass(frozen=True)
 class Case:
     """What makes a code: a state of real servers, and the verb that is asked in it."""
@@ -219,6 +228,8 @@ CASES = (
     Case("proxy-no-backend", a_proxy_of_another_group, "switchover", TO_2),
     Case("no-majority", two_dead, "failover"),
     Case("empty-primary", empty_primary, "rejoin"),
+    Case("emptied-primary", emptied_by_a_command, "failover"),
+    Case("nothing-to-undo", guarded("keydb-2"), "abort"),
 )
 
 

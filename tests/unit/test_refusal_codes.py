@@ -23,6 +23,8 @@ WITHOUT_A_STATE = {
     "node-loading": "a server that loads its data answers INFO, and is refused as loading",
     "node-not-permitted": "kinds name it first: not-permitted",
     "node-command-missing": "kinds name it first: command-missing",
+    "users-unknown": "kinds name it first: not-permitted",
+    "no-room": "it takes a file system that is nearly full; tests/sandbox/test_rejoin.py meets a full one while it saves",
     "kind-unknown": "it takes a server that dies between two commands of one look",
 }
 
