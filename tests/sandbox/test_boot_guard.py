@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit import FAULTS, NODES, Sandbox, eventually, writing
+from kit import FAULTS, NODES, REPOSITORY, Sandbox, eventually, writing
 from test_tls import WITH_TLS
 
 from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.sandbox import MARK
-from keydb_runbooks.templates import render
 
 
 class Guard:
@@ -23,7 +22,7 @@ class Guard:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.script = sandbox.directory / "boot-guard"
-        self.script.write_text(render("boot-guard.sh.j2"))
+        self.script.write_text((REPOSITORY / "templates" / "boot-guard.sh").read_text())
         self.watching: dict[str, subprocess.Popen[str]] = {}
         for node in NODES:
             path = self.home(node) / "operator.auth"

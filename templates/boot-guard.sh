@@ -6,6 +6,7 @@
 #   boot-guard pre COMMAND ...   runs COMMAND with these arguments behind it
 #   boot-guard post              behind the start: watches for a while, and decides once
 #   boot-guard decide            the rules alone: observations on standard input, a decision a line
+#   boot-guard check             whether its settings can be used
 #
 # The environment has its settings:
 #   KEYDB_GUARD_NODE            name of this node
@@ -13,12 +14,11 @@
 #   KEYDB_GUARD_CONFIG          the server's configuration file
 #   KEYDB_GUARD_AUTH            file (mode 0600) with the line AUTH USER PASSWORD of the operator's user
 #   KEYDB_GUARD_TLS_CA          file with the CA's certificates, if the group speaks TLS
-#   KEYDB_GUARD_LOCAL           HOST:PORT where this server is asked, if that is another than its peers'
 #   KEYDB_GUARD_WAIT            seconds that post watches; 60
 #   KEYDB_GUARD_ACCEPT_AOF_GAP  yes: a primary with an AOF may lack the seconds that appendfsync leaves out; no
 #
-# Needs bash 4.4 or newer, and openssl for TLS. No password is ever in an argument, in the environment or in the log.
-# Jinja leaves this text as it is: nothing in it may look like one of its marks.
+# Needs bash 4.4 or newer, GNU grep, and openssl for TLS. No password is ever in an argument, in the environment or in
+# the log.
 set -uf
 export LC_ALL=C
 
@@ -34,7 +34,8 @@ declare -a names=()
 declare -A seen=()
 self='' accept_gap=no verdict='' target='' reason='' silent='' silent_names='' lost=''
 
-log() { printf 'boot-guard: %s\n' "$*" >&2; }
+# What a stranger answered may have anything in it.
+log() { printf 'boot-guard: %s\n' "${*//[^[:print:]]/?}" >&2; }
 
 fail() {
     log "error: $*"
@@ -289,16 +290,17 @@ decide_cases() {
 
 declare -a lines=()
 declare -A host=() port=() from=() to=() pid=() dead=()
-work='' token='' ca=''
+token='' ca=''
 
 open_all() {
-    local node fd
+    local node fd pipe
     token=end-$RANDOM$RANDOM$RANDOM
-    work=$(mktemp -d) || fail "no directory for temporary files"
     for node in "${names[@]}"; do
-        mkfifo "$work/$node" && exec {fd}<>"$work/$node" || fail "no pipe in $work"
+        # Open for both ways it holds nobody up, and is gone with who has it open.
+        pipe=$(mktemp -u) && mkfifo -m 600 "$pipe" && exec {fd}<>"$pipe" || fail "no pipe in ${TMPDIR:-/tmp}"
+        rm -f "$pipe"
         from[$node]=$fd
-        exec {fd}> >(connect "$node" 2>/dev/null)
+        exec {fd}> >(connect "$node" >&"${from[$node]}" 2>/dev/null)
         to[$node]=$fd pid[$node]=$!
         send "$node" "$(<"$KEYDB_GUARD_AUTH")"
     done
@@ -306,27 +308,26 @@ open_all() {
 
 # Runs in a process of its own. It ends with its input: a lock is gone with the one who held it.
 connect() {
-    local fd address=${host[$1]} number=${port[$1]}
-    for fd in "${from[@]}" "${to[@]}"; do exec {fd}>&-; done
-    # Opened for both ways, a pipe whose reader is gone holds nobody up.
-    exec 1<>"$work/$1"
-    if [[ $1 == "$self" && ${KEYDB_GUARD_LOCAL-} ]]; then
-        address=${KEYDB_GUARD_LOCAL%:*} number=${KEYDB_GUARD_LOCAL##*:}
-    fi
+    local fd address=${host[$1]} kind=hostname
+    for fd in "${to[@]}"; do exec {fd}>&-; done
+    [[ $address == *:* || $address =~ ^[0-9.]+$ ]] && kind=ip
     if [[ $ca ]]; then
         [[ $address == *:* ]] && address="[$address]"
         # Without no_ign_eof it outlives its input; with it a text that begins with Q, R or K is an order to
         # it, so commands are sent in small letters.
         timeout 60 openssl s_client -quiet -no_ign_eof -verify_quiet -verify_return_error -CAfile "$ca" \
-            -connect "$address:$number"
-    elif exec 3<>"/dev/tcp/$address/$number"; then
-        timeout 60 cat <&3 &
+            "-verify_$kind" "${host[$1]}" -connect "$address:${port[$1]}" | leave_out_strangers
+    elif exec 3<>"/dev/tcp/$address/${port[$1]}"; then
+        leave_out_strangers <&3 &
         trap 'kill $!; exit' TERM
         cat >&3
         kill $!
     fi
     echo '!'
 }
+
+# Of a list of clients this script reads who has a runbook's name: a shell takes seconds for thousands of others.
+leave_out_strangers() { timeout 60 grep -aE --line-buffered '^($|[^i]|i[^d]|id[^=])| name=runbook:'; }
 
 close_all() {
     local node fd
@@ -338,8 +339,7 @@ close_all() {
         # One that is still connecting doesn't see that its input ended.
         [[ ${dead[$node]-} ]] && kill "${pid[$node]}" 2>/dev/null
     done
-    [[ $work ]] && rm -rf "$work"
-    to=() from=() pid=() dead=() work=''
+    to=() from=() pid=() dead=()
 }
 
 send() {
@@ -350,9 +350,10 @@ send() {
 
 # Reads answers into "lines" until the one to "ping $token"; else "dead" gets the reason.
 hear() {
-    local node=$1 line
+    local node=$1 line end=$((SECONDS + PATIENCE))
     lines=()
-    while read -r -t "$PATIENCE" -u "${from[$node]}" line; do
+    # Neither one that falls silent nor one that never ends may keep the others waiting.
+    while ((SECONDS <= end)) && read -r -t "$PATIENCE" -u "${from[$node]}" line; do
         line=${line%$'\r'}
         case $line in
         "$token") return 0 ;;
@@ -367,7 +368,7 @@ hear() {
     return 1
 }
 
-# Sends the same to every node, then hears them all; "lines" has the answers of the last one that answered.
+# Sends the same to every node, then hears them all; fails if one of them, or of those before, is silent.
 ask() {
     local node learn=$1 complete=0
     shift
@@ -384,30 +385,38 @@ ask() {
 observe() {
     local node
     seen=()
-    ask learn info "ping @epoch" "get runbook:epoch" "ping @records" "get runbook:lineage" \
-        "ping @fsync" "config get appendfsync" "ping @min" "config get min-replicas-to-write"
+    ask learn info "ping @epoch" "get runbook:epoch" "ping @lineage" "get runbook:lineage" \
+        "ping @settings" "config get min-replicas-to-write" "config get *appendfsync*"
     for node in "${names[@]}"; do
         [[ ${dead[$node]-} ]] && seen[$node.answer]=${dead[$node]}
     done
 }
 
 learn() {
-    local node=$1 part=info line
-    local -A info=() found=([epoch]='' [records]='' [fsync]='' [min]='')
-    seen[$node.keys]=0 seen[$node.priority]=0
+    local node=$1 part=@info setting='' line
+    local -A info=() told=()
+    seen[$node.keys]=0 seen[$node.priority]=0 seen[$node.answer]=yes seen[$node.epoch]='' seen[$node.records]=''
     for line in "${lines[@]}"; do
-        case $part:$line in
-        *:@*) part=${line#@} ;;
-        info:*) learn_field "$node" "${line%%:*}" "${line#*:}" ;;
-        *:'$'* | *:'*'* | *:appendfsync | *:min-replicas-to-write) ;;
-        *) found[$part]=$line ;;
-        esac
+        if [[ $line == @* ]]; then
+            part=$line
+        elif [[ $line == [\$*][0-9-]* ]]; then
+            continue
+        elif [[ $part == @info ]]; then
+            learn_field "$node" "${line%%:*}" "${line#*:}"
+        elif [[ $part != @settings ]]; then
+            told[$part]=$line
+        elif [[ -z $setting ]]; then
+            setting=$line
+        else
+            told[$setting]=$line setting=''
+        fi
     done
-    seen[$node.answer]=yes seen[$node.fsync]=${found[fsync]} seen[$node.min]='' seen[$node.epoch]=''
-    [[ ${found[min]} =~ $NUMBER ]] && seen[$node.min]=${found[min]}
-    [[ ${found[epoch]} =~ $NUMBER ]] && seen[$node.epoch]=${found[epoch]}
-    [[ ${seen[$node.min]} ]] || seen[$node.answer]="does not tell its min-replicas-to-write"
-    learn_records "$node" "${found[records]}"
+    [[ ${told[@epoch]-} =~ $NUMBER ]] && seen[$node.epoch]=${told[@epoch]}
+    # As everywhere, a record that can't be read is not known.
+    for line in ${told[@lineage]//,/ }; do
+        [[ $line =~ $RECORD ]] && seen[$node.records]+="${seen[$node.records]:+,}$line"
+    done
+    learn_settings "$node"
     learn_role "$node"
     learn_history "$node"
 }
@@ -425,18 +434,17 @@ learn_field() {
         [[ $3 =~ $NUMBER ]] && seen[$1.priority]=$3
         ;;
     db[0-9]*)
-        [[ $3 =~ ^keys=([0-9]{1,18}), ]] && seen[$1.keys]=$((seen[$1.keys] + BASH_REMATCH[1]))
+        [[ $3 =~ ^keys=([1-9][0-9]{0,15}), ]] && seen[$1.keys]=$((seen[$1.keys] + BASH_REMATCH[1]))
         ;;
     esac
 }
 
-# As everywhere, a record that can't be read is not known.
-learn_records() {
-    local record
-    seen[$1.records]=''
-    for record in ${2//,/ }; do
-        [[ $record =~ $RECORD ]] && seen[$1.records]+="${seen[$1.records]:+,}$record"
-    done
+learn_settings() {
+    seen[$1.min]=${told[min-replicas-to-write]-} seen[$1.fsync]=${told[appendfsync]-unknown}
+    [[ ${seen[$1.min]} =~ $NUMBER ]] || seen[$1.answer]="does not tell its min-replicas-to-write"
+    [[ ${info[master_replid]-}:${info[master_repl_offset]-} =~ $RECORD ]] || seen[$1.answer]="does not tell its offset"
+    # Otherwise it answers without a sync while a child of it writes a file.
+    [[ ${told[no-appendfsync-on-rewrite]-} == no ]] || seen[$1.fsync]+=" with no-appendfsync-on-rewrite"
 }
 
 learn_role() {
@@ -460,7 +468,7 @@ learn_role() {
 
 learn_history() {
     local node=$1 key former
-    seen[$node.stream]=${info[master_replid]-} seen[$node.own]=${info[master_repl_offset]:-0} seen[$node.offset]=0
+    seen[$node.stream]=${info[master_replid]-} seen[$node.own]=${info[master_repl_offset]-} seen[$node.offset]=0
     # A paused replica has received more than it applied: all of it counts.
     for key in master_repl_offset slave_repl_offset slave_read_repl_offset; do
         ((${info[$key]:-0} > seen[$node.offset])) && seen[$node.offset]=${info[$key]}
@@ -568,6 +576,9 @@ read_config() {
         case "${words[*],,}" in
         'replicaof no one' | 'slaveof no one') source='' ;;
         'replicaof '* | 'slaveof '*) source="${words[1]-} ${words[2]-}" ;;
+        'include '*)
+            fail "$KEYDB_GUARD_CONFIG has '${words[*]}': what stands there is not read; move it into this file"
+            ;;
         'active-replica yes'* | 'multi-master yes'* | 'cluster-enabled yes'*)
             fail "$KEYDB_GUARD_CONFIG has '${words[*]}': such a server takes writes whatever it follows"
             ;;
@@ -586,6 +597,18 @@ read_config() {
     [[ $name == '?' ]] || mark_of "$name"
 }
 
+can_ask() {
+    local program
+    [[ -r $KEYDB_GUARD_AUTH ]] || fail "KEYDB_GUARD_AUTH: '$KEYDB_GUARD_AUTH' can't be read"
+    accept_gap=${KEYDB_GUARD_ACCEPT_AOF_GAP:-no} ca=${KEYDB_GUARD_TLS_CA-}
+    [[ -z $ca || -r $ca ]] || fail "KEYDB_GUARD_TLS_CA: '$ca' can't be read"
+    [[ ${KEYDB_GUARD_WAIT:=60} =~ $NUMBER ]] || fail "KEYDB_GUARD_WAIT: '$KEYDB_GUARD_WAIT' is no number of seconds"
+    [[ $accept_gap == yes || $accept_gap == no ]] || fail "KEYDB_GUARD_ACCEPT_AOF_GAP: allowed are yes and no"
+    for program in cat grep mktemp mkfifo rm sleep timeout ${ca:+openssl}; do
+        type -P "$program" >/dev/null || fail "there is no $program on PATH"
+    done
+}
+
 pre() {
     settings
     read_config
@@ -597,11 +620,7 @@ pre() {
 post() {
     local end told=''
     settings AUTH
-    [[ -r $KEYDB_GUARD_AUTH ]] || fail "KEYDB_GUARD_AUTH: '$KEYDB_GUARD_AUTH' can't be read"
-    accept_gap=${KEYDB_GUARD_ACCEPT_AOF_GAP:-no} ca=${KEYDB_GUARD_TLS_CA-}
-    [[ -z $ca || -r $ca ]] || fail "KEYDB_GUARD_TLS_CA: '$ca' can't be read"
-    [[ ${KEYDB_GUARD_WAIT:=60} =~ $NUMBER ]] || fail "KEYDB_GUARD_WAIT: '$KEYDB_GUARD_WAIT' is no number of seconds"
-    [[ $accept_gap == yes || $accept_gap == no ]] || fail "KEYDB_GUARD_ACCEPT_AOF_GAP: allowed are yes and no"
+    can_ask
     end=$((SECONDS + KEYDB_GUARD_WAIT))
     trap '' PIPE
     trap close_all EXIT
@@ -675,6 +694,10 @@ change() {
 case ${1-} in
 pre) shift && pre "$@" ;;
 post) post ;;
+check)
+    settings AUTH
+    can_ask
+    ;;
 decide) decide_cases ;;
-*) fail "say pre, post or decide; the head of this file says more" ;;
+*) fail "say pre, post, check or decide; the head of this file says more" ;;
 esac
