@@ -327,7 +327,8 @@ connect() {
 }
 
 # Of a list of clients this script reads who has a runbook's name: a shell takes seconds for thousands of others.
-leave_out_strangers() { timeout 60 grep -aE --line-buffered '^($|[^i]|i[^d]|id[^=])| name=runbook:'; }
+# With exec, since a child of what is killed above would keep the connection, and with it the lock.
+leave_out_strangers() { exec timeout 60 grep -aE --line-buffered '^($|[^i]|i[^d]|id[^=])| name=runbook:'; }
 
 close_all() {
     local node fd
@@ -394,7 +395,7 @@ observe() {
 
 learn() {
     local node=$1 part=@info setting='' line
-    local -A info=() told=()
+    local -A info=() told=([@epoch]='' [@lineage]='')
     seen[$node.keys]=0 seen[$node.priority]=0 seen[$node.answer]=yes seen[$node.epoch]='' seen[$node.records]=''
     for line in "${lines[@]}"; do
         if [[ $line == @* ]]; then
@@ -411,7 +412,7 @@ learn() {
             told[$setting]=$line setting=''
         fi
     done
-    [[ ${told[@epoch]-} =~ $NUMBER ]] && seen[$node.epoch]=${told[@epoch]}
+    [[ ${told[@epoch]} =~ $NUMBER ]] && seen[$node.epoch]=${told[@epoch]}
     # As everywhere, a record that can't be read is not known.
     for line in ${told[@lineage]//,/ }; do
         [[ $line =~ $RECORD ]] && seen[$node.records]+="${seen[$node.records]:+,}$line"

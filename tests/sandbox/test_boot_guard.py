@@ -75,7 +75,7 @@ class Guard:
     def decided(self, node: str, *sentences: str) -> None:
         """Wait until the watch of a node has ended, with these words in the last line of its log."""
         with self.watching.pop(node) as process:
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=60) == 0, self.told(node)
         for sentence in sentences:
             assert sentence in self.told(node)[-1], self.told(node)
 
