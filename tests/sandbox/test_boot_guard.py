@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit import FAULTS, NODES, REPOSITORY, Sandbox, eventually, writing
+from kit import FAULTS, NODES, Sandbox, eventually, writing
 from test_tls import WITH_TLS
 
+from keydb_runbooks.connectors.booting import settings_of
 from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.sandbox import MARK
 
@@ -21,32 +22,19 @@ class Guard:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self.script = sandbox.directory / "boot-guard"
-        self.script.write_text((REPOSITORY / "templates" / "boot-guard.sh").read_text())
         self.watching: dict[str, subprocess.Popen[str]] = {}
-        for node in NODES:
-            path = self.home(node) / "operator.auth"
-            path.touch(0o600)
-            path.write_text(f"AUTH operator {sandbox.passwords['operator']}\n")
 
     def home(self, node: str) -> Path:
         return self.sandbox.directory / node
 
     def run(self, node: str, step: str, **settings: object) -> subprocess.Popen[str]:
-        """Run one step of the script for a node; its log is a file."""
-        known = {name: f"{self.sandbox.known_address_of(name)}:{self.sandbox.port_of(name)}" for name in NODES}
-        given = {
-            "NODE": node,
-            "NODES": " ".join(f"{name}={address}" for name, address in known.items()),
-            "CONFIG": self.sandbox.config(node),
-            "AUTH": self.home(node) / "operator.auth",
-            **({"TLS_CA": self.home(node) / "ca.pem"} if self.sandbox.tls else {}),
-            **settings,
+        """Run one step of the script for a node, with what ``install`` wrote; its log is a file."""
+        environment = settings_of(self.home(node)) | {
+            f"KEYDB_GUARD_{name}": str(value) for name, value in settings.items()
         }
-        environment = {f"KEYDB_GUARD_{name}": str(value) for name, value in given.items()}
         with self.log(node).open("a") as log:
             return subprocess.Popen(
-                ["bash", str(self.script), step],
+                [self.home(node) / "boot-guard", step],
                 env={**os.environ, **environment, MARK: str(self.sandbox.directory)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
