@@ -310,6 +310,8 @@ open_all() {
 connect() {
     local fd address=${host[$1]} kind=hostname
     for fd in "${to[@]}"; do exec {fd}>&-; done
+    # A line that never ends must not fill this machine's memory.
+    ulimit -v 262144
     [[ $address == *:* || $address =~ ^[0-9.]+$ ]] && kind=ip
     if [[ $ca ]]; then
         [[ $address == *:* ]] && address="[$address]"

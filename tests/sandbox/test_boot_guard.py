@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,6 +194,7 @@ def healthy(group: Sandbox, primary: str, keys: int) -> None:
     assert [node for node in NODES if not Path(f"/proc/{group.pid(node)}/fd/0").exists()] == []
 
 
+@pytest.mark.first_engine
 def test_pre_reads_the_last_primary_from_the_file(guard: Guard) -> None:
     group = guard.sandbox
     group.kill("keydb-1")
@@ -242,6 +245,7 @@ def test_after_a_power_loss_the_one_with_the_newest_file_takes_over(guard: Guard
     assert group.ask("keydb-1", "GET", "runbook:epoch") == "2"
 
 
+@pytest.mark.first_engine
 def test_after_a_power_loss_nobody_leads_until_everybody_is_back(guard: Guard) -> None:
     group = guard.sandbox
     keys = group.keys("keydb-1")
@@ -260,6 +264,7 @@ def test_after_a_power_loss_nobody_leads_until_everybody_is_back(guard: Guard) -
     healthy(group, "keydb-1", keys)
 
 
+@pytest.mark.first_engine
 def test_without_the_last_primary_nobody_leads_and_failover_decides(guard: Guard) -> None:
     group = guard.sandbox
     group.fill(100)
@@ -313,6 +318,7 @@ def test_a_primary_whose_file_is_older_than_what_its_replicas_have_stays_guarded
     healthy(group, group.primaries()[0], keys)
 
 
+@pytest.mark.first_engine
 def test_a_primary_that_lost_its_disk_is_nobodys_source(guard: Guard) -> None:
     group = guard.sandbox
     keys = group.keys("keydb-1")
@@ -330,6 +336,7 @@ def test_a_primary_that_lost_its_disk_is_nobodys_source(guard: Guard) -> None:
     healthy(group, group.primaries()[0], keys)
 
 
+@pytest.mark.first_engine
 def test_an_old_primary_follows_the_one_that_took_over(guard: Guard) -> None:
     group = guard.sandbox
     keys = group.keys("keydb-1")
@@ -365,6 +372,7 @@ def test_an_old_primary_that_holds_more_stays_guarded(guard: Guard) -> None:
     group.run("rejoin").refused("keydb-1", "accept_loss=keydb-1")
 
 
+@pytest.mark.first_engine
 def test_a_replica_follows_the_primary_that_it_had(guard: Guard) -> None:
     group = guard.sandbox
     group.kill("keydb-3")
@@ -378,6 +386,7 @@ def test_a_replica_follows_the_primary_that_it_had(guard: Guard) -> None:
     healthy(group, "keydb-1", group.keys("keydb-1"))
 
 
+@pytest.mark.first_engine
 def test_a_replica_waits_for_its_primary(guard: Guard) -> None:
     group = guard.sandbox
     group.stop("keydb-1")
@@ -393,6 +402,7 @@ def test_a_replica_waits_for_its_primary(guard: Guard) -> None:
     healthy(group, "keydb-1", group.keys("keydb-1"))
 
 
+@pytest.mark.first_engine
 def test_who_was_promoted_by_a_run_that_died_is_followed(guard: Guard) -> None:
     group = guard.sandbox
     killed = group.run(FAULTS, verb="switchover", to="keydb-2", die_after="Promote:1")
@@ -410,6 +420,7 @@ def test_who_was_promoted_by_a_run_that_died_is_followed(guard: Guard) -> None:
     group.healthy("keydb-2")
 
 
+@pytest.mark.first_engine
 def test_nobody_leads_while_who_was_promoted_by_a_run_that_died_is_down_too(guard: Guard) -> None:
     group = guard.sandbox
     killed = group.run(FAULTS, verb="switchover", to="keydb-2", die_after="Promote:1")
@@ -474,6 +485,7 @@ def test_two_files_that_both_name_themselves_leave_both_guarded(guard: Guard) ->
     healthy(group, "keydb-2", keys)
 
 
+@pytest.mark.first_engine
 def test_the_guard_waits_while_an_operator_is_at_work(guard: Guard) -> None:
     group = guard.sandbox
     group.kill("keydb-3")
@@ -552,9 +564,96 @@ def test_a_script_that_is_killed_leaves_no_process(guard: Guard) -> None:
     eventually(lambda: set(group.processes.all()) <= before, "all that asked is gone", 20)
 
 
+# What install and start have to do with it
+
+
+@pytest.mark.first_engine
+def test_servers_that_lost_power_are_booted_from_the_command_line_of_the_sandbox(guard: Guard) -> None:
+    group = guard.sandbox
+    keys = group.keys("keydb-1")
+    save(group, "keydb-1")
+
+    assert play(group, "kill", *NODES).returncode == 0
+    assert group.primaries() == []
+    assert play(group, "boot", *NODES[::-1]).returncode == 0
+
+    healthy(group, "keydb-1", keys)
+    assert "primary: every peer answers" in guard.told("keydb-1")[-1]
+    told = play(group, "boot", "keydb-1")
+    assert (told.returncode, told.stderr) == (1, "keydb-1 runs\n")
+
+
+def play(group: Sandbox, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "keydb_runbooks.connectors.sandbox", *words]
+    return subprocess.run(command, env=group.environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.first_engine
+def test_start_leaves_the_role_to_a_person_and_lets_peers_see_whom_the_file_names(guard: Guard) -> None:
+    group = guard.sandbox
+    group.kill("keydb-3")
+
+    group.run("start").ok()
+
+    assert group.info("keydb-3")["master_host"] == "255.255.255.255"
+    assert group.info("keydb-3")["master_port"] > 1
+    guard.sees("keydb-3", "follow: keydb-1")
+    healthy(group, "keydb-1", group.keys("keydb-1"))
+
+
+@pytest.mark.first_engine
+def test_install_mends_the_files_of_the_guard_and_tells_settings_that_it_can_not_use(guard: Guard) -> None:
+    group = guard.sandbox
+    script, settings, credentials = (
+        guard.home("keydb-2") / name for name in ("boot-guard", "boot-guard.env", "operator.auth")
+    )
+    before = {path: path.read_text() for path in (script, settings, credentials)}
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in before} == {
+        "boot-guard": "0o700",
+        "boot-guard.env": "0o600",
+        "operator.auth": "0o600",
+    }
+    script.unlink()
+    settings.write_text(before[settings].replace("keydb-3=", "keydb-9="))
+    credentials.write_text("AUTH operator yesterday\n")
+
+    changed = group.install().ok().total()
+
+    assert changed[1] == 1
+    assert {path: path.read_text() for path in before} == before
+    assert script.stat().st_mode & 0o777 == 0o700
+    # Somebody's change that a boot could not use is told by the script itself.
+    told = subprocess.run(
+        [script, "check"],
+        env={**os.environ, **settings_of(guard.home("keydb-2")), "KEYDB_GUARD_NODE": "keydb-9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, "'keydb-9' is not in KEYDB_GUARD_NODES" in told.stderr) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.first_engine
+def test_thousands_of_clients_do_not_keep_it_from_the_lock(guard: Guard) -> None:
+    group = guard.sandbox
+    group.kill("keydb-3")
+    client = group.client("keydb-1", "application")
+    held = [client.connection_pool.get_connection() for _ in range(3000)]
+    started = time.monotonic()
+
+    guard.boot("keydb-3")
+
+    guard.decided("keydb-3", "follow: keydb-1")
+    assert time.monotonic() - started < 20
+    for connection in held:
+        connection.disconnect()
+
+
 # AOF
 
 
+@pytest.mark.first_engine
 def test_with_an_aof_a_replica_follows_the_primary_that_it_had(aof: Guard) -> None:
     group = aof.sandbox
     group.kill("keydb-3")
@@ -565,6 +664,7 @@ def test_with_an_aof_a_replica_follows_the_primary_that_it_had(aof: Guard) -> No
     healthy(group, "keydb-1", group.keys("keydb-1"))
 
 
+@pytest.mark.first_engine
 def test_with_an_aof_that_may_lack_its_last_seconds_nobody_leads_unless_that_is_accepted(aof: Guard) -> None:
     group = aof.sandbox
     group.fill(200)
@@ -601,6 +701,22 @@ def test_with_an_aof_that_is_synced_always_no_acknowledged_write_is_lost_by_a_po
         writer.write_on()
         assert writer.lost() == 0
     group.healthy("keydb-1")
+
+
+@pytest.mark.slow
+@pytest.mark.first_engine
+def test_an_aof_whose_sync_is_left_out_while_a_child_writes_is_not_believed(aof: Guard) -> None:
+    group = aof.sandbox
+    for node in NODES:
+        group.ask(node, "CONFIG", "SET", "appendfsync", "always")
+        group.ask(node, "CONFIG", "SET", "no-appendfsync-on-rewrite", "yes")
+        group.ask(node, "CONFIG", "REWRITE")
+    lose_power(group)
+    aof.start(*NODES)
+
+    aof.sees("keydb-1", "guarded: ", "may lack its last seconds (appendfsync always with no-appendfsync-on-rewrite)")
+
+    nobody_leads(group)
 
 
 @pytest.mark.slow

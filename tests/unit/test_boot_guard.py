@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from keydb_runbooks.connectors.booting import settings_of
+from keydb_runbooks.templates import render
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "templates" / "boot-guard.sh"
 NODES = ("keydb-1", "keydb-2", "keydb-3")
@@ -465,6 +468,16 @@ def test_the_page_explains_every_message_and_no_other():
     assert sorted(told) == sorted({MINORITY, *(sentence for _, sentence in SAYS.values() if " " in sentence)})
 
 
+def test_each_reason_that_the_script_has_is_on_the_page():
+    """No world above may be missing for a sentence: what stands in the script's text is looked for, piece by piece."""
+    page = (ROOT / "docs" / "boot-guard.md").read_text()
+    explained = " ".join(page[page.index("## What it says") : page.index("## Each case")].split())
+    reasons = re.findall(r'reason\+?=(?:\$\{reason:-)?"([^"]+)"', SCRIPT.read_text())
+    pieces = {generalised(piece).strip(" ;,()") for text in reasons for piece in re.split(r"\$\{[^}]*\}|\$\w+", text)}
+    assert len(pieces) > 40
+    assert [piece for piece in sorted(pieces) if piece not in explained] == []
+
+
 def test_the_page_and_the_script_name_the_same_settings():
     page, text = (ROOT / "docs" / "boot-guard.md").read_text(), SCRIPT.read_text()
     listed = set(re.findall(r"^\| `(KEYDB_GUARD_\w+)` \|", page, re.MULTILINE))
@@ -556,6 +569,7 @@ def test_a_command_behind_pre_is_run_with_the_arguments_behind_it(settings):
         ({"NODES": "keydb-1=10.0.0.1:6379 a b=x:1"}, "'a' is not NAME=HOST:PORT"),
         ({"NODES": "keydb-1=10.0.0.1:6379 keydb-1=10.0.0.2:6379"}, "keydb-1 has another node's mark; rename it"),
         ({"CONFIG": "/nowhere/keydb.conf"}, "'/nowhere/keydb.conf' can't be read"),
+        ({"line": "include /etc/keydb/more.conf"}, "what stands there is not read; move it into this file"),
         ({"line": "active-replica yes"}, "such a server takes writes whatever it follows"),
         ({"line": "multi-master yes"}, "such a server takes writes whatever it follows"),
         ({"line": "cluster-enabled yes"}, "such a server takes writes whatever it follows"),
@@ -586,6 +600,33 @@ def test_what_post_can_not_use_is_told(settings, change, sentence):
     told = script("post", **settings, **change)
     assert told.returncode == 2
     assert sentence in told.stderr
+
+
+def test_settings_that_can_be_used_are_no_error(settings, tmp_path):
+    (tmp_path / "auth").write_text("AUTH operator secret\n")
+    told = script("check", **settings, AUTH=tmp_path / "auth")
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+
+
+def test_what_is_installed_can_be_used_whatever_its_paths_are(settings, tmp_path):
+    odd = tmp_path / "it's a $(touch never) path"
+    odd.mkdir()
+    for name in ("keydb.conf", "operator.auth", "ca.pem"):
+        (odd / name).write_text("")
+    text = render(
+        "boot-guard.env.j2",
+        node="keydb-1",
+        nodes=settings["NODES"],
+        config=str(odd / "keydb.conf"),
+        auth=str(odd / "operator.auth"),
+        tls_ca=str(odd / "ca.pem"),
+    )
+    (odd / "boot-guard.env").write_text(text)
+    shell = ["sh", "-c", 'set -a && . "$1" && exec bash "$2" check', "sh", str(odd / "boot-guard.env"), str(SCRIPT)]
+    told = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert settings_of(odd)["KEYDB_GUARD_CONFIG"] == str(odd / "keydb.conf")
+    assert not (tmp_path / "never").exists()
 
 
 def test_nobody_at_all_answers(settings, tmp_path):
