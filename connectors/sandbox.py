@@ -155,21 +155,34 @@ class Processes:
 def main() -> int:
     """``python -m keydb_runbooks.connectors.sandbox``: play with the processes of a sandbox."""
     parser = argparse.ArgumentParser(prog="sandbox", description="Faults for the sandbox, and its end.")
-    parser.add_argument("act", choices=list(SIGNALS))
-    parser.add_argument("node", nargs="?", help="keydb-1, for instance; stop without a node ends everything")
+    parser.add_argument("act", choices=[*SIGNALS, "boot"], help="boot starts a server as a reboot does, guarded")
+    parser.add_argument("node", nargs="*", help="keydb-1, for instance; stop without a node ends everything")
     wanted = parser.parse_args()
     processes = Processes(Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", DEFAULT_DIRECTORY)))
-    if wanted.act == "stop" and wanted.node is None:
+    if wanted.act == "stop" and not wanted.node:
         print(f"{processes.stop_all()} processes of {processes.directory} ended")
         return 0
-    if wanted.node is None:
+    if not wanted.node:
         parser.error(f"{wanted.act} needs a node")
+    failed = [node for node in wanted.node if not _done(processes, wanted.act, node)]
+    return 1 if failed else 0
+
+
+def _done(processes: Processes, act: str, node: str) -> bool:
+    from keydb_runbooks.connectors.booting import LOG, BootError, boot
+    from keydb_runbooks.connectors.programs import find_server
+
+    home = processes.directory / node
     try:
-        processes.send(processes.directory / wanted.node / "server.pid", SIGNALS[wanted.act])
-    except ProcessLookupError as error:
+        if act == "boot":
+            boot(processes, node, find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))[1])
+            print(f"{node} starts; what it decides: {home / LOG}")
+        else:
+            processes.send(home / "server.pid", SIGNALS[act])
+    except (ProcessLookupError, BootError) as error:
         print(error, file=sys.stderr)
-        return 1
-    return 0
+        return False
+    return True
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -9,7 +9,7 @@ better than the inventory who is primary.
 from pyinfra import host
 from pyinfra.operations import files
 
-from keydb_runbooks.operations import haproxy, keydb, programs, runbook
+from keydb_runbooks.operations import boot_guard, haproxy, keydb, programs, runbook
 
 for group in runbook.groups(host):
     if node := group.node_of(host):
@@ -20,6 +20,7 @@ for group in runbook.groups(host):
             keydb.certificates(name="Give the server its certificate")
         keydb.configuration(name="Configure the server", program=server)
         keydb.credentials(name="Let facts log in")
+        boot_guard.installed(name="Give the node its boot guard")
         keydb.running(name="Start the server, guarded", program=server)
 
     if proxy := group.proxy_of(host):

@@ -8,6 +8,7 @@ comes back after a crash is never a second primary, and an empty one is nobody's
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.exceptions import OperationError
@@ -21,6 +22,13 @@ from keydb_runbooks.runbooks.replication import GUARD_ADDRESS
 GUARD = ("--replicaof", GUARD_ADDRESS, "1")
 """Arguments that guard a start. Two words behind the option: as one argument the start fails."""
 
+# $1 the boot guard's settings, then what is to be started. The boot guard says in place of the 1 whom the file names
+# as the last primary (docs/boot-guard.md), so that other nodes' guards can see it.
+GUARDED = f"""
+settings=$1; shift
+[ -e "$settings" ] || exec "$@" {" ".join(GUARD)}
+set -a && . "$settings" && exec "${{settings%.env}}" pre "$@"
+"""
 
 # Two runs at once come here one after the other. What is locked is the pid file's directory; a server doesn't inherit
 # the lock.
@@ -62,7 +70,13 @@ file=$1 socket=$2; shift 2
 def start_server(host: Host, program: str, config: str, pid_file: str) -> Iterator[StringCommand]:
     """Commands that start a server, guarded, unless it runs by now, and wait until it has written its pid file."""
     look = KeydbProcess().command(pid_file=pid_file)
-    yield _script(host, START, look.get_raw_value(), pid_file, program, config, *GUARD, "--set-proc-title", "no")
+    guarded = ("sh", "-c", GUARDED, "sh", guard_settings(config))
+    yield _script(host, START, look.get_raw_value(), pid_file, *guarded, program, config, "--set-proc-title", "no")
+
+
+def guard_settings(config: str) -> str:
+    """Where the boot guard's settings are, beside a server's configuration file; the script lies beside them."""
+    return str(PurePosixPath(config).with_name("boot-guard.env"))
 
 
 def start_proxy(host: Host, program: str, config: str, pid_file: str) -> Iterator[StringCommand]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,6 +25,7 @@ def _environment() -> Environment:
     )
     environment.filters["one_line"] = _one_line
     environment.filters["quoted"] = quote
+    environment.filters["shell_quoted"] = shlex.quote
     environment.filters["sha256"] = lambda text: hashlib.sha256(text.encode()).hexdigest()
     return environment
 
@@ -33,6 +36,11 @@ def _one_line(value: Any) -> str:
     if "\n" in text or "\r" in text:
         raise ValueError(f"{text!r} must be one line")
     return text
+
+
+def plain(name: str) -> str:
+    """A file of this folder that is the same for everybody."""
+    return files("keydb_runbooks.templates").joinpath(name).read_text(encoding="utf-8")
 
 
 def render(template: str, **values: Any) -> str:

@@ -109,7 +109,7 @@ def test_the_wheel_has_everything_that_it_needs_and_nothing_else(wheel: Path) ->
     sources = {
         f"keydb_runbooks/{file.relative_to(ROOT)}"
         for folder in folders
-        for pattern in ("*.py", "*.json", "*.j2", "py.typed")
+        for pattern in ("*.py", "*.json", "*.j2", "*.sh", "py.typed")
         for file in (ROOT / folder).rglob(pattern)
     }
     typed = {f"keydb_runbooks/{folder}/py.typed" for folder in folders}

@@ -11,7 +11,7 @@ import pytest
 import redis
 from kit import NODES, Sandbox, eventually
 
-OPERATIONS = 19
+OPERATIONS = 22
 
 
 def command_lines() -> set[str]:

@@ -1,0 +1,75 @@
+"""The boot guard's files on a node: the script, its settings and the credentials that it asks with.
+
+What the script does is told in docs/boot-guard.md. They lie beside ``keydb.conf``, for the owner alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from pyinfra import host
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
+from keydb_runbooks.operations import keydb
+from keydb_runbooks.operations.files import read_file, replace_file
+from keydb_runbooks.operations.service import guard_settings
+from keydb_runbooks.runbooks.configuration import quote
+from keydb_runbooks.templates import plain, render
+
+EXECUTABLE = 'chmod 700 "$1" && bash -n "$1"'
+# $1 the new settings, $2 the script, which says what it can't use: here, and not when the machine boots.
+USABLE = 'set -a && . "$1" && exec "$2" check'
+
+
+@operation()
+def installed() -> Generator[PyinfraCommand, None, None]:
+    """Give this node its boot guard. Nothing is started: your unit or ``start`` does that through it.
+
+    **Example:**
+
+    .. code:: python
+
+        boot_guard.installed(name="Give the node its boot guard")
+    """
+    entry = keydb.this_node(host)
+    group = next(group for group in all_groups(host.inventory).values() if group.node_of(host) is not None)
+    changed = False
+    for path, (content, check) in wanted_files(group, entry).items():
+        if read_file(host, path) != content:
+            changed = True
+            yield from replace_file(path, content, check)
+    if not changed:
+        host.noop(f"{script_path(entry)} and its settings are as wanted")
+
+
+def script_path(entry: NodeEntry) -> str:
+    return guard_settings(keydb.config_path(entry)).removesuffix(".env")
+
+
+def credentials_path(entry: NodeEntry) -> str:
+    return f"{entry.data('keydb_config_directory')}/operator.auth"
+
+
+def wanted_files(group: Group, entry: NodeEntry) -> dict[str, tuple[str, Callable[[str], StringCommand] | None]]:
+    """Each file's text, and what has to succeed with a new one; the settings come last, since they name the others."""
+    operator = entry.user("operator")
+    settings = render(
+        "boot-guard.env.j2",
+        node=entry.name,
+        nodes=" ".join(f"{node.name}={node.address}" for node in group.nodes),
+        config=keydb.config_path(entry),
+        auth=credentials_path(entry),
+        tls_ca=keydb.certificate_paths(entry).get("keydb_tls_ca"),
+    )
+    script = script_path(entry)
+    return {
+        script: (plain("boot-guard.sh"), lambda new: _shell(EXECUTABLE, new)),
+        credentials_path(entry): (f"AUTH {quote(operator.name)} {quote(operator.password)}\n", None),
+        guard_settings(keydb.config_path(entry)): (settings, lambda new: _shell(USABLE, new, script)),
+    }
+
+
+def _shell(script: str, *arguments: str) -> StringCommand:
+    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))
