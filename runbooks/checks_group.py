@@ -11,6 +11,9 @@ from keydb_runbooks.runbooks.replication import Node
 BACKLOG_SECONDS = 60
 """For so long a replica may be away without a full resync: a restart, or what a server waits for a silent peer."""
 
+JUST_STARTED_SECONDS = 5
+"""A server that has run for less may have been started behind a proxy's last check, whatever its interval."""
+
 
 def not_saved(seen: Situation) -> Iterator[Found]:
     for node in seen.topology.nodes:
@@ -49,6 +52,10 @@ def too_few_replicas(seen: Situation) -> Iterator[Found]:
 
 
 def unreached_target(seen: Situation) -> Iterator[Found]:
+    """A server that was started just now is not asked about: a proxy's last check may be older than it is."""
+    uptime = seen.target.condition.uptime_seconds
+    if uptime is not None and uptime < JUST_STARTED_SECONDS:
+        return
     for proxy in seen.topology.proxies:
         for server in proxy.writers:
             if server.node == seen.target.name and server.unreached:

@@ -37,7 +37,7 @@ class Condition:
     succeeded. ``saves`` is whether it keeps anything on disk, ``stops`` whether it refuses writes after a failed save.
     ``server_time`` is its clock, in seconds, and ``clock_seconds`` how far that is ahead of the operator's.
     ``behind_bytes`` is what a replica still lacked, at a second look, of what its primary had at the first.
-    ``client_descriptor`` is whether a client has file descriptor 0.
+    ``client_descriptor`` is whether a client has file descriptor 0. ``uptime_seconds`` is since when it runs.
     """
 
     dataset_bytes: int | None = None
@@ -60,6 +60,7 @@ class Condition:
     diskless_sync: bool | None = None
     diskless_load: bool | None = None
     client_descriptor: bool | None = None
+    uptime_seconds: int | None = None
 
 
 UNKNOWN = Condition()
@@ -72,6 +73,7 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
     busy = [_is(fields, name, "1") for name in ("rdb_bgsave_in_progress", "aof_rewrite_in_progress")]
     kilobytes, microseconds = _number(fields, "instantaneous_input_kbps"), _number(fields, "server_time_usec")
     return Condition(
+        uptime_seconds=_whole(fields, "uptime_in_seconds"),
         dataset_bytes=_whole(fields, "used_memory_dataset"),
         saved=_all(saves),
         logged=_is(fields, "aof_last_write_status", "ok"),

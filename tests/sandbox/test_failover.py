@@ -37,7 +37,7 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(group: Sandbox
     group.healthy(new)
     assert group.findings() == []
     with group.unchanged():
-        assert group.install().ok().total() == (19, 0, 0, 19)
+        assert group.install().ok().total() == (22, 0, 0, 22)
 
 
 def test_a_primary_that_lost_its_disk_never_wipes_the_others(group: Sandbox) -> None:

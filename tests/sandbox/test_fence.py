@@ -149,7 +149,8 @@ def test_a_fence_that_could_not_be_saved_says_so_and_is_saved_later(group: Sandb
     with full_disk(group, "keydb-1"):
         result = group.run("fence", node="keydb-1")
         result.refused(
-            "keydb-1 could not save its users in", "Mend that, then run fence again (node=keydb-1) to finish"
+            "keydb-1 could not save its users in",
+            "Mend that, then run this to finish: pyinfra inventories/sandbox.py deploys/fence.py --data node=keydb-1",
         )
         assert not permits_writes(group, "keydb-1")
         assert group.findings() == ["fenced", "fence-not-saved"]

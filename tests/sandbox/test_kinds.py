@@ -263,7 +263,7 @@ def test_any_command_that_a_verb_needs_is_missed_and_no_password_is_told(group: 
     rename(group, "keydb-2", 'INFO ""')
     rename(group, "keydb-3", 'AUTH ""')
     seen = Seen(group)
-    clients = ", ".join(f"CLIENT {word}" for word in ("ID", "LIST", "SETNAME", "PAUSE", "UNPAUSE"))
+    clients = ", ".join(f"CLIENT {word}" for word in ("ID", "LIST", "SETNAME", "PAUSE", "UNPAUSE", "KILL"))
     gone = "renamed or disabled there"
     assert f"command-missing keydb-1: does not know {clients}: {gone}; {LEFT}" in seen.found
     assert f"command-missing keydb-2: {address['keydb-2']} does not know INFO: {gone}; {LEFT}" in seen.found
@@ -316,9 +316,9 @@ LACKS = [
     ("-get", "GET"),
     ("-multi", "MULTI"),
     ("-pubsub", "PUBSUB NUMSUB"),
-    ("-client", "CLIENT ID, CLIENT LIST, CLIENT SETNAME, CLIENT PAUSE, CLIENT UNPAUSE"),
+    ("-client", "CLIENT ID, CLIENT LIST, CLIENT SETNAME, CLIENT PAUSE, CLIENT UNPAUSE, CLIENT KILL"),
     ("resetkeys", "GET, PFCOUNT, SET"),
-    ("-client +client|id +client|list", "CLIENT SETNAME, CLIENT PAUSE, CLIENT UNPAUSE"),
+    ("-client +client|id +client|list", "CLIENT SETNAME, CLIENT PAUSE, CLIENT UNPAUSE, CLIENT KILL"),
 ]
 
 

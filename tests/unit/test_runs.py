@@ -4,19 +4,21 @@ import json
 import stat
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 sys.path.append(str(Path(__file__).parent / "runbooks"))
-from worlds import group, orphan, primary, proxy, replica, silent, virgin
+from worlds import group, orphan, primary, promoted, proxy, replica, silent, virgin
 
 from keydb_runbooks.operations import history, record, report, waits
 from keydb_runbooks.operations.holders import Task, told_of, united
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
+from keydb_runbooks.operations.run import same
 from keydb_runbooks.runbooks import failover, founding, rejoin, switchover
-from keydb_runbooks.runbooks.plan import NothingToDo, Refusal, Request
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.verified import truths
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "report.json").read_text())
@@ -156,3 +158,20 @@ def test_the_silence_of_a_run_is_told():
 
 def test_names_are_listed_as_a_person_does():
     assert [told_of("a"), told_of("ab"), told_of("abc")] == ["a", "a and b", "a, b and c"]
+
+
+# What was shown and what is found
+
+
+def test_only_what_is_done_by_itself_may_be_done_since_a_plan_was_shown():
+    shown = failover.plan(group(promoted(1), replica(2, 1), orphan(3), proxy(3)), Request(), 1)
+    assert isinstance(shown, Plan)
+    routes = [step for step in shown.steps if step.spare]
+    assert routes
+    without = replace(shown, steps=tuple(step for step in shown.steps if not step.spare))
+    assert same(shown, shown) and same(without, shown)
+    assert not same(shown, without)
+    assert not same(replace(shown, steps=shown.steps[1:]), shown)
+    assert not same(replace(shown, steps=shown.steps[::-1]), shown)
+    assert not same(replace(shown, primary="keydb-2"), shown)
+    assert not same(replace(shown, former="keydb-2"), shown)

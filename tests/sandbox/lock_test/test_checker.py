@@ -226,7 +226,7 @@ def test_a_story_tells_who_held_what_and_what_was_done(tmp_path) -> None:
         Event(1, "invoke", "release", ["lock-1", "1-1"], 20 * MS),
         Event(1, "info", "release", ["lock-1", "1-1"], 30 * MS, "the connection broke"),
     ]
-    path = tmp_path / "history.jsonl"
+    path = tmp_path / "locks.jsonl"
     path.write_text("".join(one.line() for one in reversed(history)))
     assert read(path) == history
     told = tell(check(operations(history)), history)

@@ -30,7 +30,7 @@ class Locking:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self.path = sandbox.directory / "history.jsonl"
+        self.path = sandbox.directory / "locks.jsonl"
         self.done: list[Event] = []
         self.losses: list[Loss] = []
         self.process = subprocess.Popen(
@@ -60,7 +60,8 @@ class Locking:
         """Wait until locks were taken for a while after now, each by somebody."""
         wanted = time.monotonic_ns() + int(seconds * history.NANOSECONDS)
 
-        begin, seen = self.path.stat().st_size if self.path.exists() else 0, set()
+        seen = set()
+        _, begin = history.read_from(self.path, 0)
 
         def taken() -> bool:
             nonlocal begin

@@ -103,6 +103,12 @@ FAILOVERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("uptime, there", [(4, False), (5, True), (None, True)])
+def test_a_proxy_that_has_not_checked_again_says_nothing_of_a_server_that_was_just_started(uptime, there):
+    found = told("failover", orphan(2, **how(uptime_seconds=uptime)), unreached())
+    assert ("target-unreached" in " ".join(lines(found))) is there
+
+
 @pytest.mark.parametrize("members, sentence", SWITCHOVERS)
 def test_a_check_of_a_switchover_fails_in_these_words(members, sentence):
     assert lines(told("switchover", *members)) == [sentence]
