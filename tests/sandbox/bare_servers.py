@@ -1,0 +1,100 @@
+"""Three servers without any proxy, user or pyinfra: what the simulation's model is compared with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import redis
+from kit import eventually, free_ports
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from keydb_runbooks.connectors.programs import find_server
+
+GUARD = ("--replicaof", "255.255.255.255", "1")
+CONFIG = """
+port {port}
+bind 127.0.0.1
+dir {directory}
+dbfilename dump.rdb
+save ""
+appendonly no
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+repl-ping-replica-period 3600
+repl-backlog-size 1mb
+min-replicas-max-lag 3600
+"""
+
+
+class BareServers:
+    """Servers by name, in a directory and on ports of their own. They send no PING, so that offsets stand still."""
+
+    def __init__(self, engine: str, names: tuple[str, ...]) -> None:
+        self.engine, self.program = find_server(engine)
+        self.directory = Path(tempfile.mkdtemp(prefix="kr-model-", dir="/tmp"))
+        first = free_ports()
+        self.ports = {name: first + 10 + number for number, name in enumerate(names, 1)}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        for name, port in self.ports.items():
+            home = self.directory / name
+            home.mkdir()
+            self.config(name).write_text(CONFIG.format(port=port, directory=home))
+
+    def config(self, name: str) -> Path:
+        return self.directory / name / "server.conf"
+
+    def start(self, name: str, *, guarded: bool) -> None:
+        with (self.directory / name / "log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [self.program, str(self.config(name)), *(GUARD if guarded else ())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        eventually(lambda: self.ask(name, "PING") in (True, "PONG"), f"{name} answers")
+        eventually(lambda: str(self.info(name)["loading"]) == "0", f"{name} has loaded its data")
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def lose_disk(self, name: str) -> None:
+        (self.directory / name / "dump.rdb").unlink(missing_ok=True)
+
+    def freeze(self, name: str) -> None:
+        os.kill(self.processes[name].pid, signal.SIGSTOP)
+
+    def wake(self, name: str) -> None:
+        os.kill(self.processes[name].pid, signal.SIGCONT)
+
+    def ask(self, name: str, *words: object, timeout: float = 2.0) -> object:
+        """One command on a connection of its own."""
+        client = redis.Redis(
+            host="127.0.0.1",
+            port=self.ports[name],
+            socket_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            driver_info=None,
+            decode_responses=True,
+        )
+        try:
+            return client.execute_command(*words)
+        finally:
+            client.connection_pool.disconnect()
+
+    def info(self, name: str) -> dict[str, object]:
+        return dict(self.ask(name, "INFO"))  # type: ignore[call-overload]
+
+    def remove(self) -> None:
+        """Leave no process and no file behind."""
+        for name in list(self.processes):
+            self.kill(name)
+        shutil.rmtree(self.directory, ignore_errors=True)
