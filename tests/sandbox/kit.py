@@ -21,10 +21,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import redis
+from prefork import Prefork, Run
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -80,6 +81,9 @@ class Sandbox:
     a test itself asks a server goes around it.
     """
 
+    # Whether pyinfra is a fork of a process that has imported it (``prefork``): its own arguments can't be seen then.
+    forked = True
+
     def __init__(self, engine: str, *, tls: bool = False, relays: bool = False) -> None:
         self.engine = engine
         self.tls = tls
@@ -108,8 +112,10 @@ class Sandbox:
             "COLUMNS": "200",
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str] | Run:
         """Start ``pyinfra`` with these arguments, and don't wait for it."""
+        if self.forked and not self.around:
+            return prefork().start(arguments, REPOSITORY, self.environment)
         return subprocess.Popen(
             [*self.around, str(Path(sys.executable).parent / "pyinfra"), *arguments],
             cwd=REPOSITORY,
@@ -488,6 +494,12 @@ def eventually(look: Callable[[], bool], expectation: str, patience_seconds: flo
                 return
         assert time.monotonic() < deadline, f"not within {patience_seconds} s: {expectation}"
         time.sleep(0.02)
+
+
+@cache
+def prefork() -> Prefork:
+    """One for each test process."""
+    return Prefork()
 
 
 def free_ports() -> int:
