@@ -14,6 +14,8 @@ import socket
 import time
 from dataclasses import dataclass
 
+import redis
+
 from keydb_runbooks.connectors.link import Client, in_parallel
 
 WAIT_SECONDS = 2.0
@@ -40,12 +42,16 @@ class Holder:
         return f"{self.who} ({self.age_seconds} s ago, silent for {self.idle_seconds} s, seen on {self.node})"
 
 
-def take(clients: dict[str, Client], group_size: int, verb: str, accept_minority: bool) -> None:
+def take(
+    clients: dict[str, Client], group_size: int, verb: str, accept_minority: bool, identity: str | None = None
+) -> str:
     """Take the lock on every node that answers.
 
     :param clients: the held links by node name
     :param group_size: how many nodes the group has, answering or not
     :param accept_minority: do without a majority
+    :param identity: of a run that has the lock elsewhere; without it a new one
+    :returns: the identity under which the lock is held
     :raises LockRefused: if somebody else holds or claims it, or without a majority
     """
     if len(clients) * 2 <= group_size and not accept_minority:
@@ -53,7 +59,7 @@ def take(clients: dict[str, Client], group_size: int, verb: str, accept_minority
             f"no-majority: only {len(clients)} of {group_size} nodes answer, so another operator may hold the others; "
             "mend that, or accept_minority_lock=yes if you know that nobody else is at work"
         )
-    identity, who = secrets.token_hex(8), _who(verb)
+    identity, who = identity or secrets.token_hex(8), _who(verb)
     _name(clients, f"{PREFIX}:{identity}:claim:{who}")
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
@@ -68,6 +74,32 @@ def take(clients: dict[str, Client], group_size: int, verb: str, accept_minority
             break
         time.sleep(POLL_SECONDS)
     _name(clients, f"{PREFIX}:{identity}:held:{who}")
+    return identity
+
+
+def take_again(clients: dict[str, Client], fresh: str, group_size: int, verb: str, identity: str) -> None:
+    """Take the lock on one fresh link of a run, if the run's other links held it all the time.
+
+    So many of them must still answer that nobody else can have had a majority meanwhile.
+
+    :param clients: the links by node name, the fresh one among them
+    :raises LockRefused: if somebody else may have been at work
+    """
+    take({fresh: clients[fresh]}, group_size, verb, accept_minority=True, identity=identity)
+    others = [client for node, client in clients.items() if node != fresh]
+    held = sum(in_parallel(_answers, others))
+    if held * 2 < group_size:
+        raise LockRefused(
+            f"lock-lost: it is held on {held} of {group_size} nodes only, so somebody else may be at work"
+        )
+
+
+def _answers(client: Client) -> bool:
+    try:
+        client.execute_command("CLIENT", "ID")
+    except (redis.RedisError, OSError):
+        return False
+    return True
 
 
 def _name(clients: dict[str, Client], name: str) -> None:

@@ -204,6 +204,7 @@ class Run:
         self.changed = False
         self.given_up: set[str] = set()
         self.unfinished: list[str] = []
+        self.identity = ""
         self.started = 0.0
 
     def begin(self, state: State, host: Host, decide: Decide) -> bool:
@@ -212,7 +213,7 @@ class Run:
         try:
             self.links = Links(self.group, {step.where for step in self.plan.steps})
             minority = yes_or_no(host, "accept_minority_lock")
-            lock.take(self.links.clients, len(self.group.nodes), self.plan.verb, minority)
+            self.identity = lock.take(self.links.clients, len(self.group.nodes), self.plan.verb, minority)
         except StepFailed as error:
             return self._tell(host, f"failed and unchanged: {error}")
         except lock.LockRefused as error:
@@ -302,32 +303,36 @@ class Run:
         if not self.changed:
             told = "failed and unchanged"
         elif not self.committed:
-            undone = all([_undo(step, links) for step in self.plan.undo])  # noqa: C419 - all are tried
+            undone = all([self._undo(step, links) for step in self.plan.undo])  # noqa: C419 - all are tried
             told = "failed and unchanged" if undone else "failed, and writes are still held back: run the verb again"
         else:
             told = f"failed and incomplete, {len(self.plan.steps) - number} steps are left: {self._again}"
         host.log_styled(told, fg="red", log_func=logger.error)
         links.close()
 
+    def _undo(self, step: Step, links: Links) -> bool:
+        for attempt in (1, 2):
+            try:
+                perform_step(step, links)
+                return True
+            except StepFailed:
+                # The held link may be what broke; a fresh one is tried once, under the lock that the others still hold.
+                if attempt == 1 and not self._reopen(step.where, links):
+                    return False
+        return False
+
+    def _reopen(self, name: str, links: Links) -> bool:
+        try:
+            links.reopen(name)
+            lock.take_again(links.clients, name, len(self.group.nodes), self.plan.verb, self.identity)
+        except (LinkError, lock.LockRefused, redis.RedisError, OSError):
+            return False
+        return True
+
 
 def same(now: Plan, shown: Plan) -> bool:
     """Whether two plans go the same way: the same steps on the same nodes (run ids and targets are in the steps)."""
     return now.steps == shown.steps and now.primary == shown.primary and now.former == shown.former
-
-
-def _undo(step: Step, links: Links) -> bool:
-    for attempt in (1, 2):
-        try:
-            perform_step(step, links)
-            return True
-        except StepFailed:
-            # The held link may be what broke; a fresh one is tried once.
-            if attempt == 1:
-                try:
-                    links.reopen(step.where)
-                except LinkError:
-                    return False
-    return False
 
 
 def _decide_now(group: Group, decide: Decide) -> Answer:

@@ -29,8 +29,14 @@ Event = tuple[str, ...]
 Seen = dict[object, object]
 
 
+SELECT_BYTES = 23
+"""A SELECT is no write: it gets through a pause that holds the write behind it."""
+
+
 def sign(number: int) -> str:
-    return "behind" if number < 0 else "ahead" if number else "equal"
+    if abs(number) <= SELECT_BYTES:
+        return "equal"
+    return "behind" if number < 0 else "ahead"
 
 
 class Model:
@@ -94,7 +100,9 @@ class Model:
 
     def _one(self, server: Server) -> object:
         source = "guard" if server.source == GUARD else "" if server.feed is None else server.feed.name
-        return source, server.link == UP, server.state.keys, server.fulls, server.partials
+        online = sum(view.online for view in server.replicas.values())
+        good = server.good if server.min_replicas else None
+        return source, server.link == UP, server.state.keys, server.fulls, server.partials, online, good
 
     def _pair(self, one: Server, other: Server) -> object:
         if one.stream.identity == other.stream.identity:
@@ -169,6 +177,8 @@ class Real:
             database["keys"] if isinstance(database, dict) else 0,
             info["sync_full"],
             info["sync_partial_ok"],
+            sum(isinstance(row, dict) and row.get("state") == "online" for row in info.values()),
+            info.get("min_slaves_good_slaves"),
         )
 
     def _pair(self, one: dict[str, object], other: dict[str, object]) -> object:

@@ -37,7 +37,6 @@ HOLES = {
     "woken-early": "a primary that was frozen or cut off wakes before the failover over it has sent its replicas away",
     "woken-without-lease": "it wakes later, and takes writes because min-replicas-to-write is 0",
     "woken-with-replica": "it wakes later, and takes writes because replicas wake with it that were silent as well",
-    "lockless-undo": "a run whose connections were reset ends its pause over a fresh one, though another run is at work",
 }
 """What is known to be possible (docs/simulation.md). A run that gets there ends there, and is counted."""
 
@@ -70,10 +69,10 @@ class Watch:
         # What a failover called unknown: it may be missing, but whoever still has it is not wiped in silence.
         self.unknown: set[int] = set()
         # Terms of primaries whose writes a run was allowed to leave out, and of those promoted over a node that may write.
-        self.spared: set[int] = set()
-        self.split: set[int] = set()
+        self.spared: set[float] = set()
+        self.split: set[float] = set()
         # Who promoted in which term.
-        self.promoters: dict[int, Operator] = {}
+        self.promoters: dict[float, Operator] = {}
         self.tally: dict[str, int] = {}
 
     def count(self, what: str) -> None:
@@ -89,14 +88,20 @@ class Watch:
         if not over:
             return
         self.given_up.add(write)
-        announced = all(one.term in self.spared or one.term in self.split for one in over)
-        liar = place == "stray" and self.world.shape.through_proxies
-        if announced or server.unguarded or liar:
+        if server.unguarded or all(self._announced(one, place) for one in over):
             return
         for hole in filter(None, (self._hole(server, one, place) for one in over)):
             raise KnownHole(hole)
         names = " and ".join(one.name for one in over)
         raise Violation("two-writers", f"{server.name} acknowledges write {write}, but {names} was promoted over it")
+
+    def _announced(self, over: Server, place: str) -> bool:
+        """Whether somebody was told that the writes of whoever a node was promoted over are lost."""
+        if over.term in self.spared | self.split:
+            return True
+        # The inventory says that no client goes around the proxies, and a failover believed it.
+        believed = self.world.shape.through_proxies and place == "stray"
+        return believed and self.promoters[over.term].verb == "failover"
 
     def _hole(self, server: Server, over: Server, place: str) -> str | None:
         """Which known hole let a primary take writes that was frozen when a failover was made over it."""
@@ -158,7 +163,7 @@ class Watch:
     def started_as_primary(self, server: Server) -> None:
         """A person started it without the guard: what others then copy from it is no run's doing."""
         kept = set(self.acknowledged_by(server))
-        self.given_up |= set(self.world.acknowledged) - kept
+        self.unknown |= set(self.world.acknowledged) - kept
 
     # Commands of runs
 
@@ -174,22 +179,30 @@ class Watch:
             told = f"does {' '.join(words)}" if changes else "is looked at"
             self.world.tell(f"{operator.name}: {server.name} {told}")
         if changes:
-            self._changes(operator, words)
+            self._changes(operator)
+
+    def locked(self, connection: Connection) -> None:
+        """A run holds the lock on a node from now on."""
+        operator = self.operator_of(connection)
+        if operator is not None and operator.alive:
+            operator.locked_at = self.world.now
 
     def routed(self, operator: Operator, text: str) -> None:
         if text.startswith(("set server", "shutdown")):
             self.world.tell(f"{operator.name}: {text}")
-            self._changes(operator, tuple(text.split()))
+            operator.changes += 1
 
-    def _changes(self, operator: Operator, words: tuple[str, ...]) -> None:
-        """One run at a time: whoever took the lock later is the only one who may change anything."""
+    def _changes(self, operator: Operator) -> None:
+        """One run at a time: whoever took the lock later is the only one who may change anything on a server.
+
+        A proxy's socket holds no lock. A run that loses its lock in the very moment in which it tells a proxy
+        may tell it something old, which the proxy's own checks correct; ``complaints`` looks at the end of that.
+        """
         operator.changes += 1
         if not operator.alive or operator.minority:
             return
         for other in self.world.operators.values():
             if other.changes and other.locked_at > operator.locked_at and not other.minority:
-                if words == ("CLIENT", "UNPAUSE"):
-                    raise KnownHole("lockless-undo")
                 told = f"{operator.name} changes something, but {other.name} took the lock after it and changed things"
                 raise Violation("two-runs", told)
 
@@ -197,15 +210,20 @@ class Watch:
         """A node is about to become a primary; what isn't on it now is lost."""
         operator = self.operator_of(connection)
         if operator is None:
+            server.term = self.world.new_term()
             return
+        if not operator.alive and operator.last_term < self.world.terms:
+            # The command waited in the socket of a frozen server, and another node was promoted meanwhile.
+            server.term = operator.last_term + 0.5
+            return
+        server.term = self.world.new_term()
         plan = operator.plan
         assert plan is not None
         self.count(f"promotions by {plan.verb}")
         self._give_up_named(operator)
-        term = self.world.terms + 1
-        self.promoters[term] = operator
+        self.promoters[server.term] = operator
         if operator.request.accept_split:
-            self.split.add(term)
+            self.split.add(server.term)
         {"switchover": self._switching, "failover": self._failing, "install": self._founding}[plan.verb](
             server, operator
         )
@@ -261,7 +279,7 @@ class Watch:
         if not operator.alive:
             # It waited in the socket of a frozen server until now: nobody decides this any more.
             return
-        if not source.is_primary or not source.running or source.unguarded:
+        if not source.is_primary or not source.running:
             # It refuses replicas: nothing comes from there.
             return
         if server.state.keys and not source.state.keys:
@@ -307,6 +325,8 @@ class Watch:
             self._unchanged(operator)
 
     def _unchanged(self, operator: Operator) -> None:
+        if any(one.name == operator.name for one in self.promoters.values()):
+            raise Violation("unchanged-changed", f"{operator.name} says unchanged, but has promoted a node")
         for server in self.world.servers.values():
             endless = server.pause_until > self.world.now + ENDLESS_PAUSE_MILLISECONDS / 2
             if endless and server.running and operator.changes and server.name == getattr(operator.plan, "former", ""):

@@ -102,8 +102,8 @@ def _replicaof(world: World, server: Server, connection: Connection, words: tupl
         if server.source is not None:
             world.watch.promoting(server, connection)
             replication.promote(world, server)
-            server.term = world.new_term()
     else:
+        server.unguarded = False
         replication.follow(world, server, (words[1], int(words[2])))
         world.watch.followed(server, connection)
     return "OK"
@@ -144,6 +144,8 @@ def _client_id(world: World, server: Server, connection: Connection, words: tupl
 
 def _client_setname(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     connection.name = words[2]
+    if ":held:" in words[2]:
+        world.watch.locked(connection)
     return "OK"
 
 

@@ -20,7 +20,6 @@ PATIENCE = 10
 STOP = (
     r"stop (keydb-\d+)",
     r"primary (keydb-\d+).*stop it",
-    r"(keydb-\d+) and keydb-\d+ are primaries, and neither",
 )
 """Sentences that tell a person to stop a server; who starts it again starts it guarded."""
 
@@ -63,13 +62,19 @@ def _follow_hint(world: World, operator: Operator) -> tuple[str, Request]:
     told, request = operator.told[-1], operator.request
     if operator.outcome != REFUSED:
         return operator.verb, request
-    stop = next(filter(None, (re.search(sentence, told) for sentence in STOP)), None)
-    if stop is not None:
-        processes.kill(world, world.servers[stop[1]])
-        processes.start(world, world.servers[stop[1]], guarded=True)
+    if name := _to_stop(world, told):
+        processes.kill(world, world.servers[name])
+        processes.start(world, world.servers[name], guarded=True)
     verb, to = _other_verb(operator, told)
     named = re.search(r"accept_loss=(keydb-\d+)", told)
     return verb, Request(to=to, accept_loss=request.accept_loss | ({named[1]} if named else set()))
+
+
+def _to_stop(world: World, told: str) -> str:
+    """Whom a person stops, if a sentence asks for it: of two primaries the one over which another was promoted."""
+    if "are primaries, and neither" in told:
+        return min((one for one in world.servers.values() if one.is_primary), key=lambda one: one.term).name
+    return next((found[1] for found in (re.search(sentence, told) for sentence in STOP) if found), "")
 
 
 def _other_verb(operator: Operator, told: str) -> tuple[str, str | None]:

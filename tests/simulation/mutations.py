@@ -24,10 +24,14 @@ Steps = tuple[Step, ...]
 
 
 class Mutation(NamedTuple):
-    """A way to break the runbooks: where, by what, and the checks of which one must fail."""
+    """A way to break the runbooks: where, by what, the checks of which one must fail, and what finds it.
+
+    ``start`` is the small world that finds it, "" if random runs do.
+    """
 
     patches: tuple[tuple[object, str, object], ...]
     checks: tuple[str, ...]
+    start: str = ""
 
 
 def _steps(module: Any, change: Callable[[Steps], Steps]) -> tuple[object, str, object]:
@@ -75,7 +79,9 @@ def _nothing(*_: object, **__: object) -> None:
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "no second catch-up": Mutation((_steps(switchover, _without_second_catch_up),), ("lossy-switchover",)),
+    "no second catch-up": Mutation(
+        (_steps(switchover, _without_second_catch_up),), ("lossy-switchover",), "switchover"
+    ),
     "no catch-up at all": Mutation((_steps(switchover, _without_catching_up),), ("lossy-switchover",)),
     "short pauses only": Mutation((_steps(switchover, _short_pauses),), ("two-writers", "lossy-switchover")),
     "unpause before follow": Mutation((_steps(switchover, _unpause_first),), ("two-writers",)),
@@ -84,18 +90,24 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "the candidate's lineage is not asked": Mutation(((failover, "_refuse_behind", _nothing),), ("lossy-failover",)),
     "a returned node is a candidate like any other": Mutation(
-        ((failover, "_refuse_returned", _nothing),), ("wiped-write", "empty-source", "superseded-source")
+        ((failover, "_refuse_returned", _nothing),),
+        ("wiped-write", "empty-source", "superseded-source"),
+        "failover among returned nodes",
     ),
     "who is silent needs not be named": Mutation(
         ((switchover, "refuse_unread", _nothing), (attach, "refuse_superseded", _nothing)),
         ("two-writers",),
+        "switchover back behind half a switchover",
     ),
     "half a switchover is not looked for": Mutation(
         ((attach, "refuse_superseded", _nothing), (switchover, "refuse_superseded", _nothing)),
         ("two-writers", "superseded-source"),
+        "rejoin behind half a switchover",
     ),
     "no proof is asked for": Mutation(
-        ((failover, "prove_silence", lambda _: failover.Proof(True, "it is believed")),), ("two-writers",)
+        ((failover, "prove_silence", lambda _: failover.Proof(True, "it is believed")),),
+        ("two-writers",),
+        "failover of a frozen primary that others can reach",
     ),
     "harm is not looked for": Mutation(((attach, "refuse_harm", _nothing),), ("wiped-write", "empty-source")),
     "the older primary is the rightful one, and harm is not looked for": Mutation(
@@ -107,7 +119,7 @@ MUTATIONS: dict[str, Mutation] = {
         ("superseded-source", "wiped-write", "two-writers"),
     ),
     "nobody locks": Mutation(((lock, "take", _nothing),), ("two-runs",)),
-    "nothing is undone": Mutation(((runbook, "_undo", lambda *_: True),), ("unchanged-changed",)),
+    "nothing is undone": Mutation(((runbook.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
     "roles are not saved": Mutation(
         ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),
         ("unhealthy",),
@@ -115,6 +127,7 @@ MUTATIONS: dict[str, Mutation] = {
     "a run doesn't look again": Mutation(
         ((runbook, "same", lambda *_: True),),
         ("two-writers", "wiped-write", "lossy-switchover", "lossy-failover", "superseded-source"),
+        "switchover",
     ),
     "a paused node is asked for nothing": Mutation(
         (

@@ -55,7 +55,7 @@ VERBS: dict[str, Callable[[Topology, Request, int], Answer]] = {
 """What a person can ask for, and who decides it."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Operator:
     """One run of one verb."""
 
@@ -71,6 +71,7 @@ class Operator:
     run: runbook.Run | None = None
     phase: int = 0
     locked_at: float = 0.0
+    last_term: int = 0
 
     def __post_init__(self) -> None:
         self.place = f"desk-{self.name}"
@@ -91,6 +92,9 @@ class Operator:
     def plan(self) -> Plan | None:
         return self.answer if isinstance(self.answer, Plan) else None
 
+    def _ended(self, outcome: str) -> None:
+        self.outcome, self.last_term = outcome, self.world.terms
+
     # Its time
 
     def go(self, moments: int = ENDLESS, phase: int = ENDLESS) -> None:
@@ -108,7 +112,7 @@ class Operator:
         """Its machine is switched off: nothing more is sent, and its connections end."""
         if not self.alive:
             return
-        self.outcome = DEAD
+        self._ended(DEAD)
         self.close()
         if self.greenlet is not None:
             SCENE.operator = self
@@ -165,7 +169,7 @@ class Operator:
             raise
         self.phase += 1
         if outcome:
-            self.outcome = outcome
+            self._ended(outcome)
             self.close()
             self.world.watch.ended(self)
 

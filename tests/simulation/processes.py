@@ -85,7 +85,7 @@ def start(world: World, server: Server, *, guarded: bool) -> None:
     server.source = GUARD if guarded else server.file_source
     server.feed = None if server.source is None else world.by_address.get(server.source)
     _load(world, server)
-    server.unguarded = not guarded
+    server.unguarded = not guarded and server.is_primary
     if server.is_primary:
         world.watch.started_as_primary(server)
 

@@ -149,8 +149,8 @@ class Server:
         # What waits: in the sockets of a frozen process, and behind a pause.
         self.inbox: list[Request] = []
         self.held: list[Request] = []
-        # For the checks: the number of its promotion, and whether a person started it without the guard.
-        self.term = 0
+        # For the checks: the number of its promotion (a half is one that came too late), and whether a person started it without the guard.
+        self.term = 0.0
         self.unguarded = False
 
     @property

@@ -50,7 +50,6 @@ class Start(NamedTuple):
     before: tuple[Act, ...]
     verb: str
     to: str | None = None
-    faults: int = 2
     shape: Shape = Shape()
 
 
@@ -59,24 +58,21 @@ _HALF: tuple[Act, ...] = (("begin", "Z", "switchover", "keydb-2"), ("until", "Z"
 
 STARTS = {
     "switchover": Start((), "switchover", "keydb-2"),
-    "failover of a killed primary": Start((("kill", "keydb-1"),), "failover", faults=1),
-    "failover of a frozen primary": Start((("freeze", "keydb-1"), SILENCE, SILENCE), "failover", faults=1),
+    "failover of a killed primary": Start((("kill", "keydb-1"),), "failover"),
+    "failover of a frozen primary": Start((("freeze", "keydb-1"), SILENCE, SILENCE), "failover"),
     "failover of a frozen primary that others can reach": Start(
         (("freeze", "keydb-1"), SILENCE, SILENCE),
         "failover",
-        faults=1,
         shape=Shape(through_proxies=False, stray=True),
     ),
-    "failover behind half a switchover": Start((*_HALF, ("kill", "keydb-1")), "failover", faults=1),
-    "rejoin behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "rejoin", faults=1),
-    "switchover back behind half a switchover": Start(
-        (*_HALF, ("freeze", "keydb-2")), "switchover", "keydb-1", faults=1
-    ),
+    "failover behind half a switchover": Start((*_HALF, ("kill", "keydb-1")), "failover"),
+    "rejoin behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "rejoin"),
+    "switchover back behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "switchover", "keydb-1"),
     "failover among returned nodes": Start(
-        (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover", faults=1
+        (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover"
     ),
     "rejoin of a returned primary": Start(
-        (("kill", "keydb-1"), ("begin", "Z", "failover"), ("end", "Z"), ("start", "keydb-1")), "rejoin", faults=1
+        (("kill", "keydb-1"), ("begin", "Z", "failover"), ("end", "Z"), ("start", "keydb-1")), "rejoin"
     ),
 }
 
@@ -101,11 +97,15 @@ class Found(NamedTuple):
 
 
 class Search:
-    """Goes through all that can happen from a start."""
+    """Goes through all that can happen from a start.
 
-    def __init__(self, start: Start, *, faults: int | None = None, deaths: int = 1, runs: int = 1) -> None:
+    :param every: of the points at which a last fault could happen behind another one, every n-th is one where it does
+    """
+
+    def __init__(self, start: Start, *, faults: int = 2, deaths: int = 1, runs: int = 1, every: int = 1) -> None:
         self.start = start
-        self.limits = (start.faults if faults is None else faults, deaths, runs)
+        self.limits = (faults, deaths, runs)
+        self.every, self.met = every, 0
         self.seen: set[object] = set()
         self.ended: set[object] = set()
         self.holes: dict[str, int] = {}
@@ -151,8 +151,15 @@ class Search:
             self._end(point)
             if point.runs:
                 yield "again"
-        if point.faults:
+        if point.faults and self._is_met(point):
             yield from FAULTS
+
+    def _is_met(self, point: Point) -> bool:
+        """Whether faults are tried at a point."""
+        if point.faults == self.limits[0] or point.faults > 1:
+            return True
+        self.met += 1
+        return self.met % self.every == 0
 
     def _after(self, point: Point, move: object) -> Point | None:
         """The point behind a move, None if the move led into a known hole."""
