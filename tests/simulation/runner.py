@@ -25,6 +25,7 @@ from tests.simulation.scripts import Script, script_of
 from tests.simulation.world import World
 
 CHUNK = 500
+PROGRESS = 50_000
 
 
 @dataclass
@@ -137,6 +138,10 @@ def play_many(runs: int, seed: int, jobs: int) -> Summary:
     with ProcessPoolExecutor(jobs) as pool:
         for part in pool.map(play_seeds, chunks):
             summary.add(part)
+            if summary.runs % PROGRESS == 0:
+                print(
+                    f"{summary.runs:,} of {runs:,} runs, {len(summary.failures):,} failed", file=sys.stderr, flush=True
+                )
     return summary
 
 

@@ -22,7 +22,7 @@ def test_a_broken_runbook_is_found(name):
 
 def in_small_world(mutation: Mutation) -> str:
     try:
-        Search(STARTS[mutation.start], faults=1).go()
+        Search(STARTS[mutation.start], faults=mutation.faults, every=100).go()
     except Violation as violation:
         return violation.check
     return "nothing was found"
