@@ -256,10 +256,18 @@ class Watch:
             kept |= set(self.acknowledged_by(self.world.servers[name]))
             lost = [write for write in self.missing(self.world.servers[name], server) if write not in self.given_up]
             if lost:
+                if self._woke(operator):
+                    raise KnownHole("woken-early")
                 told = f"{server.name} is promoted without {self._named(lost)}, which {name} holds and answers"
                 raise Violation("lossy-failover", told)
         if plan.loss.bytes is None:
             self.unknown |= set(self.world.acknowledged) - kept
+
+    def _woke(self, operator: Operator) -> bool:
+        """Whether a primary that was silent when a run looked, and not stopped, takes writes again."""
+        assert operator.topology is not None
+        silent = [self.world.servers[one.name] for one in operator.topology.unread if not one.stopped]
+        return any(one.alive and one.is_primary for one in silent)
 
     def _founding(self, server: Server, operator: Operator) -> None:
         left = [write for write in self.world.acknowledged if self.copies(write)]

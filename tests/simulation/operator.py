@@ -92,9 +92,6 @@ class Operator:
     def plan(self) -> Plan | None:
         return self.answer if isinstance(self.answer, Plan) else None
 
-    def _ended(self, outcome: str) -> None:
-        self.outcome, self.last_term = outcome, self.world.terms
-
     # Its time
 
     def go(self, moments: int = ENDLESS, phase: int = ENDLESS) -> None:
@@ -112,7 +109,7 @@ class Operator:
         """Its machine is switched off: nothing more is sent, and its connections end."""
         if not self.alive:
             return
-        self._ended(DEAD)
+        self.outcome = DEAD
         self.close()
         if self.greenlet is not None:
             SCENE.operator = self
@@ -158,6 +155,8 @@ class Operator:
 
     def take_phase(self) -> None:
         """Look and decide, begin, each step, end: as ``runbook.carry_out`` and its operation do it one by one."""
+        # What is sent now may be carried out after another promotion, in the socket of a frozen server.
+        self.last_term = self.world.terms
         try:
             outcome = self._next_phase()
         except GreenletExit:
@@ -169,7 +168,7 @@ class Operator:
             raise
         self.phase += 1
         if outcome:
-            self._ended(outcome)
+            self.outcome = outcome
             self.close()
             self.world.watch.ended(self)
 
