@@ -271,7 +271,11 @@ class Watch:
 
     def _founding(self, server: Server, operator: Operator) -> None:
         left = [write for write in self.world.acknowledged if self.copies(write)]
-        if left:
+        if any(one.minority and one.changes for one in self.world.operators.values()):
+            # Somebody said with accept_minority_lock that nobody else is at work, and founded the group his way meanwhile.
+            self.split.add(server.term)
+            self.given_up |= set(left)
+        elif left:
             raise Violation("founded-over-data", f"{server.name} is the first primary, but {self._named(left)} exist")
 
     def _named(self, writes: list[int]) -> str:
