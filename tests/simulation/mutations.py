@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from keydb_runbooks.operations import lock, runbook
-from keydb_runbooks.runbooks import attach, failover, refusals, switchover, topology
+from keydb_runbooks.runbooks import attach, failover, switchover, topology
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.steps import (
     SHORT_PAUSE_MILLISECONDS,
@@ -120,12 +120,6 @@ MUTATIONS: dict[str, Mutation] = {
         ("superseded-source", "wiped-write", "two-writers"),
     ),
     "nobody locks": Mutation(((lock, "take", _nothing),), ("two-runs",)),
-    "who was sent to a silent node tells nothing": Mutation(
-        ((refusals, "_was_sent", lambda *_: False),),
-        ("superseded-source", "lossy-failover"),
-        "failover of a frozen primary",
-        2,
-    ),
     "nothing is undone": Mutation(((runbook.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
     "roles are not saved": Mutation(
         ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),
