@@ -24,12 +24,13 @@ export KEYDB_SANDBOX_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage mutants bench check stop clean lock
+.PHONY: help demo test test-all simulate coverage mutants bench check stop clean lock
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
 	@echo "make test      every test that needs no root (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
 	@echo "make test-all  the slow ones too"
+	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; 40 minutes)"
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
 	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3; three minutes)"
@@ -45,6 +46,10 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+simulate: $(VENV)/.dev
+	@$(BIN)/python -m tests.simulation.runner --runs $(or $(RUNS),1000000) --jobs $(JOBS)
+	@$(BIN)/python -m pytest -q -n $(JOBS) tests/simulation/test_small_worlds.py
 
 coverage: $(VENV)/.dev
 	@$(BIN)/python -m coverage run -m pytest -q tests/unit/runbooks $(ARGS)

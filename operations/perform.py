@@ -247,7 +247,16 @@ def _same_process(links: Links, name: str, run_id: str) -> None:
 
 @perform.register
 def _route(step: Route, links: Links) -> str:
-    """A restart or a reload may have replaced HAProxy's process since its socket was opened: it is opened once more."""
+    """A restart or a reload may have replaced HAProxy's process since its socket was opened: it is opened once more.
+
+    The link to the primary holds the lock, a proxy's socket doesn't: whoever lost the lock sends no clients anywhere.
+    """
+    try:
+        stands = links.read(step.primary).is_primary
+    except (redis.RedisError, OSError):
+        stands = False
+    if not stands:
+        raise StepFailed(f"{step.primary} no longer says that it is the primary, so {step.where} is not told of it")
     held = links.proxy(step.where)
     try:
         _tell(held, step)

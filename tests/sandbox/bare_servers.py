@@ -28,7 +28,7 @@ repl-diskless-sync yes
 repl-diskless-sync-delay 0
 repl-ping-replica-period 3600
 repl-backlog-size 1mb
-min-replicas-max-lag 3600
+min-replicas-max-lag 2
 """
 
 

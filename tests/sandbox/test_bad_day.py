@@ -150,16 +150,42 @@ def test_a_new_primary_that_refuses_its_record_stops_the_run_before_anybody_atta
     group.healthy("keydb-2")
 
 
-def test_a_run_whose_lock_was_taken_away_goes_on_with_nobody(group: Sandbox) -> None:
-    """Somebody else may be at work by then, and another node the primary."""
+def robbing(group: Sandbox, nodes: tuple[str, ...] = NODES) -> str:
+    """A command of the shell that ends the connections which hold the lock on these nodes."""
     allowed = "server.execute_command('ACL SETUSER', 'operator', '+client|kill')"
     held = "[row['id'] for row in server.client_list() if row['name'].startswith('runbook:')]"
     kill = f"[server.execute_command('CLIENT KILL', 'ID', number) for number in {held}]"
-    hit = asking(group, NODES, f"{allowed}; {kill}")
+    return asking(group, nodes, f"{allowed}; {kill}")
+
+
+def test_a_run_whose_lock_was_taken_away_goes_on_with_nobody(group: Sandbox) -> None:
+    """Somebody else may be at work by then, and another node the primary."""
+    hit = robbing(group)
     robbed = group.run(FAULTS, verb="switchover", to="keydb-2", hit_before="Follow:1", hit_with=hit)
     robbed.refused("failed and incomplete, 7 steps are left: run this to finish: pyinfra")
     assert "11/15" not in robbed.text, "no proxy is told anything"
     group.run("switchover", to="keydb-2").ok()
+    group.healthy("keydb-2")
+
+
+def test_a_link_that_broke_before_the_promotion_is_opened_anew_to_end_the_pause(group: Sandbox) -> None:
+    """The other links hold the lock, so the pause is still this run's own."""
+    with writing(group) as writer:
+        hit = robbing(group, ("keydb-1",))
+        broken = group.run(FAULTS, verb="switchover", to="keydb-2", hit_before="CatchUp:2", hit_with=hit)
+        broken.refused("failed and unchanged")
+        assert not group.paused("keydb-1")
+        writer.write_on()
+        assert writer.lost() == 0
+    group.healthy("keydb-1")
+
+
+def test_a_run_whose_lock_was_taken_away_before_the_routes_tells_no_proxy_anything(group: Sandbox) -> None:
+    hit = robbing(group)
+    robbed = group.run(FAULTS, verb="switchover", to="keydb-2", hit_before="Route:1", hit_with=hit)
+    robbed.refused("keydb-2 no longer says that it is the primary, so proxy-1 is not told of it; the run goes on")
+    # The proxy's own check finds keydb-2 meanwhile: a plan that was made before that is refused.
+    eventually(lambda: group.run("switchover", to="keydb-2").code == 0, "another run finishes it", 30)
     group.healthy("keydb-2")
 
 

@@ -305,6 +305,19 @@ def test_a_primary_that_a_dead_switchover_paused_is_not_released_while_the_targe
     )
 
 
+def test_a_primary_is_not_followed_while_a_silent_node_that_somebody_was_sent_to_may_be_promoted_over_it():
+    members = (primary(1), orphan(3, of=2), silent(2))
+    assert str(decide(*members)) == (
+        "refused: perhaps-superseded keydb-1: may be superseded: keydb-3 follows keydb-2, which can't be read; "
+        "start or reach keydb-2, or allow_unread=keydb-2 if you can spare what it acknowledged"
+    )
+    assert isinstance(decide(*members, request=Request(allow_unread=frozenset({"keydb-2"}))), Plan)
+
+
+def test_who_follows_the_silent_old_primary_is_sent_to_the_one_that_was_promoted_over_it():
+    assert "Follow keydb-3" in lines(decide(promoted(2), orphan(3, of=1), silent(1)))
+
+
 def test_what_a_silent_target_acknowledged_is_unknown_and_never_nothing():
     plan = decide(PAUSED, replica(2), STOPPED, request=Request(allow_unread=frozenset({"keydb-3"})))
     assert plan.loss.bytes is None

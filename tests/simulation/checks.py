@@ -1,0 +1,382 @@
+"""What must never happen, each with a name and a sentence; ``Watch`` sees everything and raises ``Violation``.
+
+A loss may be announced: by a failover whose plan calls it unknown, by an option that a person gave, or by a fault that
+destroyed every copy. What was announced is kept in ``given_up``, and everything else must be there in the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS
+from tests.simulation.server import UP, Connection, Server
+
+if TYPE_CHECKING:
+    from tests.simulation.operator import Operator
+    from tests.simulation.world import World
+
+CHECKS = {
+    "two-writers": "no node acknowledges a write once another was promoted over it, unless the run said so before",
+    "lossy-switchover": "a switchover promotes a node that has every acknowledged write of the old primary",
+    "lossy-failover": "a failover promotes a node that has every acknowledged write that an answering node holds",
+    "founded-over-data": "install founds no group while an acknowledged write is still somewhere",
+    "empty-source": "no run makes a node that holds data follow an empty one",
+    "superseded-source": "no run makes a node follow a primary over which another was promoted",
+    "wiped-write": "no full resync destroys an acknowledged write that nobody gave up by name",
+    "two-runs": "a run changes nothing once another one has taken the lock and changed something",
+    "no-outcome": "a run ends in done, nothing to do, refused, failed and unchanged, or incomplete",
+    "refused-changed": "a run that was refused changed nothing",
+    "unchanged-changed": "a run that says failed and unchanged has left no role moved and no endless pause",
+    "lost-write": "in the end every acknowledged write is there, or its loss was announced",
+    "never-healed": "in a healed world a verb ends in done, if its hints are followed",
+    "unhealthy": "after that there is one primary, all follow it, nobody is paused, and routes and files say the same",
+}
+
+
+HOLES = {
+    "woken-early": "a primary that was frozen or cut off wakes before the failover over it has sent its replicas away",
+    "woken-without-lease": "it wakes later, and takes writes because min-replicas-to-write is 0",
+    "woken-with-replica": "it wakes later, and takes writes because replicas wake with it that were silent as well",
+}
+"""What is known to be possible (docs/simulation.md). A run that gets there ends there, and is counted."""
+
+
+class KnownHole(Exception):
+    """A run came to one of ``HOLES``."""
+
+    def __init__(self, hole: str) -> None:
+        super().__init__(hole)
+        assert hole in HOLES
+
+
+class Violation(Exception):
+    """A check failed: its name, and what was seen."""
+
+    def __init__(self, check: str, seen: str) -> None:
+        super().__init__(f"{check}: {seen}")
+        assert check in CHECKS
+        self.check = check
+        self.seen = seen
+
+
+class Watch:
+    """Sees every event that a check needs."""
+
+    world: World
+
+    def __init__(self) -> None:
+        self.given_up: set[int] = set()
+        # What a failover called unknown: it may be missing, but whoever still has it is not wiped in silence.
+        self.unknown: set[int] = set()
+        # Terms of primaries whose writes a run was allowed to leave out, and of those promoted over a node that may write.
+        self.spared: set[float] = set()
+        self.split: set[float] = set()
+        # Who promoted in which term.
+        self.promoters: dict[float, Operator] = {}
+        self.tally: dict[str, int] = {}
+
+    def count(self, what: str) -> None:
+        self.tally[what] = self.tally.get(what, 0) + 1
+
+    # Writes
+
+    def acknowledged(self, write: int, server: Server, place: str) -> None:
+        """One writer: nobody was promoted over whoever acknowledges."""
+        if server.term == self.world.terms:
+            return
+        over = [one for one in self.world.servers.values() if one.term > server.term and one.is_primary and one.running]
+        if not over:
+            return
+        self.given_up.add(write)
+        if server.unguarded or all(self._announced(one, place) for one in over):
+            return
+        for hole in filter(None, (self._hole(server, one, place) for one in over)):
+            raise KnownHole(hole)
+        names = " and ".join(one.name for one in over)
+        raise Violation("two-writers", f"{server.name} acknowledges write {write}, but {names} was promoted over it")
+
+    def _announced(self, over: Server, place: str) -> bool:
+        """Whether somebody was told that the writes of whoever a node was promoted over are lost."""
+        if over.term in self.spared | self.split:
+            return True
+        # The inventory says that no client goes around the proxies, and a failover believed it.
+        believed = self.world.shape.through_proxies and place == "stray"
+        return believed and self.promoters[over.term].verb == "failover"
+
+    def _hole(self, server: Server, over: Server, place: str) -> str | None:
+        """Which known hole let a primary take writes that was frozen when a failover was made over it."""
+        promoter = self.promoters.get(over.term)
+        if promoter is None or promoter.verb != "failover" or place == "stray":
+            return None
+        assert promoter.topology is not None
+        silent = [one.name for one in promoter.topology.unread if not one.stopped]
+        if server.name not in silent:
+            return None
+        if not server.min_replicas:
+            return "woken-without-lease"
+        if len(silent) > server.min_replicas:
+            return "woken-with-replica"
+        return None if promoter.outcome == "done" else "woken-early"
+
+    def copies(self, write: int) -> list[str]:
+        """The servers that hold a write, in memory or on a disk."""
+        place = self.world.places[write]
+        return [
+            one.name
+            for one in self.world.servers.values()
+            if (one.running and self.world.holds(one, write))
+            or (one.disk is not None and one.disk.stream.has(write, place, one.disk.position))
+        ]
+
+    def acknowledged_by(self, server: Server) -> list[int]:
+        """The acknowledged writes that a server holds."""
+        states = server.stream.states[: server.position + 1]
+        return [state.write for state in states if state.write in self.world.acknowledged]
+
+    def missing(self, holder: Server, other: Server) -> list[int]:
+        """Acknowledged writes that one server holds and another lacks."""
+        if holder.stream is other.stream and holder.position <= other.position:
+            return []
+        return [write for write in self.acknowledged_by(holder) if not self.world.holds(other, write)]
+
+    # Faults
+
+    def dying(self, server: Server) -> None:
+        """A process ends: what only its memory held is destroyed by that."""
+        if not server.appends:
+            self._destroyed(server, server.stream.states[: server.position + 1])
+
+    def losing_disk(self, server: Server) -> None:
+        if server.disk is not None:
+            disk, server.disk = server.disk, None
+            self._destroyed(server, disk.stream.states[: disk.position + 1])
+
+    def _destroyed(self, server: Server, states: list) -> None:
+        running, server.running = server.running, False
+        for state in reversed(states):
+            if state.write in self.world.acknowledged and state.write not in self.given_up:
+                if self.copies(state.write):
+                    break
+                self.given_up.add(state.write)
+        server.running = running
+
+    def started_as_primary(self, server: Server) -> None:
+        """A person started it without the guard: what others then copy from it is no run's doing."""
+        kept = set(self.acknowledged_by(server))
+        self.unknown |= set(self.world.acknowledged) - kept
+
+    # Commands of runs
+
+    def operator_of(self, connection: Connection) -> Operator | None:
+        return self.world.operators.get(connection.owner)
+
+    def command(self, server: Server, connection: Connection, words: tuple[str, ...], *, changes: bool) -> None:
+        """A run sent a command that changes something; any command if the story is told."""
+        operator = self.operator_of(connection)
+        if operator is None:
+            return
+        if changes or words[0] == "INFO":
+            told = f"does {' '.join(words)}" if changes else "is looked at"
+            self.world.tell(f"{operator.name}: {server.name} {told}")
+        if changes:
+            self._changes(operator)
+
+    def locked(self, connection: Connection) -> None:
+        """A run holds the lock on a node from now on."""
+        operator = self.operator_of(connection)
+        if operator is not None and operator.alive:
+            operator.locked_at = self.world.now
+
+    def routed(self, operator: Operator, text: str) -> None:
+        if text.startswith(("set server", "shutdown")):
+            self.world.tell(f"{operator.name}: {text}")
+            operator.changes += 1
+
+    def _changes(self, operator: Operator) -> None:
+        """One run at a time: whoever took the lock later is the only one who may change anything on a server.
+
+        A proxy's socket holds no lock. A run that loses its lock in the very moment in which it tells a proxy
+        may tell it something old, which the proxy's own checks correct; ``complaints`` looks at the end of that.
+        """
+        operator.changes += 1
+        if not operator.alive or operator.minority:
+            return
+        for other in self.world.operators.values():
+            if other.changes and other.locked_at > operator.locked_at and not other.minority:
+                told = f"{operator.name} changes something, but {other.name} took the lock after it and changed things"
+                raise Violation("two-runs", told)
+
+    def promoting(self, server: Server, connection: Connection) -> None:
+        """A node is about to become a primary; what isn't on it now is lost."""
+        operator = self.operator_of(connection)
+        if operator is None:
+            server.term = self.world.new_term()
+            return
+        if not operator.alive and operator.last_term < self.world.terms:
+            # The command waited in the socket of a frozen server, and another node was promoted meanwhile.
+            server.term = operator.last_term + 0.5
+            return
+        server.term = self.world.new_term()
+        plan = operator.plan
+        assert plan is not None
+        self.count(f"promotions by {plan.verb}")
+        self._give_up_named(operator)
+        self.promoters[server.term] = operator
+        if operator.request.accept_split:
+            self.split.add(server.term)
+        {"switchover": self._switching, "failover": self._failing, "install": self._founding}[plan.verb](
+            server, operator
+        )
+
+    def _give_up_named(self, operator: Operator) -> None:
+        """What only nodes hold that were named in accept_loss, and whoever was promoted among those in allow_unread."""
+        for name in operator.request.allow_unread & set(self.world.servers):
+            self.spared.add(self.world.servers[name].term)
+
+    def _switching(self, server: Server, operator: Operator) -> None:
+        assert operator.plan is not None
+        assert operator.plan.former is not None
+        lost = [
+            write
+            for write in self.missing(self.world.servers[operator.plan.former], server)
+            if write not in self.given_up
+        ]
+        if lost:
+            raise Violation("lossy-switchover", f"{server.name} is promoted without {self._named(lost)}")
+
+    def _failing(self, server: Server, operator: Operator) -> None:
+        """Whatever an answering node holds must be there; the rest is what the plan calls unknown."""
+        plan = operator.plan
+        assert plan is not None
+        answering = [step.where for step in plan.steps if step.where in self.world.servers]
+        kept: set[int] = set()
+        for name in answering:
+            if name in operator.request.accept_loss:
+                continue
+            kept |= set(self.acknowledged_by(self.world.servers[name]))
+            lost = [write for write in self.missing(self.world.servers[name], server) if write not in self.given_up]
+            if lost:
+                if self._woke(operator):
+                    raise KnownHole("woken-early")
+                told = f"{server.name} is promoted without {self._named(lost)}, which {name} holds and answers"
+                raise Violation("lossy-failover", told)
+        if plan.loss.bytes is None:
+            self.unknown |= set(self.world.acknowledged) - kept
+
+    def _woke(self, operator: Operator) -> bool:
+        """Whether a primary that was silent when a run looked, and not stopped, takes writes again."""
+        assert operator.topology is not None
+        silent = [self.world.servers[one.name] for one in operator.topology.unread if not one.stopped]
+        return any(one.alive and one.is_primary for one in silent)
+
+    def _founding(self, server: Server, operator: Operator) -> None:
+        left = [write for write in self.world.acknowledged if self.copies(write)]
+        if any(one.minority and one.changes for one in self.world.operators.values()):
+            # Somebody said with accept_minority_lock that nobody else is at work, and founded the group his way meanwhile.
+            self.split.add(server.term)
+            self.given_up |= set(left)
+        elif left:
+            raise Violation("founded-over-data", f"{server.name} is the first primary, but {self._named(left)} exist")
+
+    def _named(self, writes: list[int]) -> str:
+        return f"{len(writes)} acknowledged writes ({', '.join(map(str, sorted(writes)[:5]))})"
+
+    def followed(self, server: Server, connection: Connection) -> None:
+        """A run made a node follow another."""
+        operator = self.operator_of(connection)
+        source = server.feed
+        if operator is None or source is None:
+            return
+        self._give_up_named(operator)
+        if not operator.alive:
+            # It waited in the socket of a frozen server until now: nobody decides this any more.
+            return
+        if not source.is_primary or not source.running:
+            # It refuses replicas: nothing comes from there.
+            return
+        if server.state.keys and not source.state.keys:
+            raise Violation("empty-source", f"{server.name} holds data and was sent to {source.name}, which is empty")
+        over = [
+            one
+            for one in self.world.servers.values()
+            if one.term > source.term and one.is_primary and one.running and one.term not in self.spared | self.split
+        ]
+        if over:
+            told = f"{server.name} was sent to {source.name}, but {over[0].name} was promoted over it"
+            raise Violation("superseded-source", told)
+
+    def full_resync(self, replica: Server, source: Server) -> None:
+        """A replica's data are about to be replaced by its source's."""
+        self.count("full resyncs")
+        lost = [write for write in self.missing(replica, source) if write not in self.given_up]
+        if not lost:
+            return
+        root = source
+        while root.feed is not None and root.feed is not source:
+            root = root.feed
+        named = any(replica.name in operator.request.accept_loss for operator in self.world.operators.values())
+        if named or root.unguarded:
+            self.given_up |= set(lost)
+            return
+        told = f"{replica.name} throws away {self._named(lost)} to be a copy of {source.name}"
+        raise Violation("wiped-write", told)
+
+    # Ends
+
+    def broke(self, operator: Operator, trace: str) -> None:
+        raise Violation("no-outcome", f"{operator.name} ended in an error:\n{trace}")
+
+    def ended(self, operator: Operator) -> None:
+        code = operator.told[-1].split()[1] if operator.outcome == "refused" else ""
+        self.count(f"{operator.verb}: {operator.outcome} {code}".rstrip())
+        if self.world.story is not None:
+            self.world.tell(f"{operator.name} ends: {operator.outcome}; it says: {operator.told[-1]}")
+        if operator.outcome == "refused" and operator.changes:
+            raise Violation("refused-changed", f"{operator.name} was refused, but changed things")
+        if operator.outcome == "failed and unchanged":
+            self._unchanged(operator)
+
+    def _unchanged(self, operator: Operator) -> None:
+        if any(one.name == operator.name for one in self.promoters.values()):
+            raise Violation("unchanged-changed", f"{operator.name} says unchanged, but has promoted a node")
+        for server in self.world.servers.values():
+            endless = server.pause_until > self.world.now + ENDLESS_PAUSE_MILLISECONDS / 2
+            if endless and server.running and operator.changes and server.name == getattr(operator.plan, "former", ""):
+                told = f"{operator.name} says unchanged, but {server.name} holds writes back without an end"
+                raise Violation("unchanged-changed", told)
+
+    def healed(self) -> None:
+        """The end of every story: one healthy group, with every write that nobody gave up."""
+        for complaint in self.complaints():
+            raise Violation("unhealthy", complaint)
+        primary = next(one for one in self.world.servers.values() if one.is_primary)
+        lost = [
+            write
+            for write in self.world.acknowledged
+            if write not in self.given_up | self.unknown and not self.world.holds(primary, write)
+        ]
+        if lost:
+            raise Violation("lost-write", f"{self._named(lost)} are not on {primary.name}, and nobody announced it")
+
+    def complaints(self) -> list[str]:
+        """Everything that is not as it should be in a world without faults."""
+        world = self.world
+        primaries = [one for one in world.servers.values() if one.is_primary]
+        if len(primaries) != 1:
+            return [f"primaries: {', '.join(one.name for one in primaries) or 'none'}"]
+        primary = primaries[0]
+        found = [f"{one.name} is paused" for one in world.servers.values() if one.pause_until]
+        for one in world.servers.values():
+            if one.file_source != one.source:
+                found.append(f"{one.name}'s file says {one.file_source}")
+            if one is not primary and (one.source != primary.address or one.link != UP):
+                found.append(f"{one.name} does not follow {primary.name}")
+        for proxy in world.proxies.values():
+            up = [name for name, line in proxy.lines.items() if line.up]
+            if up != [primary.name]:
+                found.append(f"{proxy.name} leads to {', '.join(up) or 'nobody'}")
+        return found
+
+    def despair(self, operator: Operator) -> None:
+        told = f"{operator.verb} still ends in {operator.outcome}: {operator.told[-1]}"
+        raise Violation("never-healed", told)

@@ -1,0 +1,240 @@
+"""What each command does to a server of the model, and what it answers; an error is an exception of redis-py.
+
+Commands that the runbooks don't send are unknown here, and a test that sends one fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from keydb_runbooks.runbooks.steps import EPOCH_KEY, LINEAGE_KEY, VERIFY_KEY
+from tests.simulation import replication
+from tests.simulation.server import SYNCING, UP, Connection, Server
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+HELD = object()
+"""The answer of a command that a pause holds back."""
+
+WRITE_BYTES = 100
+
+
+def answer(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    """Carry out one command."""
+    command = TABLE.get(words[0]) or TABLE[f"{words[0]} {words[1]}"]
+    if command in CHANGING or world.story is not None:
+        world.watch.command(server, connection, words, changes=command in CHANGING)
+    return command(world, server, connection, words)
+
+
+def write(world: World, server: Server) -> Any:
+    """A client's write: its number, HELD, or an error."""
+    refusal = _refuse_write(world, server)
+    if refusal is not None:
+        return refusal
+    if server.pause_until:
+        return HELD
+    return world.append_write(server)
+
+
+def _refuse_write(world: World, server: Server) -> Exception | None:
+    if world.now < server.loading_until:
+        return _loading(server)
+    if server.source is not None:
+        return redis.exceptions.ReadOnlyError("READONLY You can't write against a read only replica.")
+    if server.good < server.min_replicas:
+        return redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+    return None
+
+
+def _loading(server: Server) -> Exception:
+    return redis.exceptions.BusyLoadingError(f"LOADING {server.engine} is loading the dataset in memory")
+
+
+def _set(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    refusal = _refuse_write(world, server)
+    if refusal is not None:
+        return refusal
+    if server.pause_until:
+        connection.blocked = "set"
+        return HELD
+    _, key, value = words
+    if key == EPOCH_KEY:
+        server.append(WRITE_BYTES, world.now, epoch=value)
+    elif key == LINEAGE_KEY:
+        server.append(WRITE_BYTES, world.now, lineage=value)
+    else:
+        world.values[world.append_write(server)] = (key, value)
+    return "OK"
+
+
+def _get(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    if world.now < server.loading_until:
+        return _loading(server)
+    if words[1] == EPOCH_KEY:
+        return server.state.epoch
+    if words[1] == LINEAGE_KEY:
+        return server.state.lineage
+    assert words[1] == VERIFY_KEY, words
+    for state in reversed(server.stream.states[: server.position + 1]):
+        if state.write in world.values:
+            return world.values[state.write][1]
+    return None
+
+
+def _pfcount(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    if world.now < server.loading_until:
+        return _loading(server)
+    if server.pause_until:
+        connection.blocked = "pfcount"
+        return HELD
+    return 0
+
+
+def _replicaof(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    if world.now < server.loading_until:
+        return _loading(server)
+    if words[1:] == ("NO", "ONE"):
+        if server.source is not None:
+            world.watch.promoting(server, connection)
+            replication.promote(world, server)
+    else:
+        server.unguarded = False
+        replication.follow(world, server, (words[1], int(words[2])))
+        world.watch.followed(server, connection)
+    return "OK"
+
+
+def _pause(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    server.pause_until = max(server.pause_until, world.now + float(words[2]))
+    return "OK"
+
+
+def _unpause(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    world.end_pause(server)
+    return "OK"
+
+
+def _config_set(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    assert words[2] == "min-replicas-to-write", words
+    server.min_replicas = int(words[3])
+    return "OK"
+
+
+def _config_get(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    assert words[2] == "active-replica", words
+    return [words[2], "no"] if server.engine == "keydb" else []
+
+
+def _config_rewrite(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    if world.now < server.loading_until and server.engine == "keydb":
+        return redis.ResponseError("Only CONFIG GET is allowed during loading")
+    server.file_source = server.source
+    server.file_min_replicas = server.min_replicas
+    return "OK"
+
+
+def _client_id(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    return connection.number
+
+
+def _client_setname(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    connection.name = words[2]
+    if ":held:" in words[2]:
+        world.watch.locked(connection)
+    return "OK"
+
+
+def _client_list(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    rows = world.connected_to(server)
+    if len(words) > 2:
+        number = int(words[3])
+        row = next((one for one in rows if one.number == number), None)
+        return "" if row is None else f"id={number} flags={'b' if row.blocked else 'N'} cmd={row.blocked or 'client'}"
+    return [{"name": row.name, "age": str(int((world.now - row.born) / 1000)), "idle": "0"} for row in rows]
+
+
+def _pubsub(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    """No Sentinel watches."""
+    return [words[2], 0]
+
+
+def _ping(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    return _loading(server) if world.now < server.loading_until and server.engine != "keydb" else "PONG"
+
+
+def info(world: World, server: Server) -> str:
+    """INFO, with every field that the runbooks look at and no other."""
+    now, keydb = world.now, server.engine == "keydb"
+    begin = server.backlog_begin
+    lines = [
+        f"redis_version:{'6.3.4' if keydb else '7.0.15'}",
+        f"run_id:{server.name}-{server.run}",
+        f"loading:{1 if now < server.loading_until else 0}",
+        f"role:{'master' if server.source is None else 'slave'}",
+    ]
+    if server.source is not None:
+        up = server.link == UP
+        heard = int(now / 1000) - int(server.heard / 1000) if up else -1
+        never = 0 if keydb else 1
+        lines += [
+            f"master_host:{server.source[0]}",
+            f"master_port:{server.source[1]}",
+            f"master_link_status:{'up' if up else 'down'}",
+            f"master_last_io_seconds_ago:{heard}",
+            f"master_sync_in_progress:{1 if server.link == SYNCING else 0}",
+            f"slave_repl_offset:{server.offset if up or server.cached else never}",
+            "slave_priority:100",
+            "slave_read_only:1",
+        ]
+    lines.append(f"connected_slaves:{len(server.replicas)}")
+    if server.min_replicas:
+        lines.append(f"min_slaves_good_slaves:{server.good}")
+    for number, (name, view) in enumerate(server.replicas.items()):
+        host, port = world.servers[name].address
+        state = "online" if view.online else "wait_bgsave"
+        lines.append(f"slave{number}:ip={host},port={port},state={state},offset=0,lag={server.lag(view, now)}")
+    lines += [
+        f"master_replid:{server.stream.identity}",
+        f"master_replid2:{server.former}",
+        f"master_repl_offset:{server.offset}",
+        f"second_repl_offset:{server.second_offset}",
+        f"repl_backlog_active:{0 if begin is None else 1}",
+        f"repl_backlog_first_byte_offset:{begin or 0}",
+    ]
+    if keydb:
+        lines.append("mvcc_depth:0")
+    if server.state.keys:
+        lines.append(f"db0:keys={server.state.keys},expires=0,avg_ttl=0")
+    return "\r\n".join(lines)
+
+
+def _info(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    return info(world, server)
+
+
+Command = Callable[["World", Server, Connection, tuple[str, ...]], Any]
+
+TABLE: dict[str, Command] = {
+    "CLIENT ID": _client_id,
+    "CLIENT LIST": _client_list,
+    "CLIENT PAUSE": _pause,
+    "CLIENT SETNAME": _client_setname,
+    "CLIENT UNPAUSE": _unpause,
+    "CONFIG GET": _config_get,
+    "CONFIG REWRITE": _config_rewrite,
+    "CONFIG SET": _config_set,
+    "GET": _get,
+    "INFO": _info,
+    "PFCOUNT": _pfcount,
+    "PING": _ping,
+    "PUBSUB": _pubsub,
+    "REPLICAOF": _replicaof,
+    "SET": _set,
+}
+
+CHANGING = {_pause, _unpause, _config_rewrite, _config_set, _replicaof, _set}

@@ -1,0 +1,95 @@
+"""How every story ends: the faults are mended, and a person runs a verb and does what its refusals say."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from keydb_runbooks.runbooks.plan import Request
+from tests.simulation import processes
+from tests.simulation.operator import DONE, NOTHING, REFUSED, Operator
+from tests.simulation.world import KEEPALIVE_MILLISECONDS
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SETTLE_MILLISECONDS = 3000
+PATIENCE = 10
+"""How many verbs a person tries in a healed world."""
+
+STOP = (
+    r"stop (keydb-\d+)",
+    r"primary (keydb-\d+).*stop it",
+)
+"""Sentences that tell a person to stop a server; who starts it again starts it guarded."""
+
+
+def heal(world: World) -> None:
+    """Every fault ends: runs end, networks are mended, processes run again, guarded if they had stopped."""
+    for operator in list(world.operators.values()):
+        operator.go()
+    for pair in list(world.cuts):
+        processes.mend(world, pair)
+    for server in world.servers.values():
+        processes.wake(world, server)
+        world.off.discard(server.name)
+        processes.start(world, server, guarded=True)
+    for proxy in world.proxies.values():
+        if not proxy.running:
+            proxy.start()
+    world.tell("-- everything is healed")
+    world.advance(KEEPALIVE_MILLISECONDS if world.lingering else SETTLE_MILLISECONDS)
+
+
+def recover(world: World, verb: str, to: str | None = None) -> None:
+    """A person runs a verb and does what its refusals say, until it is done."""
+    world.tell(f"-- a person runs {verb}, and follows the hints")
+    request = Request(to=to)
+    for attempt in range(PATIENCE):
+        operator = Operator(world, f"healer-{attempt}", verb, request)
+        operator.go()
+        if operator.outcome in (DONE, NOTHING):
+            world.advance(SETTLE_MILLISECONDS)
+            world.watch.healed()
+            return
+        verb, request = _follow_hint(world, operator)
+        world.advance(1000)
+    world.watch.despair(operator)
+
+
+def _follow_hint(world: World, operator: Operator) -> tuple[str, Request]:
+    """The next verb and its options, as the last sentence of a run names them."""
+    told, request = operator.told[-1], operator.request
+    if operator.outcome != REFUSED:
+        return operator.verb, request
+    if name := _to_stop(world, told):
+        processes.kill(world, world.servers[name])
+        processes.start(world, world.servers[name], guarded=True)
+    verb, to = _other_verb(operator, told)
+    named = re.search(r"accept_loss=(keydb-\d+)", told)
+    return verb, Request(to=to, accept_loss=request.accept_loss | ({named[1]} if named else set()))
+
+
+def _to_stop(world: World, told: str) -> str:
+    """Whom a person stops, if a sentence asks for it: of two primaries the one over which another was promoted."""
+    if "are primaries, and neither" in told:
+        return min((one for one in world.servers.values() if one.is_primary), key=lambda one: one.term).name
+    return next((found[1] for found in (re.search(sentence, told) for sentence in STOP) if found), "")
+
+
+def _other_verb(operator: Operator, told: str) -> tuple[str, str | None]:
+    """Which verb a refusal names, and for whom."""
+    wanted = re.search(r"\bto=(keydb-\d+)", told)
+    if hinted := re.search(r"run (failover|rejoin|switchover|install)\b", told):
+        return hinted[1], wanted[1] if wanted else None
+    if "run status" in told:
+        # It says of a node that follows nobody: run rejoin.
+        return "rejoin", None
+    if wanted:
+        return operator.verb, wanted[1]
+    if "choose another target" in told:
+        return operator.verb, None
+    if "plan-differs" in told and operator.plan is not None and operator.verb == "switchover":
+        # Who is asked for no target in particular gets one or the other.
+        return operator.verb, operator.plan.primary
+    return operator.verb, operator.request.to

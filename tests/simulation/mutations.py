@@ -1,0 +1,156 @@
+"""Runbooks that are broken on purpose, in ways that were thought of or made once; the simulation must find each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+from unittest import mock
+
+from keydb_runbooks.operations import lock, runbook
+from keydb_runbooks.runbooks import attach, failover, switchover, topology
+from keydb_runbooks.runbooks.plan import Plan
+from keydb_runbooks.runbooks.steps import (
+    SHORT_PAUSE_MILLISECONDS,
+    CatchUp,
+    Follow,
+    Pause,
+    Step,
+    Unpause,
+)
+
+Steps = tuple[Step, ...]
+
+
+class Mutation(NamedTuple):
+    """A way to break the runbooks: where, by what, the checks of which one must fail, and what finds it.
+
+    ``start`` is the small world that finds it with that many faults, "" if random runs do.
+    """
+
+    patches: tuple[tuple[object, str, object], ...]
+    checks: tuple[str, ...]
+    start: str = ""
+    faults: int = 1
+
+
+def _steps(module: Any, change: Callable[[Steps], Steps]) -> tuple[object, str, object]:
+    """Change the steps of every plan that a verb makes."""
+    honest = module.plan
+
+    def plan(*arguments: Any, **named: Any) -> Any:
+        answer = honest(*arguments, **named)
+        return replace(answer, steps=change(answer.steps)) if isinstance(answer, Plan) else answer
+
+    return (module, "plan", plan)
+
+
+def _without_second_catch_up(steps: Steps) -> Steps:
+    seen = [number for number, step in enumerate(steps) if isinstance(step, CatchUp)]
+    return tuple(step for number, step in enumerate(steps) if number not in seen[1:])
+
+
+def _without_catching_up(steps: Steps) -> Steps:
+    return tuple(step for step in steps if not isinstance(step, CatchUp))
+
+
+def _short_pauses(steps: Steps) -> Steps:
+    return tuple(
+        replace(step, milliseconds=SHORT_PAUSE_MILLISECONDS) if isinstance(step, Pause) else step for step in steps
+    )
+
+
+def _unpause_first(steps: Steps) -> Steps:
+    """The old primary's pause ends before it follows."""
+    ends = [step for step in steps if isinstance(step, Unpause)][-1:]
+    rest = [step for step in steps if step not in ends]
+    place = next((number for number, step in enumerate(rest) if isinstance(step, Follow)), len(rest))
+    return (*rest[:place], *ends, *rest[place:])
+
+
+def _no_release(steps: Steps) -> Steps:
+    """Pauses that are known before the role moves stay."""
+    place = next((number for number, step in enumerate(steps) if step.commits), 0)
+    return tuple(step for number, step in enumerate(steps) if number > place or not isinstance(step, Unpause))
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """No refusal."""
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "no second catch-up": Mutation(
+        (_steps(switchover, _without_second_catch_up),), ("lossy-switchover",), "switchover"
+    ),
+    "no catch-up at all": Mutation((_steps(switchover, _without_catching_up),), ("lossy-switchover",)),
+    "short pauses only": Mutation((_steps(switchover, _short_pauses),), ("two-writers", "lossy-switchover")),
+    "unpause before follow": Mutation((_steps(switchover, _unpause_first),), ("two-writers",)),
+    "a paused node is not released": Mutation(
+        (_steps(failover, _no_release),), ("lossy-failover", "wiped-write", "never-healed", "unhealthy")
+    ),
+    "the candidate's lineage is not asked": Mutation(((failover, "_refuse_behind", _nothing),), ("lossy-failover",)),
+    "a returned node is a candidate like any other": Mutation(
+        ((failover, "_refuse_returned", _nothing),),
+        ("wiped-write", "empty-source", "superseded-source"),
+        "failover among returned nodes",
+    ),
+    "who is silent needs not be named": Mutation(
+        ((switchover, "refuse_unread", _nothing), (attach, "refuse_superseded", _nothing)),
+        ("two-writers",),
+        "switchover back behind half a switchover",
+    ),
+    "half a switchover is not looked for": Mutation(
+        ((attach, "refuse_superseded", _nothing), (switchover, "refuse_superseded", _nothing)),
+        ("two-writers", "superseded-source"),
+        "rejoin behind half a switchover",
+    ),
+    "no proof is asked for": Mutation(
+        ((failover, "prove_silence", lambda _: failover.Proof(True, "it is believed")),),
+        ("two-writers",),
+        "failover of a frozen primary that others can reach",
+    ),
+    "harm is not looked for": Mutation(((attach, "refuse_harm", _nothing),), ("wiped-write", "empty-source")),
+    "the older primary is the rightful one, and harm is not looked for": Mutation(
+        (
+            (topology, "supersedes", lambda newer, older: (newer.epoch or 0) < (older.epoch or 0)),
+            (attach, "refuse_harm", _nothing),
+            (attach, "refuse_older", _nothing),
+        ),
+        ("superseded-source", "wiped-write", "two-writers"),
+    ),
+    "nobody locks": Mutation(((lock, "take", _nothing),), ("two-runs",)),
+    "nothing is undone": Mutation(((runbook.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
+    "roles are not saved": Mutation(
+        ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),
+        ("unhealthy",),
+    ),
+    "a run doesn't look again": Mutation(
+        ((runbook, "same", lambda *_: True),),
+        ("two-writers", "wiped-write", "lossy-switchover", "lossy-failover", "superseded-source"),
+        "switchover",
+    ),
+    "a paused node is asked for nothing": Mutation(
+        (
+            (
+                topology.Topology,
+                "relation",
+                lambda self, node, primary: topology.relate(replace(node, paused=True), primary),
+            ),
+        ),
+        ("wiped-write",),
+    ),
+}
+
+
+@contextmanager
+def broken(name: str) -> Iterator[None]:
+    """Let the runbooks be broken in this way until the end of the block."""
+    patches = [mock.patch.object(*patch) for patch in MUTATIONS[name].patches]
+    for patch in patches:
+        patch.start()
+    try:
+        yield
+    finally:
+        for patch in patches:
+            patch.stop()

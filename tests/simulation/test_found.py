@@ -1,0 +1,106 @@
+"""What the simulation once found, as short scripts: how the run in question ends since then."""
+
+import pytest
+
+from keydb_runbooks.operations import lock
+from tests.simulation.outside import installed
+from tests.simulation.runner import play
+from tests.simulation.scripts import Script
+from tests.simulation.world import Shape
+
+SILENCE = ("pass", 4000)
+
+FOUND = {
+    "a run that lost its lock before it tells the proxy, and another one moved the role meanwhile": (
+        (
+            ("begin", "C", "switchover", "keydb-3"),
+            ("until", "C", 11),
+            ("drop", "C"),
+            ("begin", "D", "switchover", "keydb-2"),
+            ("end", "D"),
+            ("end", "C"),
+        ),
+        "C ends: incomplete; it says: failed and incomplete, 4 steps are left",
+    ),
+    "a run that lost its lock would end the pause of another one": (
+        (
+            ("begin", "C", "switchover", "keydb-2"),
+            ("until", "C", 5),
+            ("drop", "C"),
+            ("begin", "D", "switchover", "keydb-3"),
+            ("until", "D", 6),
+            ("end", "C"),
+            ("end", "D"),
+        ),
+        "C ends: incomplete; it says: failed, and writes are still held back",
+    ),
+    "a link that broke is opened anew, and what was done is undone under the lock of the others": (
+        (
+            ("begin", "C", "switchover", "keydb-2"),
+            ("until", "C", 5),
+            ("cut", "keydb-2", "desk-C"),
+            ("end", "C"),
+        ),
+        "C ends: failed and unchanged",
+    ),
+    "the old primary wakes while the new one, to which somebody was sent already, is frozen": (
+        (
+            ("freeze", "keydb-1"),
+            SILENCE,
+            SILENCE,
+            ("begin", "A", "failover"),
+            ("until", "A", 5),
+            ("freeze", "keydb-2"),
+            SILENCE,
+            ("until", "A", 6),
+            ("die", "A"),
+            ("wake", "keydb-1"),
+            ("begin", "B", "failover"),
+            ("end", "B"),
+        ),
+        "B ends: refused; it says: refused: perhaps-superseded keydb-1: may be superseded: keydb-3 follows keydb-2",
+    ),
+    "a promotion waits in the socket of a frozen server, and another node is promoted meanwhile": (
+        (
+            ("kill", "keydb-1"),
+            ("lose disk", "keydb-1"),
+            ("start", "keydb-1"),
+            ("begin", "A", "failover"),
+            ("until", "A", 2),
+            ("freeze", "keydb-2"),
+            ("end", "A"),
+            ("begin", "B", "failover"),
+            ("until", "B", 8),
+            ("die", "B"),
+        ),
+        "refused: two-primaries demo: keydb-2 and keydb-3 are primaries",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_it_ends_well(name):
+    acts, sentence = FOUND[name]
+    story: list[str] = []
+    with installed():
+        failure = play(Script(Shape(), acts, ("rejoin", None)), story)
+    assert failure is None, "\n".join(story)
+    assert sentence in "\n".join(story)
+
+
+def test_a_run_without_its_lock_tells_no_proxy_anything():
+    acts, _ = FOUND["a run that lost its lock before it tells the proxy, and another one moved the role meanwhile"]
+    story: list[str] = []
+    with installed():
+        play(Script(Shape(), acts, ("rejoin", None)), story)
+    assert not [line for line in story if "C: set server" in line]
+    assert [line for line in story if "D: set server" in line]
+
+
+def test_the_lock_is_what_keeps_the_pause_of_another_run(monkeypatch):
+    acts, _ = FOUND["a run that lost its lock would end the pause of another one"]
+    monkeypatch.setattr(lock, "take_again", lambda *_: None)
+    with installed():
+        failure = play(Script(Shape(), acts, ("rejoin", None)))
+    assert failure is not None
+    assert failure.check == "two-runs"

@@ -1,0 +1,43 @@
+"""20,000 random runs, one for each seed: no check fails in any of them, and together they go everywhere."""
+
+from collections import Counter
+
+import pytest
+
+from tests.simulation.checks import HOLES
+from tests.simulation.operator import VERBS
+from tests.simulation.outside import installed
+from tests.simulation.runner import play, play_seeds, tell
+from tests.simulation.scripts import script_of
+
+PARTS, SIZE = 20, 1000
+RARE = 0.005
+"""What share of the runs may end in a known hole: what happens behind it isn't seen."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_check_fails(part):
+    summary = play_seeds(range(part * SIZE, (part + 1) * SIZE))
+    assert not summary.failures, "\n\n".join(tell(failure) for failure in summary.failures[:1])
+    holes = sum(summary.tally[f"known hole: {hole}"] for hole in HOLES)
+    assert holes <= SIZE * RARE
+
+
+def test_the_runs_go_everywhere():
+    tally = play_seeds(range(SIZE)).tally
+    for verb in VERBS:
+        ends = {what.split(": ")[1].split(" ")[0] for what in tally if what.startswith(f"{verb}: ")}
+        assert {"done", "nothing", "refused", "incomplete"} <= ends, verb
+    assert tally["switchover: failed and unchanged"]
+    codes = {what.split("refused ")[1] for what in tally if "refused " in what}
+    assert {"locked:", "no-majority:", "plan-differs", "not-fenced", "still-followed", "perhaps-superseded"} <= codes
+
+
+def test_a_seed_is_a_run_to_the_last_byte():
+    for seed in range(40):
+        stories: list[list[str]] = []
+        for _ in range(2):
+            stories.append([])
+            with installed():
+                play(script_of(seed), stories[-1], Counter())
+        assert stories[0] == stories[1]
