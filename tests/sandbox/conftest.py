@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +18,24 @@ from kit import Sandbox  # noqa: E402
 
 from keydb_runbooks.connectors.programs import engines  # noqa: E402
 
+TURNS = 4
+"""Of so many tests one has its turn on each engine but the first, which has all."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What doesn't depend on the engine is marked ``first_engine``: on the others it is left to ``make test-all``."""
+    """``make test`` runs every test on the first engine, and on each other one those whose turn it is there.
+
+    ``make test-all`` runs all on all. What doesn't depend on the engine is marked ``first_engine`` and has no turn, and
+    ``every_engine`` has it everywhere.
+    """
     if "engine" in metafunc.fixturenames:
-        marks = [pytest.mark.slow] if metafunc.definition.get_closest_marker("first_engine") else []
-        each = [pytest.param(engine, marks=marks if number else []) for number, engine in enumerate(engines())]
+        turn = zlib.crc32(metafunc.definition.name.encode()) % TURNS + 1
+        turn = 0 if metafunc.definition.get_closest_marker("first_engine") else turn
+        everywhere = metafunc.definition.get_closest_marker("every_engine")
+        each = [
+            pytest.param(engine, marks=[] if number in (0, turn) or everywhere else [pytest.mark.slow])
+            for number, engine in enumerate(engines())
+        ]
         metafunc.parametrize("engine", each, scope="session")
 
 

@@ -55,6 +55,7 @@ def open_to_others(sandbox: Sandbox) -> list[str]:
     return [str(path) for path in paths if any(secret in path.read_text(errors="replace") for secret in secrets)]
 
 
+@pytest.mark.every_engine
 def test_an_install_founds_a_group_and_tells_no_secret(nothing: Sandbox) -> None:
     dry = nothing.run("install", dry=True).ok()
     assert nothing.processes.all() == []
@@ -101,6 +102,7 @@ def test_each_user_may_do_what_it_needs_and_no_more(group: Sandbox) -> None:
     application.connection_pool.disconnect()
 
 
+@pytest.mark.every_engine
 def test_a_second_install_changes_nothing_and_moves_no_role(group: Sandbox) -> None:
     with group.unchanged():
         assert group.install().ok().total() == (OPERATIONS, 0, 0, OPERATIONS)

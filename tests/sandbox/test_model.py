@@ -242,6 +242,7 @@ FEW, MANY = range(3), range(3, 15)
 
 
 @pytest.mark.parametrize("seed", [*FEW, *(pytest.param(seed, marks=pytest.mark.slow) for seed in MANY)])
+@pytest.mark.every_engine
 def test_the_model_does_what_real_servers_do(engine: str, seed: int) -> None:
     model = Model(engine)
     happened: list[Event] = []

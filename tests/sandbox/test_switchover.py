@@ -26,6 +26,7 @@ def full_syncs(group: Sandbox) -> int:
     return sum(int(str(group.info(node)["sync_full"])) for node in NODES)
 
 
+@pytest.mark.every_engine
 def test_a_switchover_under_a_writer_loses_no_acknowledged_write(group: Sandbox) -> None:
     with writing(group) as writer:
         before = full_syncs(group)
@@ -73,6 +74,7 @@ def test_the_same_switchover_finishes_what_a_killed_one_began(group: Sandbox, de
     group.healthy("keydb-2")
 
 
+@pytest.mark.every_engine
 def test_rejoin_undoes_or_finishes_a_killed_switchover(group: Sandbox) -> None:
     for death, primary in (("Pause:2", "keydb-1"), ("Promote:1", "keydb-2")):
         with writing(group) as writer:
