@@ -6,7 +6,7 @@ out in silence would move a role to another node than the one that was asked for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pyinfra.api.host import Host
@@ -70,6 +70,13 @@ def refuse_other_name(verb: str, named_by: str, given: Mapping[str, str | None])
         if key != named_by and name is not None:
             return f"--data {key}={name}: {verb} names {NAMED[named_by]} by {named_by}=NAME"
     return None
+
+
+def refuse_loss_of(to: str | None, accept_loss: Collection[str]) -> str | None:
+    """Why the node that shall be the primary can't be one whose writes are given up as well, or None."""
+    if to is None or to not in accept_loss:
+        return None
+    return f"--data to={to} and accept_loss={to}: the primary's writes are those that stay; say one of the two"
 
 
 def refuse_names(key: str, names: Iterable[str], allowed: tuple[str, ...]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Container
 from contextlib import closing, suppress
 from functools import singledispatch
+from typing import cast
 
 import redis
 
@@ -185,7 +186,7 @@ def _set_or_full(client: Client, commands: tuple[tuple[str, ...], ...]) -> bool:
 def _record_lineage(step: RecordLineage, links: Links) -> str:
     """The former stream and its last offset come from the server itself, once it has been promoted."""
     node, client = links.read(step.where), links.node(step.where)
-    recorded = read_ancestors(client.execute_command("GET", LINEAGE_KEY))
+    recorded = read_ancestors(_text(client, LINEAGE_KEY))
     former = Ancestor(node.previous_replication_id, node.second_offset - 1)
     if former.replication_id == NO_REPLICATION_ID or former in recorded:
         return "nothing new to record about its history"
@@ -194,6 +195,16 @@ def _record_lineage(step: RecordLineage, links: Links) -> str:
     if _set_or_full(client, commands):
         return "its memory is full, so its history is not recorded; run a verb again when there is room"
     return f"recorded its history: {former.replication_id[:8]} up to offset {former.last_offset:,}"
+
+
+def _text(client: Client, key: str) -> str | None:
+    """A key's value, None if there is none. Applications may write to it, so it may be no text: it is replaced then."""
+    try:
+        return cast("str | None", client.execute_command("GET", key))
+    except redis.ResponseError as error:
+        if not str(error).startswith("WRONGTYPE"):
+            raise
+        return None
 
 
 @perform.register

@@ -136,6 +136,28 @@ def begin(host: Host, verb: str, group: str) -> Report:
     return Report(verb=verb, group=group, options=told)
 
 
+def refuse_place(wanted: object) -> str | None:
+    """Why ``report=`` may not name this: something is there that a report would destroy. None if it may.
+
+    It may be an earlier report, or an empty file.
+    """
+    path = Path(str(wanted))
+    try:
+        if not path.exists() or (path.is_file() and (path.stat().st_size == 0 or _is_report(path))):
+            return None
+    except OSError as error:
+        return f"--data report={wanted}: can't be looked at: {error.strerror}"
+    return f"--data report={wanted}: is there and is no report of a run, which would take its place; name another file"
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(document, dict) and {"version", "verb", "outcome", "steps"} <= set(document)
+
+
 def forget_previous(host: Host) -> None:
     """Take away the file that an earlier run may have left: whoever reads it would take it for this run's."""
     if path := options.option(host, "report"):

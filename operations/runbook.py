@@ -82,6 +82,8 @@ def groups(host: Host) -> tuple[Group, ...]:
 
 def _check_options(host: Host) -> None:
     refused = list(options.refuse(host.inventory.override_data))
+    if (place := option(host, "report")) and (told := report.refuse_place(place)):
+        refused.append(told)
     if refused:
         stop(host, "\n    ".join(refused))
 
@@ -92,6 +94,7 @@ def _check_names(host: Host, group: Group, request: Request) -> None:
         *options.refuse_names("allow_unread", request.allow_unread, members),
         *options.refuse_names("accept_loss", request.accept_loss, members),
         *options.refuse_codes("accept", request.accept, codes_that_can_be_accepted()),
+        *filter(None, [options.refuse_loss_of(request.to, request.accept_loss)]),
     ]
     if refused:
         stop(host, "\n    ".join(refused))

@@ -213,10 +213,9 @@ def _fetch(place: Kept, directory: Path, size: int, checksum: str) -> Kept:
 
 
 def _private(path: Path) -> BinaryIO:
-    """A new file that its owner alone can read from the beginning."""
+    """A new file that its owner alone can read from the beginning; nobody's link is followed in the meantime."""
     path.unlink(missing_ok=True)
-    path.touch(0o600)
-    return path.open("wb")
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _write_here(path: Path, content: bytes) -> None:

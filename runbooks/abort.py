@@ -11,6 +11,7 @@ from dataclasses import replace
 from keydb_runbooks.runbooks.attach import release, strays, verify
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import (
+    refuse_empty,
     refuse_loading,
     refuse_mode,
     refuse_nobody,
@@ -34,7 +35,7 @@ def plan(topology: Topology, request: Request, _min_replicas: int) -> Answer:
     primary = topology.rightful_primary()
     if primary is None:
         return Refusal("no-primary", topology.group, "there is no primary to go back to", "run failover")
-    if refusal := refuse_loading(primary) or _refuse_promoted(topology, primary):
+    if refusal := refuse_loading(primary) or _refuse_promoted(topology, primary) or refuse_empty(topology, primary):
         return refusal
     # Unknown is taken for a pause: to end one that isn't there harms nobody.
     held = tuple(node for node in topology.nodes if node.paused or (node is primary and node.paused is None))

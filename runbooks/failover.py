@@ -83,6 +83,10 @@ def prove_silence(topology: Topology) -> Proof:
     guarded). ``routes``: clients can't go around the proxies, all of these answered, and none leads there.
     """
     doubtful = [node for node in topology.unread if not node.stopped]
+    if strangers := _strangers(topology):
+        return Proof(
+            False, f"{' and '.join(strangers)}, which is no node of {topology.group} and may still take writes"
+        )
     if not topology.unread:
         return Proof(True, "every node answers and none is a primary")
     if not doubtful:
@@ -96,6 +100,16 @@ def prove_silence(topology: Topology) -> Proof:
         if not reached & {node.name for node in doubtful}:
             return Proof(True, f"clients can't go around the proxies, and none of these leads to {names}")
     return Proof(False, f"{names} may still take writes")
+
+
+def _strangers(topology: Topology) -> tuple[str, ...]:
+    """Who follows an address that the inventory doesn't have: a primary that was taken out of it, for instance."""
+    return tuple(
+        f"{node.name} follows {link.primary}"
+        for node in topology.nodes
+        for link in node.links
+        if not link.guarded and topology.at(link.primary) is None
+    )
 
 
 def _refuse_start(topology: Topology, request: Request) -> Refusal | None:

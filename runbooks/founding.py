@@ -25,6 +25,9 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
     for node in topology.nodes:
         if primary is None and node.loading:
             return Refusal("loading", node.name, "is loading its data", "run install again when it is done")
+    if len(topology.primaries) > 1 and primary is None:
+        names = " and ".join(node.name for node in topology.primaries)
+        return NothingToDo("two-primaries", topology.group, f"{names} are primaries; install moves no role, run rejoin")
     if primary is None and not all(virgin(node) for node in topology.nodes):
         sentence = "had a primary before and has none now; install moves no role, run failover"
         return NothingToDo("no-primary", topology.group, sentence)

@@ -311,9 +311,12 @@ def read_ancestors(text: str | None) -> tuple[Ancestor, ...]:
     return tuple(Ancestor(identity, int(last)) for identity, _, last in parts if identity and is_number(last))
 
 
+LONGEST_NUMBER = 18
+
+
 def is_number(text: str) -> bool:
-    """Whether a text is a plain number, as servers write it."""
-    return text.isascii() and text.isdecimal()
+    """Whether a text is a plain number, as servers write it; no longer than the boot guard can calculate with."""
+    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER
 
 
 def write_ancestors(ancestors: tuple[Ancestor, ...]) -> str:

@@ -105,7 +105,10 @@ def supersedes(newer: Node, older: Node) -> bool:
     later = known and (newer.epoch or 0) > (older.epoch or 0)
     earlier = known and (newer.epoch or 0) < (older.epoch or 0)
     if descends(newer, older):
-        return not earlier
+        # Every verb counts a promotion: the same epoch means that somebody else made it, perhaps by mistake, and an
+        # older primary that goes on may have all the clients. Only one that holds writes back gave its role away.
+        uncounted = known and not later and not older.paused
+        return not earlier and not uncounted
     if descends(older, newer):
         return False
     # Who came up without its data has no epoch either, and took the role after nobody.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_older, refuse_superseded
+from keydb_runbooks.runbooks.refusals import refuse_empty, refuse_older, refuse_superseded
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps_fence import TryWrites, Unfence
 from keydb_runbooks.runbooks.topology import Topology
@@ -42,7 +42,8 @@ def _refuse_second_writer(topology: Topology, node: Node, request: Request) -> R
         if silent.name not in request.allow_unread and not silent.stopped:
             hint = f"mend that, or allow_unread={silent.name} if you know that it is no primary"
             return Refusal(f"node-{silent.code}", silent.name, silent.detail, hint)
-    return refuse_superseded(topology, node, request) or refuse_older(topology, node)
+    refusal = refuse_superseded(topology, node, request) or refuse_older(topology, node)
+    return refusal or refuse_empty(topology, node)
 
 
 def _plan(topology: Topology, node: Node, unfence: Unfence) -> Plan:

@@ -30,7 +30,12 @@ def guarded(node: str) -> Callable[[Sandbox], None]:
 
 
 def promoted(node: str) -> Callable[[Sandbox], None]:
-    return lambda group: group.ask(node, "REPLICAOF", "NO", "ONE") and None
+    def promote(group: Sandbox) -> None:
+        group.ask(node, "CONFIG", "SET", "min-replicas-to-write", "0")
+        group.ask(node, "REPLICAOF", "NO", "ONE")
+        group.ask(node, "SET", "runbook:epoch", "2")
+
+    return promote
 
 
 def nobody_follows(group: Sandbox) -> None:
@@ -79,7 +84,7 @@ def stranger(group: Sandbox) -> None:
 
 def diverged(group: Sandbox) -> None:
     """keydb-2 was promoted while keydb-1 went on taking writes."""
-    group.ask("keydb-2", "REPLICAOF", "NO", "ONE")
+    promoted("keydb-2")(group)
     group.ask("keydb-1", "SET", "test:behind-the-fork", "x", role="application")
 
 

@@ -89,6 +89,7 @@ REFUSALS = [
     ((primary(1), guarded(2), guarded(3)), ANY, "refused: nothing-to-undo demo: nobody holds writes back, but keydb-2 and keydb-3 does not follow keydb-1: there is nothing to undo; run rejoin"),
     ((primary(1, paused=True), silent(2)), ANY, "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-2 may have been promoted by it; start or reach keydb-2, or allow_unread=keydb-2 if you can spare what it acknowledged"),
     ((primary(1, paused=None), silent(2)), ANY, "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-2 may have been promoted by it; start or reach keydb-2, or allow_unread=keydb-2 if you can spare what it acknowledged"),
+    ((primary(1, paused=True, keys=0), guarded(2)), ANY, "refused: empty-primary keydb-1: holds no keys, but keydb-2 holds 5; following would wipe them; run failover, which promotes who holds the most"),
     ((primary(1, paused=True), orphan(2, 3, epoch=2)), ANY, "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; stop keydb-1, then run failover"),
 ]  # fmt: skip
 

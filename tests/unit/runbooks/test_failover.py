@@ -81,7 +81,7 @@ def test_what_a_failover_says_of_itself():
 LOSSES = [
     (GONE, ANY, "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"),
     ((DEAD, guarded(2)), ANY, "unknown (keydb-1 can't be read, so what was acknowledged last can't be counted)"),
-    ((orphan(2), orphan(3)), ANY, "unknown (no primary answers, so what was acknowledged last can't be counted)"),
+    ((guarded(2), guarded(3)), ANY, "unknown (no primary answers, so what was acknowledged last can't be counted)"),
 ]
 
 
@@ -118,7 +118,10 @@ def test_the_last_node_is_promoted_so_that_it_takes_writes_and_says_so():
 
 # (members, why the silent ones acknowledge nothing or why that is unknown)
 SILENCE = [
-    ((orphan(2), orphan(3)), {}, True, "every node answers and none is a primary"),
+    ((guarded(2), guarded(3)), {}, True, "every node answers and none is a primary"),
+    # keydb-1 was taken out of the inventory: nobody looked whether it takes writes.
+    ((orphan(2), orphan(3)), {}, False, "keydb-2 follows 10.0.0.1:6379 and keydb-3 follows 10.0.0.1:6379, which is no node of demo and may still take writes"),
+    ((DEAD, orphan(2), orphan(3, 9)), {}, False, "keydb-3 follows 10.0.0.9:6379, which is no node of demo and may still take writes"),
     ((DEAD, orphan(2)), {}, True, "no server process runs on keydb-1"),
     ((silent(1), orphan(2)), {}, False, "keydb-1 may still take writes"),
     ((silent(1), silent(3), orphan(2)), {}, False, "keydb-1 and keydb-3 may still take writes"),

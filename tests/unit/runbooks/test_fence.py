@@ -115,6 +115,7 @@ REFUSALS = [
     (unfence, (fenced(primary(1)), silent(2)), NODE_1, "refused: node-no-answer keydb-2: does not answer within 2 s; mend that, or allow_unread=keydb-2 if you know that it is no primary"),
     (unfence, (fenced(primary(1, paused=True)), silent(2, "refused", stopped=True)), NODE_1, "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-2 may have been promoted by it; start or reach keydb-2, or allow_unread=keydb-2 if you can spare what it acknowledged"),
     (unfence, (fenced(primary(1)), replica(2, epoch=2)), NODE_1, "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; stop keydb-1, then run failover"),
+    (unfence, (fenced(primary(1, keys=0)), replica(2)), NODE_1, "refused: empty-primary keydb-1: holds no keys, but keydb-2 holds 5; following would wipe them; run failover, which promotes who holds the most"),
     (switchover, (primary(1), fenced(replica(2))), Request(to="keydb-2"), "refused: target-fenced keydb-2: is fenced: as the primary it would refuse every write; run unfence node=keydb-2, or choose another target"),
     (failover, (fenced(primary(1)), replica(2)), Request(), "refused: primary-fenced keydb-1: is the primary and answers, but is fenced: it takes no writes; run switchover, or unfence node=keydb-1"),
 ]  # fmt: skip

@@ -253,6 +253,20 @@ def test_a_whole_group_is_nothing_to_do():
     assert str(answer) == "nothing to do: already-joined demo: every node that answers follows keydb-1"
 
 
+OTHER = "is the primary, and keydb-1 is not: rejoin moves no role; leave to= out; switchover to=keydb-1 moves it"
+
+
+@pytest.mark.parametrize(
+    "to, sentence",
+    [
+        ("keydb-1", f"refused: other-primary keydb-2: {OTHER}"),
+        ("keydb-9", "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2"),
+    ],
+)
+def test_the_data_of_another_node_than_the_primary_are_not_called_the_right_ones(to, sentence):
+    assert str(decide(promoted(2), guarded(1), request=Request(to=to))) == sentence
+
+
 SAVE = "rejoin accept_loss=keydb-1 saves them, tells what differs, and attaches it"
 REFUSALS = [
     ((promoted(2), primary(1, role=Role.ACTIVE_REPLICA)), "refused: active-replica keydb-1: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
@@ -273,7 +287,7 @@ def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, sentence):
 
 
 def test_every_refusal_of_a_rejoin_has_a_case():
-    assert codes("Refusal", "rejoin") <= {sentence.split()[1] for _, sentence in REFUSALS}
+    assert codes("Refusal", "rejoin") <= {sentence.split()[1] for _, sentence in REFUSALS} | {"other-primary"}
 
 
 @pytest.mark.parametrize("line", [None, "10.0.0.9 6379"], ids=["unknown", "another"])

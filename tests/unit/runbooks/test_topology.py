@@ -172,7 +172,9 @@ RIGHTFUL = [
     ((OLD, NEW), "keydb-2"),
     ((NEW, OLD), "keydb-2"),
     ((replace(OLD, epoch=None), replace(NEW, epoch=None)), "keydb-2"),  # lineage alone
-    ((replace(OLD, epoch=2), NEW), "keydb-2"),
+    ((replace(OLD, epoch=2), NEW), None),  # promoted, and not counted: by no verb, perhaps by mistake
+    ((replace(OLD, epoch=2, paused=None), NEW), None),
+    ((replace(OLD, epoch=2, paused=True), NEW), "keydb-2"),  # it gave its role away, and the memory was full
     ((replace(OLD, epoch=3), NEW), None),  # lineage and epoch disagree
     ((primary(1, epoch=4), primary(2, epoch=5)), "keydb-2"),  # epoch alone
     ((primary(1, epoch=5), primary(2, epoch=5)), None),
@@ -182,7 +184,8 @@ RIGHTFUL = [
     ((OLD, NEW, primary(3, replication_id=stream("c"), epoch=None)), None),
     ((primary(1, epoch=0), primary(2, epoch=0)), None),  # 0 is an epoch like any other
     ((primary(1, epoch=0), primary(2, epoch=1)), "keydb-2"),
-    ((replace(OLD, epoch=0), replace(NEW, epoch=0)), "keydb-2"),
+    ((replace(OLD, epoch=0), replace(NEW, epoch=0)), None),
+    ((replace(OLD, epoch=0, paused=True), replace(NEW, epoch=0)), "keydb-2"),
     ((replace(OLD, epoch=1), replace(NEW, epoch=0)), None),
 ]
 
