@@ -57,3 +57,16 @@ def group(founded: Sandbox) -> Iterator[Sandbox]:
         yield founded
     finally:
         founded.kill_all()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rows of a test that is marked ``in_turn`` are shared out among the engines: ``make test`` tries each on one."""
+    for item in items:
+        mark = item.get_closest_marker("in_turn")
+        if mark is not None:
+            name, values = mark.args
+            given = item.callspec.params  # type: ignore[attr-defined]
+            turn = list(values).index(given[name]) % len(engines())
+            if list(engines()).index(given["engine"]) != turn:
+                item.add_marker(pytest.mark.slow)

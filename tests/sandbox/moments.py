@@ -24,9 +24,10 @@ READS = (
 )  # fmt: skip
 """How commands begin that leave nothing behind."""
 
-TRIAL = "REPLICAOF none none"
+TRIAL = ("REPLICAOF none none", "SET runbook:verify + EVAL return")
+"""How trials begin: they stand behind a MULTI without EXEC, and are never executed."""
 
-FACTS = ("2>/dev/null; true'", "|| ls -ld", "*) echo 0;; esac' sh", "base64 <")
+FACTS = ("2>/dev/null; true'", "|| ls -ld", "*) echo 0;; esac' sh", "base64 <", """/\\1#/g'"'"' true' sh""", "'df -Pk ")
 """What shell commands contain that only look."""
 
 
@@ -94,7 +95,6 @@ def changes(command: str) -> bool:
     words = command.partition(": ")[2]
     if words.startswith("sh "):
         return not any(part in words for part in FACTS)
-    # What stands behind a MULTI without EXEC is a trial, and never executed.
     return not (words.startswith(TRIAL) or all(part.startswith(READS) for part in words.split(" + ")))
 
 
@@ -109,6 +109,12 @@ def moments(listed: list[str]) -> list[Moment]:
         for command in listed
         for when in (("sent", "answered") if changes(command) else ("answered",))
     ]
+
+
+def chunk_of(all_of_them: list[Moment], number: int, count: int) -> list[Moment]:
+    """One of so many parts of the moments; those that change something come first."""
+    ordered = sorted(all_of_them, key=lambda moment: not changes(moment.command))
+    return ordered[len(ordered) * number // count : len(ordered) * (number + 1) // count]
 
 
 def spread(all_of_them: list[Moment], count: int, turn: int) -> list[Moment]:
