@@ -26,12 +26,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``make test`` runs every test on the first engine, and on each other one those whose turn it is there.
 
     ``make test-all`` runs all on all. What doesn't depend on the engine is marked ``first_engine`` and has no turn, and
-    ``every_engine`` has it everywhere.
+    ``every_engine`` has it everywhere, and of ``in_turn`` each row has it on one engine.
     """
     if "engine" in metafunc.fixturenames:
         turn = zlib.crc32(metafunc.definition.name.encode()) % TURNS + 1
         turn = 0 if metafunc.definition.get_closest_marker("first_engine") else turn
-        everywhere = metafunc.definition.get_closest_marker("every_engine")
+        everywhere = any(map(metafunc.definition.get_closest_marker, ("every_engine", "in_turn")))
         each = [
             pytest.param(engine, marks=[] if number in (0, turn) or everywhere else [pytest.mark.slow])
             for number, engine in enumerate(engines())
@@ -70,3 +70,16 @@ def group(founded: Sandbox) -> Iterator[Sandbox]:
         yield founded
     finally:
         founded.kill_all()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rows of a test that is marked ``in_turn`` are shared out among the engines: ``make test`` tries each on one."""
+    for item in items:
+        mark = item.get_closest_marker("in_turn")
+        if mark is not None:
+            name, values = mark.args
+            given = item.callspec.params  # type: ignore[attr-defined]
+            turn = list(values).index(given[name]) % len(engines())
+            if list(engines()).index(given["engine"]) != turn:
+                item.add_marker(pytest.mark.slow)

@@ -1,6 +1,6 @@
 """``pyinfra`` itself, with every command that it sends counted, and something that happens at one of them.
 
-    python tests/sandbox/dying.py inventories/sandbox.py deploys/switchover.py --data to=keydb-2 -y
+``prefork.py`` imports this into a run before that begins; what is asked for stands in the environment:
 
 DYING_LIST=FILE       every command is appended to this file as it is sent, one a line
 DYING_AT=COMMAND      the command at which it happens, as the list has it: place, words, and how often they came by then
@@ -18,13 +18,11 @@ import json
 import os
 import re
 import signal
-import sys
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyinfra_cli.main
 from gevent.local import local
 from pyinfra.connectors import util
 
@@ -40,6 +38,11 @@ NAMES: dict[str, str] = json.loads(os.environ.get("DYING_NAMES", "{}"))
 AT, WHEN, BY = (os.environ.get(f"DYING_{key}", "") for key in ("AT", "WHEN", "BY"))
 LIST = os.environ.get("DYING_LIST")
 SCRIPT_SHOWN = 100
+
+COMPARING = (
+    "TIME", "SCAN", "TYPE", "PTTL", "EXISTS", "GET", "STRLEN", "GETRANGE", "LLEN", "LRANGE", "HLEN", "HGETALL", "HSCAN",
+    "HMGET", "SCARD", "SMEMBERS", "SSCAN", "SMISMEMBER", "ZCARD", "ZRANGE", "XLEN", "XRANGE",
+)  # fmt: skip
 
 RUN = local()
 """Which host's shell command a greenlet is about to start."""
@@ -103,6 +106,13 @@ def told(words: list[str]) -> str:
     return " ".join(words)
 
 
+def segment(commands: list[list[str]]) -> str:
+    """All commands of a segment; of keys that are compared nobody knows how many there are."""
+    if all(words[0].upper() in COMPARING and not words[-1].startswith("runbook:") for words in commands):
+        return "compare"
+    return " + ".join(map(told, commands))
+
+
 def watch_servers() -> None:
     send, read = LinkConnection.send_packed_command, LinkConnection.read_response
 
@@ -112,7 +122,7 @@ def watch_servers() -> None:
             self.connect()
         packed = b"".join([command] if isinstance(command, bytes) else command)
         commands = commands_of(packed)
-        name = count(PLACES.get(self.port, str(self.port)), " + ".join(map(told, commands)))
+        name = count(PLACES.get(self.port, str(self.port)), segment(commands))
         send(self, command, check_health)
         self.__dict__.setdefault("awaited", deque()).extend([(name, len(commands))])
         happens(name, "sent")
@@ -190,13 +200,13 @@ def script(command: str) -> str:
     """A command of the shell in one line, without what is another one in each run."""
     text = re.sub(r"\.new\.[0-9a-f]+", ".new", command.replace(f"{DIRECTORY}/", "").replace(DIRECTORY, "."))
     text = re.sub(r"[0-9a-f]{64}", "<checksum>", text)
+    text = re.sub(r"-\d{8}T\d{6}Z-[0-9a-f]+-\d+", "-<when>", text)
     # What it works on stands at its end.
     return " ".join(text.split())[-SCRIPT_SHOWN:]
 
 
-if __name__ == "__main__":
+def begin() -> None:
+    """Watch everything that this process sends."""
     watch_servers()
     watch_proxies()
     watch_shells()
-    sys.argv[0] = "pyinfra"
-    sys.exit(pyinfra_cli.main.main())

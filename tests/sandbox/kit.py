@@ -453,11 +453,12 @@ class Sandbox:
 class Writer:
     """``demo/writer.py`` through the proxy, and what its journal says at the end."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, per_second: int | None = None) -> None:
         self.sandbox = sandbox
         self.journal = sandbox.directory / "journal.txt"
+        given = () if per_second is None else (per_second,)
         self.process = subprocess.Popen(
-            [sys.executable, "demo/writer.py", str(sandbox.port), str(self.journal)],
+            [sys.executable, "demo/writer.py", str(sandbox.port), str(self.journal), *map(str, given)],
             cwd=REPOSITORY,
             env=sandbox.environment,
         )
@@ -491,9 +492,9 @@ class Writer:
 
 
 @contextmanager
-def writing(sandbox: Sandbox) -> Iterator[Writer]:
-    """A writer that has begun to write, and never outlives the test."""
-    writer = Writer(sandbox)
+def writing(sandbox: Sandbox, per_second: int | None = None) -> Iterator[Writer]:
+    """A writer that has begun to write, as often a second as it likes or is told, and never outlives the test."""
+    writer = Writer(sandbox, per_second)
     try:
         writer.write_on()
         yield writer

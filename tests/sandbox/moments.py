@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from kit import COLOR, INVENTORY, REPOSITORY, Result, Sandbox
+from kit import COLOR, INVENTORY, REPOSITORY, Result, Sandbox, prefork
+from prefork import Run
 
-DYING = "tests/sandbox/dying.py"
 PATIENCE_SECONDS = 90
 
 READS = (
     "AUTH", "PING", "INFO", "GET", "CONFIG GET", "PUBSUB", "CLIENT ID", "CLIENT LIST", "PFCOUNT", "MULTI",
-    "runtime prompt", "runtime set timeout", "runtime show", "SCAN", "DBSIZE", "ACL LIST", "ACL GETUSER", "TIME",
+    "runtime prompt", "runtime set timeout", "runtime show", "DBSIZE", "ACL LIST", "ACL GETUSER", "SELECT",
+    "compare",
 )  # fmt: skip
 """How commands begin that leave nothing behind."""
 
-TRIAL = "REPLICAOF none none"
+TRIAL = ("REPLICAOF none none", "SET runbook:verify + EVAL return")
+"""How trials begin: they stand behind a MULTI without EXEC, and are never executed."""
 
-FACTS = ("2>/dev/null; true'", "|| ls -ld", "*) echo 0;; esac' sh", "base64 <")
+FACTS = ("2>/dev/null; true'", "|| ls -ld", "*) echo 0;; esac' sh", "base64 <", """/\\1#/g'"'"' true' sh""", "'df -Pk ")
 """What shell commands contain that only look."""
 
 
@@ -42,27 +43,18 @@ class Moment:
         return f"{command[:100]} {number} ({self.when})"
 
 
-def start_at(
-    sandbox: Sandbox, deploy: str, at: Moment | None, by: str, names: Mapping[str, str], **data: str
-) -> subprocess.Popen[str]:
+def start_at(sandbox: Sandbox, deploy: str, at: Moment | None, by: str, names: Mapping[str, str], **data: str) -> Run:
     """Start a deploy that meets ``by`` (kill, stop or a command of the shell) at a moment."""
     given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
     asked = {"DYING_NAMES": json.dumps(dict(names)), "DYING_LIST": str(list_of(sandbox))}
     if at is not None:
         asked |= {"DYING_AT": at.command, "DYING_WHEN": at.when, "DYING_BY": by}
     list_of(sandbox).unlink(missing_ok=True)
-    return subprocess.Popen(
-        [*sandbox.around, sys.executable, DYING, INVENTORY, f"deploys/{deploy}.py", *given, "-y"],
-        cwd=REPOSITORY,
-        env={**sandbox.environment, **asked},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    arguments = (INVENTORY, f"deploys/{deploy}.py", *given, "-y")
+    return prefork().start(arguments, REPOSITORY, {**sandbox.environment, **asked}, module="dying")
 
 
-def ended(run: subprocess.Popen[str]) -> Result:
+def ended(run: Run) -> Result:
     """What a run that was started ended with."""
     try:
         text, _ = run.communicate(timeout=PATIENCE_SECONDS)
@@ -76,6 +68,15 @@ def ended(run: subprocess.Popen[str]) -> Result:
 def run_at(sandbox: Sandbox, deploy: str, at: Moment | None, by: str, names: Mapping[str, str], **data: str) -> Result:
     """Run a deploy that meets ``by`` at a moment, None for a run that meets nothing."""
     return ended(start_at(sandbox, deploy, at, by, names, **data))
+
+
+def insisted(run: Callable[[], Result]) -> Result:
+    """Run it again, as it says itself, as long as the group changed between its two looks: a proxy's check turned."""
+    for _ in range(4):
+        result = run()
+        if "refused: plan-differs" not in result.text:
+            break
+    return result
 
 
 def list_of(sandbox: Sandbox) -> Path:
@@ -94,7 +95,6 @@ def changes(command: str) -> bool:
     words = command.partition(": ")[2]
     if words.startswith("sh "):
         return not any(part in words for part in FACTS)
-    # What stands behind a MULTI without EXEC is a trial, and never executed.
     return not (words.startswith(TRIAL) or all(part.startswith(READS) for part in words.split(" + ")))
 
 
@@ -109,6 +109,12 @@ def moments(listed: list[str]) -> list[Moment]:
         for command in listed
         for when in (("sent", "answered") if changes(command) else ("answered",))
     ]
+
+
+def chunk_of(all_of_them: list[Moment], number: int, count: int) -> list[Moment]:
+    """One of so many parts of the moments; those that change something come first."""
+    ordered = sorted(all_of_them, key=lambda moment: not changes(moment.command))
+    return ordered[len(ordered) * number // count : len(ordered) * (number + 1) // count]
 
 
 def spread(all_of_them: list[Moment], count: int, turn: int) -> list[Moment]:

@@ -94,9 +94,18 @@ class Prefork:
         self._runs = 0
 
     def start(
-        self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str], errors: Path | None = None
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        errors: Path | None = None,
+        module: str | None = None,
     ) -> Run:
-        """Start a run; ``errors`` is the file for what it tells on standard error, None for where the rest goes."""
+        """Start a run.
+
+        :param errors: the file for what it tells on standard error, None for where the rest goes
+        :param module: a module beside this one; its ``begin`` is called in the run before everything else
+        """
         self._runs += 1
         pipes = [self._folder / f"{self._runs}.{name}" for name in ("output", "outcome")]
         for pipe in pipes:
@@ -107,6 +116,7 @@ class Prefork:
             "environment": dict(environment),
             "pipes": [*map(str, pipes)],
             "errors": None if errors is None else str(errors),
+            "module": module,
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
@@ -177,6 +187,8 @@ def _become(request: dict[str, Any], output: int) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["pyinfra", *request["arguments"]]
+    if request["module"]:
+        import_module(request["module"]).begin()
     sys.path[0] = str(Path(sys.executable).parent)
     from pyinfra_cli.main import main
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 import redis
 from kit import NODES, Result, Sandbox, eventually, writing
-from moments import Moment, ended, list_of, start_at
+from moments import Moment, ended, insisted, list_of, start_at
+from prefork import Run
 
 ENDLESS = 10**12
 PAUSED_AT_FIRST = Moment("keydb-1: CLIENT PAUSE 1500 WRITE #1", "answered")
@@ -26,7 +26,7 @@ LONGER_THAN_THE_SHORT_PAUSE = 2.0
 
 
 @contextmanager
-def asleep(group: Sandbox, moment: Moment) -> Iterator[subprocess.Popen[str]]:
+def asleep(group: Sandbox, moment: Moment) -> Iterator[Run]:
     """A switchover to keydb-2 whose whole tool was stopped at a moment, and sleeps."""
     run = start_at(group, "switchover", moment, "stop", {}, to="keydb-2")
     try:
@@ -36,14 +36,14 @@ def asleep(group: Sandbox, moment: Moment) -> Iterator[subprocess.Popen[str]]:
         list_of(group).unlink(missing_ok=True)
         if run.poll() is None:
             run.kill()
-        run.communicate()
+            run.communicate()
 
 
 def stopped(pid: int) -> bool:
     return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
 
 
-def woken(run: subprocess.Popen[str]) -> Result:
+def woken(run: Run) -> Result:
     os.kill(run.pid, signal.SIGCONT)
     result = ended(run)
     assert "Traceback" not in result.text, result.text
@@ -115,7 +115,7 @@ def test_pauses_that_were_left_behind_on_any_node_are_ended_by_rejoin(group: San
     for node in paused:
         group.ask(node, "CLIENT", "PAUSE", ENDLESS, "WRITE")
     assert group.findings().count("paused") == len(paused)
-    group.run("rejoin").ok()
+    insisted(lambda: group.run("rejoin")).ok()
     group.healthy("keydb-1")
 
 

@@ -5,11 +5,14 @@ A new verb is a row in ``VERBS`` and a function that makes its world.
 
 from __future__ import annotations
 
+import secrets
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kit import NODES, Sandbox, eventually
+from moments import Moment, run_at
 
 ENDLESS = 10**12
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
@@ -38,17 +41,38 @@ class World:
     lossy: tuple[float, float] | None = None
     """Acknowledged writes of this time (monotonic seconds) may be lost."""
 
+    own: str = ""
+    """A key that one node alone holds."""
+
+
+def nothing_else(_group: Sandbox, _world: World) -> None:
+    """What a verb keeps that promises no more than a healthy group."""
+
 
 @dataclass(frozen=True)
 class Verb:
     """A verb, a world for it, and what else has to be run until everybody is back.
 
-    :param lossless: whether no acknowledged write may be lost, wherever it is killed
+    :param kept: sees what the verb promises besides a healthy group, as soon as it is done
+    :param then: deploys with their options, in which a part stands for its node
+    :param slowly: whether its time grows with the number of keys, so that clients write few
     """
 
     deploy: str
     world: Callable[[Sandbox, Places], World]
     then: tuple[str, ...] = ()
+    kept: Callable[[Sandbox, World], None] = field(default=nothing_else)
+    slowly: bool = False
+
+    def behind(self, world: World) -> list[tuple[str, dict[str, str]]]:
+        """The deploys that are run behind the verb, with their options."""
+        parts = {part: place for place, part in world.places.names.items()}
+        rows = []
+        for line in self.then:
+            deploy, *options = line.split()
+            given = dict(option.split("=") for option in options)
+            rows.append((deploy, {name: parts.get(value, value) for name, value in given.items()}))
+        return rows
 
 
 def places_of(sandbox: Sandbox) -> Places:
@@ -88,10 +112,143 @@ def _two_dead(sandbox: Sandbox, places: Places) -> World:
     return World(places, {}, places.primary)
 
 
+def _superseded(sandbox: Sandbox, places: Places) -> World:
+    """A switchover died before the old primary followed, so that is a primary still, and holds writes back."""
+    behind_the_sibling = Moment("sibling: REPLICAOF target + CONFIG REWRITE #1", "answered")
+    died = run_at(sandbox, "switchover", behind_the_sibling, "kill", places.names, to=places.target)
+    assert died.code == -9, died.text
+    return World(places, {"node": places.primary}, places.target)
+
+
+def _alone(sandbox: Sandbox, places: Places) -> World:
+    """Both replicas died: nobody follows, and ``min-replicas-to-write`` keeps clients from writing."""
+    for node in (places.target, places.sibling):
+        sandbox.kill(node)
+    eventually(lambda: sandbox.info(places.primary)["connected_slaves"] == 0, "nobody follows the primary")
+    return World(places, {"node": places.primary, "accept_minority_lock": "yes"}, places.primary)
+
+
+def _to_fence(_sandbox: Sandbox, places: Places) -> World:
+    return World(places, {"node": places.primary}, places.primary)
+
+
+def _fenced(sandbox: Sandbox, places: Places) -> World:
+    sandbox.run("fence", node=places.primary).ok()
+    return World(places, {"node": places.primary}, places.primary)
+
+
+def _paused(sandbox: Sandbox, places: Places) -> World:
+    """As a switchover that died before its promotion."""
+    sandbox.ask(places.primary, "CLIENT", "PAUSE", ENDLESS, "WRITE")
+    return World(places, {}, places.primary)
+
+
+def _diverged(sandbox: Sandbox, places: Places) -> World:
+    """A replica was a primary for a moment, in which it took a write, and is guarded."""
+    own = _write_alone(sandbox, places.sibling, ("REPLICAOF", "NO", "ONE"), GUARD)
+    return World(places, {"accept_loss": places.sibling}, places.primary, own=own)
+
+
+def _two_primaries(sandbox: Sandbox, places: Places) -> World:
+    """A switchover died before the old primary followed, and that took a write since."""
+    _superseded(sandbox, places)
+    began = time.monotonic()
+    own = _write_alone(sandbox, places.primary, ("CLIENT", "UNPAUSE"), ("PING",))
+    # A proxy that looked just then took it for the primary, too.
+    lossy = (began, time.monotonic())
+    return World(places, {"accept_loss": places.primary}, places.target, lossy, own)
+
+
+def _write_alone(sandbox: Sandbox, node: str, *around: tuple[str, ...]) -> str:
+    """A write on one node between two commands, so fast that hardly any proxy sees it take writes."""
+    for path in (sandbox.directory / node / "data").glob(f"{node}-*"):
+        path.unlink()
+    # Short, so that a file has it as it is.
+    own = f"own:{secrets.token_hex(4)}"
+    operator, application = sandbox.client(node), sandbox.client(node, "application")
+    application.ping()
+    first, last = around
+    operator.pipeline(transaction=False).execute_command("CONFIG", "SET", "min-replicas-to-write", "0").execute_command(
+        *first
+    ).execute()
+    application.set(own, "x")
+    operator.pipeline(transaction=False).execute_command("CONFIG", "SET", "min-replicas-to-write", "1").execute_command(
+        *last
+    ).execute()
+    for client in (operator, application):
+        client.connection_pool.disconnect()
+    return own
+
+
+def _empty(sandbox: Sandbox, places: Places) -> World:
+    """The primary lost its disk and was started without its guard, while its replicas followed nobody."""
+    began = time.monotonic()
+    for node in (places.target, places.sibling):
+        sandbox.ask(node, *GUARD)
+    sandbox.kill(places.primary)
+    lossy = (began - 1, time.monotonic())
+    data = sandbox.directory / places.primary / "data"
+    shutil.rmtree(data)
+    data.mkdir(mode=0o700)
+    sandbox.boot(places.primary)
+    assert sandbox.keys(places.primary) == 0
+    offset = {node: int(str(sandbox.info(node)["slave_repl_offset"])) for node in (places.target, places.sibling)}
+    if offset[places.sibling] > offset[places.target]:
+        places = Places(places.primary, places.sibling, places.target)
+    return World(places, {"to": places.target}, places.target, lossy)
+
+
+# What a verb promises besides a healthy group
+
+
+def _promoted(group: Sandbox, world: World) -> None:
+    assert group.primaries() == [world.primary]
+    assert group.on_disk(world.primary) == ""
+
+
+def _follows(group: Sandbox, world: World) -> None:
+    assert group.primaries() == [world.primary]
+    assert group.on_disk(world.places.primary) == world.primary
+
+
+def _guarded(group: Sandbox, world: World) -> None:
+    assert group.primaries() == []
+    assert group.on_disk(world.places.primary) == " ".join(GUARD[1:])
+
+
+def _takes_no_writes(group: Sandbox, world: World) -> None:
+    assert not group.writable()
+    assert "fenced" in group.findings()
+    assert "fence-not-saved" not in group.findings()
+
+
+def _takes_writes(group: Sandbox, _world: World) -> None:
+    eventually(group.writable, "clients write")
+    assert not {"fenced", "fence-not-saved"} & {*group.findings()}
+
+
+def _saved_first(group: Sandbox, world: World) -> None:
+    """What one node alone held is in a file with its description, and the list names it."""
+    node = world.data["accept_loss"]
+    files = [*(group.directory / node / "data").glob(f"{node}-*.rdb")]
+    assert [file for file in files if world.own.encode() in file.read_bytes() and file.with_suffix(".json").exists()]
+    lists = [*(group.directory / node / "data").glob(f"{node}-*.differences.json")]
+    assert [file for file in lists if world.own in file.read_text()]
+
+
 VERBS = {
     "switchover": Verb("switchover", _healthy),
     "failover": Verb("failover", _primary_killed, then=("start", "rejoin")),
+    "failover-empty": Verb("failover", _empty, then=("rejoin",)),
     "rejoin": Verb("rejoin", _stray_and_paused),
+    "rejoin-diverged": Verb("rejoin", _diverged, kept=_saved_first, slowly=True),
+    "rejoin-two-primaries": Verb("rejoin", _two_primaries, kept=_saved_first, slowly=True),
+    "promote": Verb("promote", _primary_killed, then=("start", "rejoin"), kept=_promoted),
+    "demote": Verb("demote", _superseded, then=("rejoin",), kept=_follows),
+    "demote-alone": Verb("demote", _alone, then=("start", "failover", "rejoin"), kept=_guarded),
+    "fence": Verb("fence", _to_fence, then=("unfence node=primary",), kept=_takes_no_writes),
+    "unfence": Verb("unfence", _fenced, kept=_takes_writes),
+    "abort": Verb("abort", _paused),
     "start": Verb("start", _two_dead, then=("rejoin",)),
 }
 """Every verb that moves or guards a role in a group that was founded; install's founding is told apart in its test."""
