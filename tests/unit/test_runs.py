@@ -156,3 +156,31 @@ def test_the_silence_of_a_run_is_told():
 
 def test_names_are_listed_as_a_person_does():
     assert [told_of("a"), told_of("ab"), told_of("abc")] == ["a", "a and b", "a, b and c"]
+
+
+def test_whatever_a_line_of_the_history_has_is_shown_or_counted(capsys):
+    odd = [
+        {"id": 1, "group": "demo", "started": "x", "who": "text", "plan": "text"},
+        {"id": 2, "group": "demo", "started": None, "who": {"user": "[/red]"}, "verb": ["[bold"], "outcome": {}},
+    ]
+    runs, broken = history.merged([*map(json.dumps, odd), '{"id":' + "[" * 200_000])
+    history.print_history(history.History("demo", tuple(runs), (), broken))
+    assert (len(runs), broken) == (2, 1)
+    assert "[/red]@None" in capsys.readouterr().out
+
+
+def test_a_report_takes_the_place_of_a_report_or_of_nothing(tmp_path):
+    told = Report(verb="rejoin", group="demo")
+    told.answered(Refusal("a-code", "keydb-1", "is so", "do so"))
+    texts = {
+        "empty": "",
+        "report": json.dumps(told.document()),
+        "other": '{"version": 1}',
+        "list": "[]",
+        "text": "x: 1",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    refused = [name for name in (*texts, ".", "missing") if report.refuse_place(tmp_path / name)]
+    assert refused == ["other", "list", "text", "."]
+    assert "is no report of a run" in report.refuse_place("/dev/null")

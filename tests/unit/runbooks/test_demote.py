@@ -22,7 +22,7 @@ def attached(*numbers):
 def test_the_only_primary_is_guarded_if_nobody_follows_it():
     plan = decide(primary(1), guarded(2), silent(3))
     assert plan.steps == (Guard("keydb-1"),)
-    assert Guard("keydb-1").commands[0] == ("REPLICAOF", GUARD_ADDRESS, "1")
+    assert Guard("keydb-1").commands[1] == ("REPLICAOF", GUARD_ADDRESS, "1")
     assert (plan.verb, plan.primary, plan.former, plan.node) == ("demote", None, "keydb-1", "keydb-1")
     assert plan.afterwards == "keydb-1 is nobody's replica, read-only; nobody is a primary then"
     assert plan.gap == "until failover or promote makes a node the primary"
