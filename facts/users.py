@@ -8,8 +8,8 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.runbooks.fencing import client_users
 from keydb_runbooks.runbooks.replication import ClientUser
 
-LIMITED = ("replication", "operator", "monitoring", "check")
-"""The roles whose users keep their rights on a fenced node."""
+LIMITED = ("operator",)
+"""The roles whose users keep their rights on a fenced node. The other ones can write nothing, or are fenced too."""
 
 
 def read_clients(entry: NodeEntry, rows: Iterable[str]) -> tuple[ClientUser, ...]:

@@ -82,7 +82,7 @@ def merged(lines: Iterable[str]) -> tuple[list[dict[str, Any]], int]:
         try:
             run = json.loads(line)
             runs[str(run["id"])] = {**run, "group": run["group"], "started": str(run["started"])}
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             broken += 1
     return sorted(runs.values(), key=lambda run: run["started"]), broken
 
@@ -95,9 +95,10 @@ def print_history(found: History) -> None:
         told = Text(outcome, style=STYLES.get(outcome, "red"))
         if run.get("code"):
             told.append(f" {run['code']}")
-        who = run.get("who") or {}
+        who = _part(run, "who")
         verb = f"{run.get('verb')} {_target(run)}".strip()
-        table.add_row(run["started"][:19].replace("T", " "), f"{who.get('user')}@{who.get('machine')}", verb, told)
+        began, by = run["started"][:19].replace("T", " "), f"{who.get('user')}@{who.get('machine')}"
+        table.add_row(*map(Text, (began, by, verb)), told)
     console = Console(width=WIDTH, highlight=False)
     console.print(table if found.runs else Text(f"{found.group}: no run is remembered", style="dim"))
     if len(found.runs) > SHOWN:
@@ -109,9 +110,15 @@ def print_history(found: History) -> None:
 
 
 def _target(run: dict[str, Any]) -> str:
-    plan = run.get("plan") or {}
+    plan = _part(run, "plan")
     former, primary = plan.get("former"), plan.get("primary")
     return f"{former} > {primary}" if former and former != primary else str(primary or "")
+
+
+def _part(run: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of a run's document; whatever else a line has in its place is none."""
+    part = run.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _here(path: Path) -> list[str] | None:

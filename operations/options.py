@@ -12,6 +12,7 @@ from typing import Any
 from pyinfra.api.host import Host
 
 from keydb_runbooks.runbooks.configuration import in_bytes
+from keydb_runbooks.runbooks.replication import LONGEST_NUMBER
 from keydb_runbooks.schemas import PREFIXES, SECRETS
 from keydb_runbooks.schemas.nearest import did_you_mean, nearest, slipped
 
@@ -95,7 +96,8 @@ def refuse_codes(key: str, codes: Iterable[str], allowed: tuple[str, ...]) -> It
 
 def size(value: object) -> int | None:
     """A number of bytes as the servers write it (``64k`` is 64000, ``64kb`` is 65536); None if it is none."""
-    found = in_bytes(str(value))
+    text = str(value)
+    found = in_bytes(text) if len(text) <= LONGEST_NUMBER else text
     return found if isinstance(found, int) else None
 
 

@@ -36,7 +36,7 @@ from keydb_runbooks.runbooks import founding
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
 from keydb_runbooks.runbooks.failover import TIME_MAY_TELL
 from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS
+from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, is_number
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import truths
 
@@ -314,6 +314,6 @@ def whole_number(host: Host, key: str, without: int) -> int:
     given = option(host, key)
     if given is None:
         return without
-    if not str(given).isdecimal():
+    if not is_number(str(given)):
         stop(host, f"--data {key}={given}: allowed are whole numbers")
-    return int(given)
+    return int(str(given))

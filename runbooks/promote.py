@@ -9,7 +9,7 @@ from keydb_runbooks.runbooks.lineage import unrecorded
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_mode, refuse_rivals, refuse_unknown
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.steps import RecordLineage, SaveConfiguration, Step
+from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration, Step
 from keydb_runbooks.runbooks.topology import Topology
 
 LEFT = "nobody follows it yet and proxies are left to their own checks: rejoin does the rest, and wipes what differs"
@@ -45,12 +45,15 @@ def _half(answer: Answer) -> Answer:
     if not isinstance(answer, Plan):
         return answer
     end = next(number for number, step in enumerate(answer.steps) if isinstance(step, SaveConfiguration))
+    ends = "it ends when the proxies' own checks find the new one"
+    if any(isinstance(step, Promote) and step.min_replicas for step in answer.steps):
+        ends = "it ends behind rejoin: without a replica the new one refuses writes (min-replicas-to-write)"
     return replace(
         answer,
         verb="promote",
         steps=answer.steps[: end + 1],
         warnings=(*answer.warnings, LEFT),
-        gap="since the primary went; it ends when the proxies' own checks find the new one",
+        gap=f"since the primary went; {ends}",
         needs=(),
     )
 

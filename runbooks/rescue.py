@@ -47,7 +47,7 @@ def settle(nodes: Iterable[Node], held: tuple[Node, ...], primary: Node) -> tupl
     for node in nodes:
         if node not in held:
             steps.append(Follow(node.name, primary.name, primary.address))
-        elif not node.guarded:
+        elif not node.guarded or node.read_only is False:
             steps.append(Guard(node.name))
     return tuple(steps)
 

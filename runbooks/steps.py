@@ -212,7 +212,8 @@ class Guard(Step):
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("REPLICAOF", GUARD_ADDRESS, "1"), SAVE)
+        # A replica that takes writes would go on with that, and what it acknowledged last would be saved nowhere.
+        return (("CONFIG", "SET", "replica-read-only", "yes"), ("REPLICAOF", GUARD_ADDRESS, "1"), SAVE)
 
     @property
     def sentence(self) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
+from threading import Event, Thread
 
 import pytest
+import redis
 from kit import NODES, Sandbox, eventually, writing
+from test_rejoin import split
 
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
 ENDLESS = 10**12
@@ -112,6 +116,58 @@ def test_an_empty_primary_is_not_given_back_to_clients(group: Sandbox) -> None:
     group.run("failover").ok()
 
     assert len({group.keys(node) for node in NODES}) == 1
+    group.healthy("keydb-2")
+
+
+# Who may write all the same
+
+
+def test_a_node_whose_replicas_take_writes_acknowledges_none_that_are_not_saved(group: Sandbox) -> None:
+    split(group)
+    group.ask("keydb-1", "CONFIG", "SET", "replica-read-only", "no")
+    acknowledged, over = [], Event()
+
+    def write() -> None:
+        client = group.client("keydb-1", "application")
+        while not over.is_set():
+            try:
+                client.set(f"late:{len(acknowledged)}", "x")
+                acknowledged.append(b"late:%d" % len(acknowledged))
+            except Exception:  # it refuses writes from here on, or its clients were cut
+                time.sleep(0.01)
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        eventually(lambda: len(acknowledged) > 100, "it takes writes")
+        group.run("rejoin", accept_loss="keydb-1").ok()
+    finally:
+        over.set()
+        writer.join()
+    (saved,) = (group.directory / "keydb-1" / "data").glob("keydb-1-*.rdb")
+    assert [key for key in acknowledged if key not in saved.read_bytes()] == []
+
+
+def test_a_fence_takes_writes_from_users_that_were_given_more(group: Sandbox) -> None:
+    group.ask("keydb-1", "ACL", "SETUSER", "monitoring", "~*", "+@all")
+    assert group.ask("keydb-1", "SET", "test:more", "x", role="monitoring")
+    group.run("fence", node="keydb-1").ok()
+    for role in ("application", "monitoring"):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            group.ask("keydb-1", "SET", "test:fenced", "x", role=role)
+    group.run("unfence", node="keydb-1").ok()
+    assert group.ask("keydb-1", "SET", "test:more", "x", role="monitoring")
+
+
+def test_promote_says_that_nobody_can_write_before_a_replica_follows(group: Sandbox) -> None:
+    for node in NODES:
+        group.kill(node)
+    group.run("start").ok()
+    eventually(lambda: group.run("promote", dry=True, to="keydb-2").code == 0, "the proxy gets answers again")
+    told = " ".join(group.run("promote", to="keydb-2").ok().text.split())
+    assert "it ends behind rejoin: without a replica the new one refuses writes (min-replicas-to-write)" in told
+    assert not group.writable()
+    group.run("rejoin").ok()
     group.healthy("keydb-2")
 
 

@@ -175,3 +175,31 @@ def test_only_what_is_done_by_itself_may_be_done_since_a_plan_was_shown():
     assert not same(replace(shown, steps=shown.steps[::-1]), shown)
     assert not same(replace(shown, primary="keydb-2"), shown)
     assert not same(replace(shown, former="keydb-2"), shown)
+
+
+def test_whatever_a_line_of_the_history_has_is_shown_or_counted(capsys):
+    odd = [
+        {"id": 1, "group": "demo", "started": "x", "who": "text", "plan": "text"},
+        {"id": 2, "group": "demo", "started": None, "who": {"user": "[/red]"}, "verb": ["[bold"], "outcome": {}},
+    ]
+    runs, broken = history.merged([*map(json.dumps, odd), '{"id":' + "[" * 200_000])
+    history.print_history(history.History("demo", tuple(runs), (), broken))
+    assert (len(runs), broken) == (2, 1)
+    assert "[/red]@None" in capsys.readouterr().out
+
+
+def test_a_report_takes_the_place_of_a_report_or_of_nothing(tmp_path):
+    told = Report(verb="rejoin", group="demo")
+    told.answered(Refusal("a-code", "keydb-1", "is so", "do so"))
+    texts = {
+        "empty": "",
+        "report": json.dumps(told.document()),
+        "other": '{"version": 1}',
+        "list": "[]",
+        "text": "x: 1",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    refused = [name for name in (*texts, ".", "missing") if report.refuse_place(tmp_path / name)]
+    assert refused == ["other", "list", "text", "."]
+    assert "is no report of a run" in report.refuse_place("/dev/null")

@@ -1,5 +1,7 @@
 """Demote: who may stop being a primary, what becomes of it, and every refusal word for word."""
 
+from dataclasses import replace
+
 import pytest
 from worlds import address, codes, group, guarded, lines, link, orphan, primary, promoted, replica, silent, stream
 
@@ -22,7 +24,7 @@ def attached(*numbers):
 def test_the_only_primary_is_guarded_if_nobody_follows_it():
     plan = decide(primary(1), guarded(2), silent(3))
     assert plan.steps == (Guard("keydb-1"),)
-    assert Guard("keydb-1").commands[0] == ("REPLICAOF", GUARD_ADDRESS, "1")
+    assert Guard("keydb-1").commands[1] == ("REPLICAOF", GUARD_ADDRESS, "1")
     assert (plan.verb, plan.primary, plan.former, plan.node) == ("demote", None, "keydb-1", "keydb-1")
     assert plan.afterwards == "keydb-1 is nobody's replica, read-only; nobody is a primary then"
     assert plan.gap == "until failover or promote makes a node the primary"
@@ -42,6 +44,7 @@ def test_a_superseded_primary_follows_the_rightful_one():
     assert plan.steps == (Follow("keydb-1", "keydb-2", address(2)), InSync("keydb-1", "keydb-2", address(2), 60.0))
     assert (plan.primary, plan.former) == ("keydb-2", "keydb-2")
     assert plan.afterwards == "keydb-1 follows keydb-2"
+    assert (plan.about, replace(plan, node=None).about) == ("keydb-1", "keydb-2")
     assert plan.gap == "none for clients of keydb-2"
     assert str(plan.loss) == "0 bytes (it keeps its data)"
 
@@ -96,6 +99,7 @@ REFUSALS = [
     ((primary(1, replicas=attached(2)), silent(2)), NODE_1, f"refused: replicas-attached keydb-1: keydb-2 {KILLS}; {HINT}"),
     ((primary(1, replicas=(STRANGER,)),), NODE_1, f"refused: replicas-attached keydb-1: 192.0.2.9:6379 {KILLS}; {HINT}"),
     ((primary(1), promoted(2), replica(3, links=(link(1),))), NODE_1, f"refused: replicas-attached keydb-1: keydb-3 {KILLS}; run rejoin, which repoints the replicas first"),
+    ((primary(1), promoted(2, loading=True)), NODE_1, "refused: loading keydb-2: is loading its data; wait until status says that it is done"),
     ((primary(1, loading=True), promoted(2)), NODE_1, "refused: loading keydb-1: is loading its data; wait until status says that it is done"),
 ]  # fmt: skip
 

@@ -253,6 +253,13 @@ def test_a_whole_group_is_nothing_to_do():
     assert str(answer) == "nothing to do: already-joined demo: every node that answers follows keydb-1"
 
 
+@pytest.mark.parametrize("read_only, steps", [(True, []), (None, []), (False, ["Guard keydb-1"])])
+def test_what_a_guarded_node_acknowledges_is_not_missed_by_what_is_saved(read_only, steps):
+    request = Request(accept_loss=frozenset({"keydb-1"}))
+    plan = decide(promoted(2), guarded(1, offset=2234, read_only=read_only), request=request)
+    assert lines(plan)[: len(steps) + 1] == [*steps, "SaveData keydb-1"]
+
+
 OTHER = "is the primary, and keydb-1 is not: rejoin moves no role; leave to= out; switchover to=keydb-1 moves it"
 
 
