@@ -21,7 +21,7 @@ from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
 from keydb_runbooks.operations.perform import Links, perform_step
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
-from keydb_runbooks.runbooks.plan import Answer, Plan, Refusal
+from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal
 from keydb_runbooks.runbooks.replication import InfoError
 from keydb_runbooks.runbooks.steps import Step, VerifyWrite
 from keydb_runbooks.runbooks.topology import Topology
@@ -66,6 +66,8 @@ class Run:
         # A plan that moves no role has nothing to go back to.
         self.committed = not any(step.commits for step in plan.steps)
         self.changed = False
+        # Whether nothing was left to do when it began.
+        self.over = False
         self.given_up: set[str] = set()
         self.unfinished: list[str] = []
         self.started = 0.0
@@ -97,7 +99,12 @@ class Run:
             return self._ends(host, Outcome.FAILED_UNCHANGED, told)
         if isinstance(answer, Refusal):
             return self._ends(host, Outcome.REFUSED, str(answer), code=answer.code, where=answer.where)
-        if not isinstance(answer, Plan) or not same(answer, self.plan):
+        if isinstance(answer, NothingToDo):
+            # A pause ended by itself, or somebody else was faster: what was wanted is there.
+            self.over = True
+            self._ends(host, Outcome.NOTHING_TO_DO, str(answer), code=answer.code, where=answer.where)
+            return True
+        if not same(answer, self.plan):
             told = f"refused: plan-differs {self.plan.group}: {PLAN_DIFFERS}"
             return self._ends(host, Outcome.REFUSED, told, code="plan-differs", where=self.plan.group)
         return True
@@ -122,6 +129,8 @@ class Run:
 
     def step(self, state: State, host: Host, number: int) -> bool:
         """Do one step and print it with its duration; if it fails, whether the run goes on all the same."""
+        if self.over:
+            return True
         step, told = self.plan.steps[number], self.report.steps[number]
         place = f"{number + 1:>2}/{len(self.plan.steps)} {step.where:<10}"
         if step.where in self.given_up:
@@ -266,6 +275,8 @@ class Run:
 
     def end(self, state: State, host: Host) -> bool:
         """Look at the result from outside, and say how it ended; what was left behind is a failure."""
+        if self.over:
+            return True
         self._close()
         stands = self.plan.afterwards
         self._verify()
@@ -313,7 +324,7 @@ class Run:
         self._close()
         self._signals.close()
         self.report.ends(outcome, sentence, code=code, where=where)
-        if outcome is Outcome.DONE:
+        if outcome in (Outcome.DONE, Outcome.NOTHING_TO_DO):
             logger.info(f"    {format_text(sentence, 'green')}")
         else:
             host.log_styled(sentence, fg="red", log_func=logger.error)
@@ -342,12 +353,14 @@ class Run:
 def same(now: Plan, shown: Plan) -> bool:
     """Whether two plans go the same way: the same steps on the same nodes (run ids and targets are in the steps).
 
-    A step that is done by itself a moment later, as a proxy's check does it, may be done by now.
+    A step that is done by itself a moment later, as a proxy's check does it, makes no difference.
     """
-    done = set(shown.steps) - set(now.steps)
-    left = tuple(step for step in shown.steps if step not in done)
     agrees = now.primary == shown.primary and now.former == shown.former
-    return agrees and now.steps == left and all(step.spare for step in done)
+    return agrees and _needed(now) == _needed(shown)
+
+
+def _needed(plan: Plan) -> tuple[Step, ...]:
+    return tuple(step for step in plan.steps if not step.spare)
 
 
 def finish(host: Host, told: Report, group: Group, reached: list[str]) -> None:
