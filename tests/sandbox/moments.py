@@ -27,7 +27,15 @@ READS = (
 TRIAL = ("REPLICAOF none none", "SET runbook:verify + EVAL return")
 """How trials begin: they stand behind a MULTI without EXEC, and are never executed."""
 
-FACTS = ("2>/dev/null; true'", "|| ls -ld", "*) echo 0;; esac' sh", "base64 <", """/\\1#/g'"'"' true' sh""", "'df -Pk ")
+FACTS = (
+    "2>/dev/null; true'",
+    "|| ls -ld",
+    "echo 0;; esac' sh",
+    "echo 0;; esac; true' sh",
+    "base64 <",
+    """/\\1#/g'"'"' true' sh""",
+    "'df -Pk ",
+)
 """What shell commands contain that only look."""
 
 

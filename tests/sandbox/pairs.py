@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
+from typing import Any
 
 Row = tuple[str, ...]
 Pair = tuple[tuple[int, str], tuple[int, str]]
@@ -21,10 +22,19 @@ def pairs_of(row: Row) -> set[Pair]:
 
 def pairwise(rows: Sequence[Row]) -> list[Row]:
     """Some of the rows, chosen greedily, with every pair that any of them has."""
-    missing = {pair for row in rows for pair in pairs_of(row)}
+    return _covering(rows, pairs_of)
+
+
+def each_value(rows: Sequence[Row]) -> list[Row]:
+    """Some of the rows, chosen greedily, with every value that any of them has."""
+    return _covering(rows, lambda row: set(enumerate(row)))
+
+
+def _covering(rows: Sequence[Row], parts_of: Callable[[Row], set[Any]]) -> list[Row]:
+    missing = {part for row in rows for part in parts_of(row)}
     chosen = []
     while missing:
-        best = max(rows, key=lambda row: len(pairs_of(row) & missing))
-        missing -= pairs_of(best)
+        best = max(rows, key=lambda row: len(parts_of(row) & missing))
+        missing -= parts_of(best)
         chosen.append(best)
     return chosen

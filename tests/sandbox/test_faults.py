@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from kit import NODES, Result, Sandbox, Writer, eventually, writing
 from moments import Moment, list_of, run_at
-from pairs import Row, every_row, pairs_of, pairwise
+from pairs import Row, each_value, every_row, pairs_of, pairwise
 from verbs import VERBS, World, places_of
 
 from demo.measure import find_lost, read_journal
@@ -42,6 +42,23 @@ MOMENTS = {
 }
 """Directly before the first change; when writes are held back, or nobody but the new primary knows of it; near the end."""
 
+OTHER_FACTORS = {
+    "verb": ("promote", "demote", "fence", "unfence", "abort", "rejoin-diverged", "failover-empty"),
+    "where": FACTORS["where"],
+    "fault": FACTORS["fault"],
+}
+
+OTHER_MOMENTS = {
+    "promote": Moment("{promote}", "answered"),
+    "demote": Moment("primary: REPLICAOF target + CONFIG REWRITE #1", "before"),
+    "fence": Moment("primary: ACL + CONFIG REWRITE #1", "before"),
+    "unfence": Moment("primary: ACL + CONFIG REWRITE #1", "answered"),
+    "abort": Moment("primary: CLIENT UNPAUSE #1", "before"),
+    "rejoin-diverged": Moment("sibling: BGSAVE #1", "answered"),
+    "failover-empty": Moment("{promote}", "before"),
+}
+"""The one moment in which these are disturbed."""
+
 PROMOTE = (
     "target: CONFIG SET min-replicas-to-write 0 + REPLICAOF NO ONE + SET runbook:epoch"
     " + CONFIG SET min-replicas-to-write 1 #1"
@@ -52,14 +69,16 @@ ENDS = ("done:", "nothing to do:", "refused:", "failed and unchanged", "failed a
 
 def possible(row: Row) -> bool:
     """A proxy has no disk that matters here and no password of ours; failover's primary is dead already."""
-    verb, where, fault, _ = row
+    verb, where, fault, *_ = row
     if where == "proxy":
         return fault not in ("full disk", "new password")
-    return not (verb == "failover" and where == "primary")
+    return not (verb in ("failover", "promote") and where == "primary")
 
 
 ROWS = every_row(FACTORS, possible)
 CHOSEN = pairwise(ROWS)
+OTHER_ROWS = every_row(OTHER_FACTORS, possible)
+OTHER_CHOSEN = each_value(OTHER_ROWS)
 
 
 def test_every_pair_of_values_is_tried() -> None:
@@ -142,8 +161,8 @@ def end(group: Sandbox, fault: str, node: str) -> None:
 # Runs
 
 
-def moment_of(verb: str, moment: str) -> Moment:
-    found = MOMENTS[verb, moment]
+def moment_of(verb: str, *moment: str) -> Moment:
+    found = MOMENTS[verb, moment[0]] if moment else OTHER_MOMENTS[verb]
     return Moment(found.command.format(promote=PROMOTE), found.when)
 
 
@@ -176,17 +195,17 @@ class Person:
         return result
 
     def finish(self) -> None:
-        """The verb again, and whatever a refusal names, until the verb says that it is done."""
-        deploy, data = self.wish
-        deadline = time.monotonic() + 40
-        while time.monotonic() < deadline:
-            result = self.run(deploy, **data)
-            if result.code == 0:
-                break
-            self.help(result)
-        else:
-            raise AssertionError("it never ended in done:\n" + "\n".join(self.log))
-        self.run("rejoin", **self.spared(self.log[-1])).ok()
+        """The verb again, and whatever a refusal names, until the verb says that it is done; rejoin the same way."""
+        for wish in (self.wish, ("rejoin", self.spared(self.log[-1]))):
+            self.wish = wish
+            deadline = time.monotonic() + 40
+            while time.monotonic() < deadline:
+                result = self.run(wish[0], **wish[1])
+                if result.code == 0:
+                    break
+                self.help(result)
+            else:
+                raise AssertionError(f"{wish[0]} never ended in done:\n" + "\n".join(self.log))
 
     def help(self, result: Result) -> None:
         """What a person does who reads a refusal."""
@@ -221,14 +240,14 @@ def lost(group: Sandbox, writer: Writer, world: World) -> int:
 
 
 def disturb(group: Sandbox, row: Row) -> None:
-    verb, where, fault, moment = row
-    with writing(group) as writer:
+    verb, where, fault, *moment = row
+    with writing(group, 50 if VERBS[verb].slowly else None) as writer:
         world = VERBS[verb].world(group, places_of(group))
         node = {name: place for place, name in world.places.names.items()}[where]
         disturbed = run_at(
             group,
             VERBS[verb].deploy,
-            moment_of(verb, moment),
+            moment_of(verb, *moment),
             begin(group, fault, node),
             world.places.names,
             **world.data,
@@ -236,12 +255,15 @@ def disturb(group: Sandbox, row: Row) -> None:
         person = Person(group, verb, world)
         person.note(verb, disturbed)
         print(f"{', '.join(row)}: {told(disturbed)}")
-        assert moment_of(verb, moment).command in list_of(group).read_text().splitlines(), disturbed.text
+        assert moment_of(verb, *moment).command in list_of(group).read_text().splitlines(), disturbed.text
         end(group, fault, node)
-        for deploy in VERBS[verb].then:
+        for deploy, _ in VERBS[verb].behind(world):
             if deploy == "start":
                 group.run("start").ok()
         person.finish()
+        for deploy, data in VERBS[verb].behind(world):
+            if deploy == "unfence":
+                person.run(deploy, **data).ok()
         primaries = group.primaries()
         assert len(primaries) == 1, person.log
         group.healthy(primaries[0])
@@ -258,4 +280,16 @@ def test_a_fault_in_the_middle_of_a_verb_ends_well(networked: Sandbox, row: Row)
 @pytest.mark.slow
 @pytest.mark.parametrize("row", [row for row in ROWS if row not in CHOSEN], ids="-".join)
 def test_every_fault_at_every_moment_of_every_verb_ends_well(networked: Sandbox, row: Row) -> None:
+    disturb(networked, row)
+
+
+@pytest.mark.first_engine
+@pytest.mark.parametrize("row", OTHER_CHOSEN, ids="-".join)
+def test_a_fault_in_the_middle_of_any_other_verb_ends_well(networked: Sandbox, row: Row) -> None:
+    disturb(networked, row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in OTHER_ROWS if row not in OTHER_CHOSEN], ids="-".join)
+def test_every_fault_in_the_middle_of_any_other_verb_ends_well(networked: Sandbox, row: Row) -> None:
     disturb(networked, row)

@@ -21,11 +21,11 @@ from keydb_runbooks.connectors.programs import engines
 CHUNKS = 6
 """Into how many tests all moments of a verb are divided."""
 
-SPREAD = {"switchover": 4, "failover": 2}
+SPREAD = {"switchover": 3, "failover": 2}
 """How many moments of the verbs that everybody needs ``make test`` tries, on each engine."""
 
 OTHERS = tuple(verb for verb in VERBS if verb not in SPREAD)
-OTHERS_SPREAD = 2
+OTHERS_SPREAD = 1
 WITHOUT_POWER = {"switchover": 2, "failover": 1}
 OTHERS_WITHOUT_POWER = ("failover-empty", "rejoin-two-primaries", "promote")
 """What else is killed together with everybody's power in ``make test``, each on one engine."""
@@ -133,6 +133,7 @@ def kill_an_install_and_run_it_again(engine: str, chosen: list[Moment], *, power
             assert sandbox.install().ok().total()[1] == 0, "nothing is left to do"
 
 
+@pytest.mark.in_turn("power_loss", [False, True])
 @pytest.mark.parametrize("power_loss", [False, True])
 def test_an_install_that_was_killed_is_finished_by_the_next_one(engine: str, power_loss: bool) -> None:
     there = founding(engine)

@@ -92,13 +92,25 @@ def told(group: Sandbox, node: str) -> str:
     return re.sub(r"^.*?\b(?=(guarded|follow|primary|done|waiting): )", "", lines[-1]) if lines else ""
 
 
+def save(group: Sandbox, node: str) -> None:
+    """Let a node write its data to its disk, as it does by itself from time to time."""
+    eventually(lambda: group.info(node)["rdb_bgsave_in_progress"] == 0, f"{node} saves nothing else")
+    group.ask(node, "BGSAVE")
+    eventually(lambda: group.info(node)["rdb_bgsave_in_progress"] == 0, f"{node} has saved", 20)
+
+
 def lose_power_and_boot(rounds: Rounds, moment: Moment) -> None:
-    group = rounds.group
+    """One node saved before the verb, another one when its run had died."""
+    group, turn = rounds.group, len(rounds.tried)
+    save(group, NODES[turn % len(NODES)])
     rounds.killed(moment)
+    alive = [node for node in NODES if group.pid(node)]
+    save(group, alive[turn % len(alive)])
     group.kill_all()
     kept = on_disks(group, read_journal(rounds.writer.journal))
+    assert kept, "no disk has an acknowledged write"
 
-    boot_all(group, len(rounds.tried))
+    boot_all(group, turn)
 
     said = {node: told(group, node) for node in NODES}
     guarded = [node for node in NODES if said[node].startswith("guarded: ")]

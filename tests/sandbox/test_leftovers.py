@@ -50,6 +50,7 @@ def woken(run: Run) -> Result:
     return result
 
 
+@pytest.mark.in_turn("moment", [PAUSED_AT_FIRST, BETWEEN_THE_PAUSES])
 @pytest.mark.parametrize("seconds", [LONGER_THAN_THE_SHORT_PAUSE, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "moment", [PAUSED_AT_FIRST, BETWEEN_THE_PAUSES], ids=["in-the-short-pause", "between-the-pauses"]
@@ -68,6 +69,7 @@ def test_a_tool_that_slept_through_the_short_pause_loses_nothing(
     group.healthy("keydb-2")
 
 
+@pytest.mark.in_turn("moment", [PAUSED_FOR_EVER, BEFORE_PROMOTE, PROMOTED])
 @pytest.mark.parametrize("seconds", [LONGER_THAN_THE_SHORT_PAUSE, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("moment", [PAUSED_FOR_EVER, BEFORE_PROMOTE, PROMOTED], ids=["paused", "promote", "promoted"])
 def test_a_tool_that_slept_while_writes_were_held_back_loses_nothing(
