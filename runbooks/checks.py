@@ -70,7 +70,7 @@ CHECKS: tuple[Check, ...] = (
     Check("engine-differs", "all nodes that will follow run the target's engine", ERROR, WARNING, ACCEPT, checks_group.other_engine),  # noqa: E501
     Check("version-newer", "the target's version is no newer than that of a node that will follow it", WARNING, WARNING, "", checks_group.newer_version),  # noqa: E501
     Check("too-few-replicas", "as many nodes will follow as min-replicas-to-write asks for", ERROR, WARNING, ACCEPT, checks_group.too_few_replicas),  # noqa: E501
-    Check("target-unreached", "every proxy gets an answer from the target, unless that was started less than 5 s ago", ERROR, ERROR, ACCEPT, checks_group.unreached_target),  # noqa: E501
+    Check("target-unreached", "every proxy gets an answer from the target (failover: if it has run for 5 s)", ERROR, ERROR, ACCEPT, checks_group.unreached_target),  # noqa: E501
     Check("backlog-short", "the target's backlog holds 60 s of writes at the present rate", WARNING, NONE, "", checks_group.short_backlog),  # noqa: E501
     Check("sibling-syncing", "no other replica is in the middle of a full resync", WARNING, NONE, "", checks_group.syncing_sibling),  # noqa: E501
     Check("pause-unknown", "it is known whether the nodes hold writes back", WARNING, WARNING, "", checks_group.unknown_pause),  # noqa: E501

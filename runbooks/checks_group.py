@@ -52,9 +52,9 @@ def too_few_replicas(seen: Situation) -> Iterator[Found]:
 
 
 def unreached_target(seen: Situation) -> Iterator[Found]:
-    """A server that was started just now is not asked about: a proxy's last check may be older than it is."""
+    """Without a primary nobody waits for a proxy's next check of a server that was started just now."""
     uptime = seen.target.condition.uptime_seconds
-    if uptime is not None and uptime < JUST_STARTED_SECONDS:
+    if seen.primary is None and uptime is not None and uptime < JUST_STARTED_SECONDS:
         return
     for proxy in seen.topology.proxies:
         for server in proxy.writers:

@@ -309,6 +309,9 @@ def test_a_read_only_file_system_under_the_new_primary_s_file_keeps_no_writer_wa
     with around(group, *read_only(group.directory / "keydb-2")):
         group.boot("keydb-2")
     eventually(lambda: group.follows("keydb-2", "keydb-1"), "keydb-2 follows")
+    eventually(
+        lambda: "target-unreached" not in group.run("switchover", to="keydb-2", dry=True).text, "the proxy sees it"
+    )
     before = files(group)
     with writing(group) as writer:
         moved = group.run("switchover", to="keydb-2")

@@ -169,10 +169,15 @@ def moment_of(verb: str, *moment: str) -> Moment:
 def told(result: Result) -> str:
     """How a run ended, in its own words."""
     assert "Traceback" not in result.text, result.text
-    ends = [word for word in ENDS if word in result.text]
+    ends = [word for word in ENDS if said(word, result)]
     assert ends, result.text
     assert (result.code == 0) == (ends[-1] in ("done:", "nothing to do:")), result.text
     return ends[-1]
+
+
+def said(word: str, result: Result) -> bool:
+    """Whether a run says this of its end; ``node-refused:`` is a node's."""
+    return re.search(rf"(?<![\w-]){word}", result.text) is not None
 
 
 class Person:
@@ -186,7 +191,7 @@ class Person:
 
     def note(self, deploy: str, result: Result) -> None:
         self.log.append(f"{deploy}: {told(result)}\n{result.text}")
-        if "refused:" not in result.text and re.search(r"predicted loss +(unknown|[1-9])", result.text):
+        if not said("refused:", result) and re.search(r"predicted loss +(unknown|[1-9])", result.text):
             self.announced.append(result.text)
 
     def run(self, deploy: str, **data: str) -> Result:
