@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from keydb_runbooks.operations import lock, runbook
+from keydb_runbooks.operations import lock, run
 from keydb_runbooks.runbooks import attach, failover, switchover, topology
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.steps import (
@@ -120,13 +120,13 @@ MUTATIONS: dict[str, Mutation] = {
         ("superseded-source", "wiped-write", "two-writers"),
     ),
     "nobody locks": Mutation(((lock, "take", _nothing),), ("two-runs",)),
-    "nothing is undone": Mutation(((runbook.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
+    "nothing is undone": Mutation(((run.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
     "roles are not saved": Mutation(
         ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),
         ("unhealthy",),
     ),
     "a run doesn't look again": Mutation(
-        ((runbook, "same", lambda *_: True),),
+        ((run, "same", lambda *_: True),),
         ("two-writers", "wiped-write", "lossy-switchover", "lossy-failover", "superseded-source"),
         "switchover",
     ),

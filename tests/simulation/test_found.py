@@ -3,7 +3,7 @@
 import pytest
 
 from keydb_runbooks.operations import lock
-from tests.simulation.outside import installed
+from tests.simulation.doors import installed
 from tests.simulation.runner import play
 from tests.simulation.scripts import Script
 from tests.simulation.world import Shape

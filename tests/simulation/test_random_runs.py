@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.checks import HOLES
 from tests.simulation.operator import VERBS
-from tests.simulation.outside import installed
+from tests.simulation.doors import installed
 from tests.simulation.runner import play, play_seeds, tell
 from tests.simulation.scripts import script_of
 

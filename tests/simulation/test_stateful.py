@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from tests.simulation import events, healing
 from tests.simulation.checks import KnownHole, Violation, Watch
 from tests.simulation.mutations import broken
-from tests.simulation.outside import SCENE, installed
+from tests.simulation.doors import installed
+from tests.simulation.outside import SCENE
 from tests.simulation.world import Shape, World
 
 NODES = st.sampled_from(("keydb-1", "keydb-2", "keydb-3", "new of A", "old of A"))
