@@ -48,16 +48,16 @@ HOLES = {
 """What is known to be possible (docs/simulation.md). A run that gets there ends there, and is counted."""
 
 
-class KnownHole(Exception):
-    """A run came to one of ``HOLES``."""
+class KnownHole(BaseException):
+    """A run came to one of ``HOLES``; no ``Exception``, as a ``Violation``."""
 
     def __init__(self, hole: str) -> None:
         super().__init__(hole)
         assert hole in HOLES
 
 
-class Violation(Exception):
-    """A check failed: its name, and what was seen."""
+class Violation(BaseException):
+    """A check failed: its name, and what was seen. No ``Exception``, since a run goes on from any of those."""
 
     def __init__(self, check: str, seen: str) -> None:
         super().__init__(f"{check}: {seen}")

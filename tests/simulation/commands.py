@@ -181,9 +181,10 @@ def _client_id(world: World, server: Server, connection: Connection, words: tupl
 
 
 def _client_setname(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
-    connection.name = words[2]
-    if ":held:" in words[2]:
+    # A fresh connection of a run that holds the lock already gets the name at once.
+    if ":claim:" in connection.name and ":held:" in words[2]:
         world.watch.locked(connection)
+    connection.name = words[2]
     return "OK"
 
 

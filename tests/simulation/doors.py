@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from keydb_runbooks.facts import condition, observation
+from keydb_runbooks.facts import condition, observation, users
 from keydb_runbooks.operations import compare, holders, lock, perform, perform_fence, report, run, runbook, save, waits
 from tests.simulation import beats, machines, outside
 from tests.simulation.outside import SCENE
@@ -43,6 +43,15 @@ def _beside(work: Callable[..., Any], *arguments: Any) -> SimpleNamespace:
     """As ``gevent.spawn``: it is done at once."""
     done = work(*arguments)
     return SimpleNamespace(get=lambda: done)
+
+
+_REMEMBERED: dict[tuple[str, ...], Any] = {}
+
+
+def _clients(entry: Any, rows: tuple[str, ...]) -> Any:
+    if rows not in _REMEMBERED:
+        _REMEMBERED[rows] = users.read_clients(entry, rows)
+    return _REMEMBERED[rows]
 
 
 CLOCK = SimpleNamespace(
@@ -80,8 +89,13 @@ DOORS: tuple[tuple[ModuleType, str, object], ...] = (
     (observation, "gevent", SimpleNamespace(spawn=_beside)),
     (condition, "gevent", SimpleNamespace(with_timeout=lambda seconds, work, timeout_value: work())),
     (condition, "get_quietly", machines.get_quietly),
-    # The median of one is one.
+    # One PING is its own median, and nobody reads the times of day.
     (condition, "PINGS", 1),
+    (condition, "median", max),
+    (condition, "moment", lambda seconds: ""),
+    (observation, "moment", lambda seconds: ""),
+    # The same rows are the same users.
+    (observation, "read_clients", lambda entry, rows: _clients(entry, tuple(rows))),
     (lock, "gevent", SimpleNamespace(spawn=beats.begin, killall=beats.end)),
     (run, "Task", lambda verb, node: holders.Task(verb, node, SCENE.operator.name, SCENE.operator.place)),
     (perform_fence, "ask", outside.permitted_behind_multi),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from keydb_runbooks.operations import lock, run
-from keydb_runbooks.runbooks import attach, failover, switchover, topology
+from keydb_runbooks.runbooks import abort, attach, demote, evidence, failover, fence, refusals, switchover, topology, unfence
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.steps import (
     SHORT_PAUSE_MILLISECONDS,
@@ -119,7 +119,11 @@ MUTATIONS: dict[str, Mutation] = {
         ),
         ("superseded-source", "wiped-write", "two-writers"),
     ),
-    "nobody locks": Mutation(((lock, "take", _nothing),), ("two-runs",)),
+    "nobody looks who else holds the lock": Mutation(((lock, "_others", lambda *_: []),), ("two-runs",)),
+    "a lock that is lost counts as held": Mutation(
+        ((lock.Lock, "_enough", lambda _: True),), ("two-runs",), "switchover"
+    ),
+    "a run that is silent for a moment is put out of the way": Mutation(((lock, "GONE_SECONDS", -1),), ("two-runs",)),
     "nothing is undone": Mutation(((run.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
     "roles are not saved": Mutation(
         ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),
@@ -129,6 +133,38 @@ MUTATIONS: dict[str, Mutation] = {
         ((run, "same", lambda *_: True),),
         ("two-writers", "wiped-write", "lossy-switchover", "lossy-failover", "superseded-source"),
         "switchover",
+    ),
+    "one place is enough to call a primary gone, and a link may be silent": Mutation(
+        (
+            (evidence, "PLACES_NEEDED", 0),
+            (failover, "refuse_reached", _nothing),
+            (failover, "_refuse_followed", _nothing),
+            (failover, "prove_silence", lambda _: failover.Proof(True, "it is believed")),
+        ),
+        ("two-writers", "lossy-failover"),
+    ),
+    "nothing is saved": Mutation(((attach, "rescue", lambda *_: ()),), ("unsaved-write",)),
+    "who holds something alone goes on taking writes": Mutation(
+        ((rescue, "Guard", lambda where: SaveConfiguration(where)),), ("two-writers", "unsaved-write", "wiped-write")
+    ),
+    "failover attaches whoever holds something alone": Mutation(
+        ((failover, "sole_holders", lambda *_: ()),), ("wiped-write",)
+    ),
+    "demote attaches a node that holds something alone": Mutation(
+        ((demote, "sole_holders", lambda *_: ()),), ("wiped-write",)
+    ),
+    "a fence does nothing": Mutation(((fence, "Fence", lambda where, users, file: Saved(where, (), file)),), ("fenced-writer", "no-outcome")),
+    "a fence is not saved": Mutation(
+        ((steps_fence.Fence, "commands", property(lambda step: tuple(step._set()))),), ("fenced-writer",)
+    ),
+    "a second writer may be unfenced": Mutation(
+        ((unfence, "_refuse_second_writer", _nothing),), ("second-writer", "two-writers")
+    ),
+    "a fenced node is promoted": Mutation(((refusals, "refuse_target", _nothing), (failover, "refuse_target", _nothing), (switchover, "refuse_target", _nothing)), ("unhealthy", "never-healed")),
+    "abort goes back behind a promotion": Mutation(
+        ((abort, "refuse_superseded", _nothing), (abort, "_refuse_promoted", _nothing)),
+        ("two-writers",),
+        "abort behind half a switchover",
     ),
     "a paused node is asked for nothing": Mutation(
         (
