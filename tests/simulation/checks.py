@@ -25,6 +25,7 @@ CHECKS = {
     "wiped-write": "no full resync destroys an acknowledged write that nobody gave up by name",
     "unsaved-write": "rejoin keeps a copy of what it destroys, unless somebody asked it not to",
     "fenced-writer": "a node acknowledges no client's write from the end of fence until unfence",
+    "fenced-target": "no run makes a fenced node the primary",
     "second-writer": "unfence gives no rights on a primary over which another one was promoted, unless that was spared",
     "two-runs": "a run changes nothing once another one has taken the lock and changed something",
     "no-outcome": "a run ends in done, nothing to do, refused, failed and unchanged, or incomplete",
@@ -235,6 +236,8 @@ class Watch:
         self.count(f"promotions by {plan.verb}")
         self._give_up_named(operator)
         self.promoters[server.term] = operator
+        if server.fenced:
+            raise Violation("fenced-target", f"{operator.name} promotes {server.name}, which is fenced")
         if operator.request.accept_split:
             self.split.add(server.term)
         {
@@ -334,7 +337,9 @@ class Watch:
             self.given_up |= set(lost)
             return
         namers = [
-            one for one in self.world.operators.values() if one.verb == "rejoin" and replica.name in one.request.accept_loss
+            one
+            for one in self.world.operators.values()
+            if one.verb == "rejoin" and replica.name in one.request.accept_loss
         ]
         if namers:
             self.given_up |= set(lost)
@@ -354,7 +359,9 @@ class Watch:
             if not any(stream.has(write, self.world.places[write], position) for stream, position in kept)
         ]
         if bare:
-            raise Violation("unsaved-write", f"{replica.name} throws away {self._named(bare)}, of which no copy was kept")
+            raise Violation(
+                "unsaved-write", f"{replica.name} throws away {self._named(bare)}, of which no copy was kept"
+            )
 
     # Fences
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from keydb_runbooks.operations.lock import Lock
 from keydb_runbooks.operations.perform import Links
+from keydb_runbooks.operations.report import Report
 from tests.simulation.beats import Beat
 from tests.simulation.operator import Operator
 from tests.simulation.outside import Handle
@@ -103,7 +104,7 @@ class Copy:
             new.run.given_up, new.run.unfinished = set(old.run.given_up), list(old.run.unfinished)
             new.run.links = None if old.run.links is None else self._links(old.run.links)
             new.run.lock = None if old.run.lock is None else self._lock(old.run.lock)
-            new.run.report = copy.deepcopy(old.run.report, {id(old.run.plan): old.run.plan})
+            new.run.report = _report(old.run.report)
         return new
 
     def _lock(self, old: Lock) -> Lock:
@@ -126,3 +127,9 @@ class Copy:
         if id(old) not in self._known:
             self._known[id(old)] = make()
         return self._known[id(old)]
+
+
+def _report(old: Report) -> Report:
+    steps = [copy.copy(step) for step in old.steps]
+    lists = {name: list(getattr(old, name)) for name in ("left_behind", "notices", "verified", "not_verified", "now")}
+    return replace(old, steps=steps, **lists)

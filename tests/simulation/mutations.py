@@ -9,13 +9,25 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from keydb_runbooks.operations import lock, run
-from keydb_runbooks.runbooks import abort, attach, demote, evidence, failover, fence, refusals, switchover, topology, unfence
+from keydb_runbooks.runbooks import (
+    abort,
+    attach,
+    demote,
+    evidence,
+    failover,
+    rescue,
+    steps_fence,
+    switchover,
+    topology,
+    unfence,
+)
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.steps import (
     SHORT_PAUSE_MILLISECONDS,
     CatchUp,
     Follow,
     Pause,
+    SaveConfiguration,
     Step,
     Unpause,
 )
@@ -153,14 +165,15 @@ MUTATIONS: dict[str, Mutation] = {
     "demote attaches a node that holds something alone": Mutation(
         ((demote, "sole_holders", lambda *_: ()),), ("wiped-write",)
     ),
-    "a fence does nothing": Mutation(((fence, "Fence", lambda where, users, file: Saved(where, (), file)),), ("fenced-writer", "no-outcome")),
     "a fence is not saved": Mutation(
         ((steps_fence.Fence, "commands", property(lambda step: tuple(step._set()))),), ("fenced-writer",)
     ),
     "a second writer may be unfenced": Mutation(
         ((unfence, "_refuse_second_writer", _nothing),), ("second-writer", "two-writers")
     ),
-    "a fenced node is promoted": Mutation(((refusals, "refuse_target", _nothing), (failover, "refuse_target", _nothing), (switchover, "refuse_target", _nothing)), ("unhealthy", "never-healed")),
+    "a fenced node is promoted": Mutation(
+        ((failover, "refuse_target", _nothing), (switchover, "refuse_target", _nothing)), ("fenced-target",)
+    ),
     "abort goes back behind a promotion": Mutation(
         ((abort, "refuse_superseded", _nothing), (abort, "_refuse_promoted", _nothing)),
         ("two-writers",),

@@ -21,8 +21,8 @@ from keydb_runbooks.operations.run import Run
 from keydb_runbooks.runbooks import abort, demote, failover, fence, founding, promote, rejoin, switchover, unfence
 from keydb_runbooks.runbooks.plan import Answer, Plan, Refusal, Request
 from keydb_runbooks.runbooks.topology import Topology
-from tests.simulation.checks import KnownHole, Violation
 from tests.simulation.beats import beat
+from tests.simulation.checks import KnownHole, Violation
 from tests.simulation.machines import Machine, group_of
 from tests.simulation.outside import SCENE
 

@@ -82,7 +82,9 @@ def _run(chance: Random, shape: Shape, name: str, rival: str) -> list[Act]:
     acts: list[Act] = [_begin(chance, shape, name)]
     for _ in range(chance.choice((0, 1, 1, 1, 2))):
         acts.append(_part(chance, name))
-        acts.append(_trouble(chance, shape, name) if chance.random() < 0.94 else (chance.choice(("drop", "interrupt")), name))
+        acts.append(
+            _trouble(chance, shape, name) if chance.random() < 0.94 else (chance.choice(("drop", "interrupt")), name)
+        )
     if chance.random() < 0.15:
         first = ("until", name, 1) if chance.random() < 0.3 else _part(chance, name)
         acts += [first, _begin(chance, shape, rival), _part(chance, rival), _part(chance, name)]

@@ -69,6 +69,7 @@ STARTS = {
     "failover behind half a switchover": Start((*_HALF, ("kill", "keydb-1")), "failover"),
     "rejoin behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "rejoin"),
     "switchover back behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "switchover", "keydb-1"),
+    "abort behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "abort"),
     "failover among returned nodes": Start(
         (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover"
     ),
@@ -130,7 +131,9 @@ class Search:
         SCENE.world = world
         for act in self.start.before:
             events.perform(world, act)
-        operator = Operator(world, "A", self.start.verb, events.request_of(world, self.start.to, "plain", self.start.verb))
+        operator = Operator(
+            world, "A", self.start.verb, events.request_of(world, self.start.to, "plain", self.start.verb)
+        )
         return Point(world, operator, *self.limits, ())
 
     def _next(self, point: Point) -> Iterator[Point]:
