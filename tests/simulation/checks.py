@@ -275,18 +275,24 @@ class Watch:
             kept |= set(self.acknowledged_by(self.world.servers[name]))
             lost = [write for write in self.missing(self.world.servers[name], server) if write not in self.given_up]
             if lost:
-                if self._woke(operator):
+                if self._woke(operator, lost):
                     raise KnownHole("woken-early")
                 told = f"{server.name} is promoted without {self._named(lost)}, which {name} holds and answers"
                 raise Violation("lossy-failover", told)
         if plan.loss.bytes is None:
             self.unknown |= set(self.world.acknowledged) - kept
 
-    def _woke(self, operator: Operator) -> bool:
-        """Whether a primary that was silent when a run looked, and not stopped, takes writes again."""
+    def _woke(self, operator: Operator, lost: list[int]) -> bool:
+        """Whether a primary that was silent to a run's last look, and not stopped, took all of these writes since then."""
         assert operator.topology is not None
         silent = [self.world.servers[one.name] for one in operator.topology.unread if not one.stopped]
-        return any(one.alive and one.is_primary for one in silent)
+        woken = [one for one in silent if one.alive and one.is_primary]
+        return all(any(self._took(one, write, operator.looked_at) for one in woken) for write in lost)
+
+    def _took(self, server: Server, write: int, since: float) -> bool:
+        place = self.world.places[write]
+        held = server.stream.has(write, place, server.position)
+        return self.world.acknowledged[write] == server.name and held and server.stream.states[place].at >= since
 
     def _founding(self, server: Server, operator: Operator) -> None:
         left = [write for write in self.world.acknowledged if self.copies(write)]

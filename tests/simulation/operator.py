@@ -84,6 +84,7 @@ class Operator:
     phase: int = 0
     locked_at: float = 0.0
     last_term: int = 0
+    looked_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.place = f"desk-{self.name}"
@@ -184,6 +185,8 @@ class Operator:
         """Look and decide, begin, each step, end: as ``runbook.carry_out`` and its operation do it one by one."""
         # What is sent now may be carried out after another promotion, in the socket of a frozen server.
         self.last_term = self.world.terms
+        if self.phase < 2:
+            self.looked_at = self.world.now
         try:
             outcome = self._next_phase()
         except GreenletExit:

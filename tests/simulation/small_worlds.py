@@ -34,6 +34,7 @@ FAULTS: tuple[tuple[Act, ...], ...] = (
     *((("cut", name, "desk-A"),) for name in NAMES),
     *((("cut", name, "desk-A", "late"),) for name in NAMES),
     (("cut", "keydb-1", "keydb-2"),),
+    (("cut", "keydb-1", "keydb-2"), SILENCE),
     (("cut", "keydb-2", "keydb-3"),),
     *((("reset", name),) for name in NAMES),
     (("hold", "keydb-2"),),
