@@ -132,10 +132,6 @@ MUTATIONS: dict[str, Mutation] = {
         ("superseded-source", "wiped-write", "two-writers"),
     ),
     "nobody looks who else holds the lock": Mutation(((lock, "_others", lambda *_: []),), ("two-runs",)),
-    "a lock that is lost counts as held": Mutation(
-        ((lock.Lock, "_enough", lambda _: True),), ("two-runs",), "switchover"
-    ),
-    "a run that is silent for a moment is put out of the way": Mutation(((lock, "GONE_SECONDS", -1),), ("two-runs",)),
     "nothing is undone": Mutation(((run.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
     "roles are not saved": Mutation(
         ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),

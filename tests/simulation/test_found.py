@@ -107,9 +107,10 @@ def test_a_run_without_its_lock_tells_no_proxy_anything():
     assert [line for line in story if "D: set server" in line]
 
 
-def test_the_lock_is_what_keeps_the_pause_of_another_run(monkeypatch):
+@pytest.mark.parametrize("broken", ["_enough", "_expect_enough", "adopt"])
+def test_the_lock_is_what_keeps_the_pause_of_another_run(monkeypatch, broken):
     acts, _ = FOUND["a run that lost its lock would end the pause of another one"]
-    monkeypatch.setattr(lock.Lock, "adopt", lambda *_: None)
+    monkeypatch.setattr(lock.Lock, broken, lambda *_: True)
     with installed():
         failure = play(Script(Shape(), acts, ("rejoin", None)))
     assert failure is not None
