@@ -55,7 +55,7 @@ def heal(world: World) -> None:
 def recover(world: World, verb: str, to: str | None = None) -> None:
     """A person runs a verb and does what its refusals and its plan say, until it is done and nothing is left."""
     world.tell(f"-- a person runs {verb}, and follows the hints")
-    goal = wish = Wish(verb, Request(to=to))
+    goal = wish = Wish(verb, Request(to=to)) if verb in MOVES else Wish("rejoin", Request())
     for attempt in range(PATIENCE):
         operator = Operator(world, f"healer-{attempt}", wish.verb, wish.request)
         operator.go()

@@ -165,7 +165,9 @@ MUTATIONS: dict[str, Mutation] = {
         ((steps_fence.Fence, "commands", property(lambda step: tuple(step._set()))),), ("fenced-writer",)
     ),
     "a second writer may be unfenced": Mutation(
-        ((unfence, "_refuse_second_writer", _nothing),), ("second-writer", "two-writers")
+        ((unfence, "_refuse_second_writer", _nothing),),
+        ("second-writer", "two-writers"),
+        "unfence of a primary that was replaced",
     ),
     "a fenced node is promoted": Mutation(
         ((failover, "refuse_target", _nothing), (switchover, "refuse_target", _nothing)), ("fenced-target",)

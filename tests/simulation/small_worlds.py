@@ -71,6 +71,20 @@ STARTS = {
     "rejoin behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "rejoin"),
     "switchover back behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "switchover", "keydb-1"),
     "abort behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "abort"),
+    "unfence of a primary that was replaced": Start(
+        (
+            ("begin", "Y", "fence", "keydb-1"),
+            ("end", "Y"),
+            ("freeze", "keydb-1"),
+            SILENCE,
+            SILENCE,
+            ("begin", "Z", "failover"),
+            ("end", "Z"),
+            ("wake", "keydb-1"),
+        ),
+        "unfence",
+        "keydb-1",
+    ),
     "failover among returned nodes": Start(
         (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover"
     ),
