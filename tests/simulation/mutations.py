@@ -132,7 +132,7 @@ MUTATIONS: dict[str, Mutation] = {
         ("superseded-source", "wiped-write", "two-writers"),
     ),
     "nobody looks who else holds the lock": Mutation(((lock, "_others", lambda *_: []),), ("two-runs",)),
-    "nothing is undone": Mutation(((run.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
+    "nothing is undone": Mutation(((run.Run, "_undo", lambda *_: True),), ("unchanged-changed",), "switchover"),
     "roles are not saved": Mutation(
         ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),
         ("unhealthy",),
