@@ -103,7 +103,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "the candidate's lineage is not asked": Mutation(((failover, "_refuse_behind", _nothing),), ("lossy-failover",)),
     "a returned node is a candidate like any other": Mutation(
-        ((failover, "_refuse_returned", _nothing),),
+        ((failover, "_refuse_returned", _nothing), (evidence, "PLACES_NEEDED", 0)),
         ("wiped-write", "empty-source", "superseded-source"),
         "failover among returned nodes",
     ),
