@@ -30,7 +30,7 @@ help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
 	@echo "make test      every test that needs no root (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
 	@echo "make test-all  the slow ones too"
-	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; 40 minutes)"
+	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; two hours)"
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
 	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3; three minutes)"

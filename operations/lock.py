@@ -81,6 +81,9 @@ class Lock:
         if self._enough():
             return
         in_parallel(self._answer, list(self.clients))
+        self._expect_enough()
+
+    def _expect_enough(self) -> None:
         if not self._enough():
             raise LockLost(
                 f"the lock is lost: only {len(self._fresh())} of {self.size} nodes still know this run, "
@@ -90,9 +93,15 @@ class Lock:
     def adopt(self, node: str, client: Client) -> None:
         """A fresh connection to a node, in place of one that broke, holds the lock as well.
 
+        Whoever took the lock when that one broke would not be seen by a fresh one, so the others must answer now.
+
+        :raises LockLost: if these alone don't prove the lock
         :raises redis.RedisError: if it can't be named
         """
         client.execute_command("CLIENT", "SETNAME", self.name)
+        self._answered.clear()
+        in_parallel(self._answer, [other for other in self.clients if other != node])
+        self._expect_enough()
         self.clients[node] = client
         self._answered[node] = _now()
 

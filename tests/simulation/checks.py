@@ -23,6 +23,10 @@ CHECKS = {
     "empty-source": "no run makes a node that holds data follow an empty one",
     "superseded-source": "no run makes a node follow a primary over which another was promoted",
     "wiped-write": "no full resync destroys an acknowledged write that nobody gave up by name",
+    "unsaved-write": "rejoin keeps a copy of what it destroys, unless somebody asked it not to",
+    "fenced-writer": "a node acknowledges no client's write from the end of fence until unfence",
+    "fenced-target": "no run makes a fenced node the primary",
+    "second-writer": "unfence gives no rights on a primary over which another one was promoted, unless that was spared",
     "two-runs": "a run changes nothing once another one has taken the lock and changed something",
     "no-outcome": "a run ends in done, nothing to do, refused, failed and unchanged, or incomplete",
     "refused-changed": "a run that was refused changed nothing",
@@ -33,24 +37,28 @@ CHECKS = {
 }
 
 
+FORCED = ("failover", "promote")
+"""Verbs that make a node the primary while the old one is silent."""
+
 HOLES = {
     "woken-early": "a primary that was frozen or cut off wakes before the failover over it has sent its replicas away",
+    "woken-after-promote": "it wakes while promote, which sends its replicas to nobody, is all that was done",
     "woken-without-lease": "it wakes later, and takes writes because min-replicas-to-write is 0",
     "woken-with-replica": "it wakes later, and takes writes because replicas wake with it that were silent as well",
 }
 """What is known to be possible (docs/simulation.md). A run that gets there ends there, and is counted."""
 
 
-class KnownHole(Exception):
-    """A run came to one of ``HOLES``."""
+class KnownHole(BaseException):
+    """A run came to one of ``HOLES``; no ``Exception``, as a ``Violation``."""
 
     def __init__(self, hole: str) -> None:
         super().__init__(hole)
         assert hole in HOLES
 
 
-class Violation(Exception):
-    """A check failed: its name, and what was seen."""
+class Violation(BaseException):
+    """A check failed: its name, and what was seen. No ``Exception``, since a run goes on from any of those."""
 
     def __init__(self, check: str, seen: str) -> None:
         super().__init__(f"{check}: {seen}")
@@ -73,6 +81,8 @@ class Watch:
         self.split: set[float] = set()
         # Who promoted in which term.
         self.promoters: dict[float, Operator] = {}
+        # Nodes that a run fenced, as far as it said that this was done.
+        self.fenced: set[str] = set()
         self.tally: dict[str, int] = {}
 
     def count(self, what: str) -> None:
@@ -81,7 +91,9 @@ class Watch:
     # Writes
 
     def acknowledged(self, write: int, server: Server, place: str) -> None:
-        """One writer: nobody was promoted over whoever acknowledges."""
+        """One writer: nobody was promoted over whoever acknowledges; and none who was fenced."""
+        if server.name in self.fenced:
+            raise Violation("fenced-writer", f"{server.name} acknowledges write {write}, but was fenced")
         if server.term == self.world.terms:
             return
         over = [one for one in self.world.servers.values() if one.term > server.term and one.is_primary and one.running]
@@ -101,17 +113,19 @@ class Watch:
             return True
         # The inventory says that no client goes around the proxies, and a failover believed it.
         believed = self.world.shape.through_proxies and place == "stray"
-        return believed and self.promoters[over.term].verb == "failover"
+        return believed and self.promoters[over.term].verb in FORCED
 
     def _hole(self, server: Server, over: Server, place: str) -> str | None:
         """Which known hole let a primary take writes that was frozen when a failover was made over it."""
         promoter = self.promoters.get(over.term)
-        if promoter is None or promoter.verb != "failover" or place == "stray":
+        if promoter is None or promoter.verb not in FORCED or place == "stray":
             return None
         assert promoter.topology is not None
         silent = [one.name for one in promoter.topology.unread if not one.stopped]
         if server.name not in silent:
             return None
+        if promoter.verb == "promote":
+            return "woken-after-promote"
         if not server.min_replicas:
             return "woken-without-lease"
         if len(silent) > server.min_replicas:
@@ -222,11 +236,16 @@ class Watch:
         self.count(f"promotions by {plan.verb}")
         self._give_up_named(operator)
         self.promoters[server.term] = operator
+        if server.fenced:
+            raise Violation("fenced-target", f"{operator.name} promotes {server.name}, which is fenced")
         if operator.request.accept_split:
             self.split.add(server.term)
-        {"switchover": self._switching, "failover": self._failing, "install": self._founding}[plan.verb](
-            server, operator
-        )
+        {
+            "switchover": self._switching,
+            "failover": self._failing,
+            "promote": self._failing,
+            "install": self._founding,
+        }[plan.verb](server, operator)
 
     def _give_up_named(self, operator: Operator) -> None:
         """What only nodes hold that were named in accept_loss, and whoever was promoted among those in allow_unread."""
@@ -256,18 +275,24 @@ class Watch:
             kept |= set(self.acknowledged_by(self.world.servers[name]))
             lost = [write for write in self.missing(self.world.servers[name], server) if write not in self.given_up]
             if lost:
-                if self._woke(operator):
+                if self._woke(operator, lost):
                     raise KnownHole("woken-early")
                 told = f"{server.name} is promoted without {self._named(lost)}, which {name} holds and answers"
                 raise Violation("lossy-failover", told)
         if plan.loss.bytes is None:
             self.unknown |= set(self.world.acknowledged) - kept
 
-    def _woke(self, operator: Operator) -> bool:
-        """Whether a primary that was silent when a run looked, and not stopped, takes writes again."""
+    def _woke(self, operator: Operator, lost: list[int]) -> bool:
+        """Whether a primary that was silent to a run's last look, and not stopped, took all of these writes since then."""
         assert operator.topology is not None
         silent = [self.world.servers[one.name] for one in operator.topology.unread if not one.stopped]
-        return any(one.alive and one.is_primary for one in silent)
+        woken = [one for one in silent if one.alive and one.is_primary]
+        return all(any(self._took(one, write, operator.looked_at) for one in woken) for write in lost)
+
+    def _took(self, server: Server, write: int, since: float) -> bool:
+        place = self.world.places[write]
+        held = server.stream.has(write, place, server.position)
+        return self.world.acknowledged[write] == server.name and held and server.stream.states[place].at >= since
 
     def _founding(self, server: Server, operator: Operator) -> None:
         left = [write for write in self.world.acknowledged if self.copies(write)]
@@ -314,12 +339,52 @@ class Watch:
         root = source
         while root.feed is not None and root.feed is not source:
             root = root.feed
-        named = any(replica.name in operator.request.accept_loss for operator in self.world.operators.values())
-        if named or root.unguarded:
+        if root.unguarded:
             self.given_up |= set(lost)
+            return
+        namers = [
+            one
+            for one in self.world.operators.values()
+            if one.verb == "rejoin" and replica.name in one.request.accept_loss
+        ]
+        if namers:
+            self.given_up |= set(lost)
+            self._is_saved(replica, lost, namers)
             return
         told = f"{replica.name} throws away {self._named(lost)} to be a copy of {source.name}"
         raise Violation("wiped-write", told)
+
+    def _is_saved(self, replica: Server, lost: list[int], namers: list[Operator]) -> None:
+        """What rejoin throws away is kept, but for those who said that it need not."""
+        if any(one.request.save == "no" for one in namers):
+            return
+        kept = [(stream, position) for name, stream, position in self.world.kept if name == replica.name]
+        bare = [
+            write
+            for write in lost
+            if not any(stream.has(write, self.world.places[write], position) for stream, position in kept)
+        ]
+        if bare:
+            raise Violation(
+                "unsaved-write", f"{replica.name} throws away {self._named(bare)}, of which no copy was kept"
+            )
+
+    # Fences
+
+    def unfenced(self, server: Server, connection: Connection) -> None:
+        """A run gives the clients of a node their rights back."""
+        self.fenced.discard(server.name)
+        operator = self.operator_of(connection)
+        if operator is None or not operator.alive or not server.is_primary:
+            return
+        over = [
+            one.name
+            for one in self.world.servers.values()
+            if one.term > server.term and one.is_primary and one.running and one.term not in self.spared | self.split
+        ]
+        if set(over) - operator.request.allow_unread:
+            told = f"{server.name} may take writes again, but {' and '.join(over)} was promoted over it"
+            raise Violation("second-writer", told)
 
     # Ends
 
@@ -327,14 +392,20 @@ class Watch:
         raise Violation("no-outcome", f"{operator.name} ended in an error:\n{trace}")
 
     def ended(self, operator: Operator) -> None:
-        code = operator.told[-1].split()[1] if operator.outcome == "refused" else ""
+        code = operator.said.split()[1] if operator.outcome == "refused" else ""
         self.count(f"{operator.verb}: {operator.outcome} {code}".rstrip())
         if self.world.story is not None:
-            self.world.tell(f"{operator.name} ends: {operator.outcome}; it says: {operator.told[-1]}")
-        if operator.outcome == "refused" and operator.changes:
+            self.world.tell(f"{operator.name} ends: {operator.outcome}; it says: {operator.said}")
+        if code == "catch-up-timeout":
+            # What it had done it took back.
+            self._unchanged(operator)
+        elif operator.outcome == "refused" and operator.changes:
             raise Violation("refused-changed", f"{operator.name} was refused, but changed things")
         if operator.outcome == "failed and unchanged":
             self._unchanged(operator)
+        if operator.verb == "fence" and operator.outcome in ("done", "nothing to do"):
+            assert operator.request.node is not None
+            self.fenced.add(operator.request.node)
 
     def _unchanged(self, operator: Operator) -> None:
         if any(one.name == operator.name for one in self.promoters.values()):
@@ -366,6 +437,7 @@ class Watch:
             return [f"primaries: {', '.join(one.name for one in primaries) or 'none'}"]
         primary = primaries[0]
         found = [f"{one.name} is paused" for one in world.servers.values() if one.pause_until]
+        found += [f"{one.name} is fenced" for one in world.servers.values() if one.fenced]
         for one in world.servers.values():
             if one.file_source != one.source:
                 found.append(f"{one.name}'s file says {one.file_source}")
@@ -378,5 +450,5 @@ class Watch:
         return found
 
     def despair(self, operator: Operator) -> None:
-        told = f"{operator.verb} still ends in {operator.outcome}: {operator.told[-1]}"
+        told = f"{operator.verb} still ends in {operator.outcome}: {operator.said}"
         raise Violation("never-healed", told)

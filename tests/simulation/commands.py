@@ -22,17 +22,28 @@ HELD = object()
 
 WRITE_BYTES = 100
 
+SETTINGS = {
+    "aclfile": "",
+    "save": "3600 1",
+    "stop-writes-on-bgsave-error": "yes",
+    "repl-diskless-sync": "yes",
+    "repl-diskless-load": "disabled",
+}
+
 
 def answer(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     """Carry out one command."""
     command = TABLE.get(words[0]) or TABLE[f"{words[0]} {words[1]}"]
+    connection.used = world.now
     if command in CHANGING or world.story is not None:
         world.watch.command(server, connection, words, changes=command in CHANGING)
     return command(world, server, connection, words)
 
 
 def write(world: World, server: Server) -> Any:
-    """A client's write: its number, HELD, or an error."""
+    """A client's write: its number, HELD, or an error. What a pause held is looked at anew when that ends."""
+    if server.fenced:
+        return redis.exceptions.NoPermissionError("NOPERM this user has no permissions to run the 'set' command")
     refusal = _refuse_write(world, server)
     if refusal is not None:
         return refusal
@@ -42,6 +53,7 @@ def write(world: World, server: Server) -> Any:
 
 
 def _refuse_write(world: World, server: Server) -> Exception | None:
+    """Why a server takes no write, whoever sends it."""
     if world.now < server.loading_until:
         return _loading(server)
     if server.source is not None:
@@ -126,8 +138,33 @@ def _config_set(world: World, server: Server, connection: Connection, words: tup
 
 
 def _config_get(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
-    assert words[2] == "active-replica", words
-    return [words[2], "no"] if server.engine == "keydb" else []
+    if len(words) == 2:
+        return {words[1]: f"/{words[1]}"}
+    if words[2] == "active-replica":
+        return [words[2], "no"] if server.engine == "keydb" else []
+    return [words[2], SETTINGS[words[2]]]
+
+
+def _acl_list(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    return user_rows(fenced=server.fenced)
+
+
+def user_rows(*, fenced: bool) -> list[str]:
+    """The one user that clients have, as ACL LIST and the file tell it."""
+    return [f"user application on #hash ~* &* +@all -@dangerous{' -@write -@scripting' if fenced else ''}"]
+
+
+def _acl_setuser(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    assert words[2] == "application", words
+    server.fenced = "-@write" in words
+    if not server.fenced:
+        world.watch.unfenced(server, connection)
+    return "OK"
+
+
+def _bgsave(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    server.save()
+    return "Background saving started"
 
 
 def _config_rewrite(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
@@ -135,6 +172,7 @@ def _config_rewrite(world: World, server: Server, connection: Connection, words:
         return redis.ResponseError("Only CONFIG GET is allowed during loading")
     server.file_source = server.source
     server.file_min_replicas = server.min_replicas
+    server.file_fenced = server.fenced
     return "OK"
 
 
@@ -143,19 +181,39 @@ def _client_id(world: World, server: Server, connection: Connection, words: tupl
 
 
 def _client_setname(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
-    connection.name = words[2]
-    if ":held:" in words[2]:
+    # A fresh connection of a run that holds the lock already gets the name at once.
+    if ":claim:" in connection.name and ":held:" in words[2]:
         world.watch.locked(connection)
+    connection.name = words[2]
     return "OK"
 
 
 def _client_list(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     rows = world.connected_to(server)
+    if words == ("CLIENT", "LIST"):
+        return "\n".join(f"id={row.number} fd=9 name={row.name}" for row in rows)
     if len(words) > 2:
         number = int(words[3])
         row = next((one for one in rows if one.number == number), None)
         return "" if row is None else f"id={number} flags={'b' if row.blocked else 'N'} cmd={row.blocked or 'client'}"
-    return [{"name": row.name, "age": str(int((world.now - row.born) / 1000)), "idle": "0"} for row in rows]
+    now = world.now
+    return [
+        {
+            "id": str(row.number),
+            "name": row.name,
+            "age": str(int((now - row.born) / 1000)),
+            "idle": str(int((now - row.used) / 1000)),
+        }
+        for row in rows
+        if row.name
+    ]
+
+
+def _client_kill(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    number = int(words[3])
+    killed = [row for row in world.connected_to(server) if row.number == number]
+    world.drop(killed)
+    return len(killed)
 
 
 def _pubsub(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
@@ -174,6 +232,7 @@ def info(world: World, server: Server) -> str:
     lines = [
         f"redis_version:{'6.3.4' if keydb else '7.0.15'}",
         f"run_id:{server.name}-{server.run}",
+        f"uptime_in_seconds:{int((now - server.started) / 1000)}",
         f"loading:{1 if now < server.loading_until else 0}",
         f"role:{'master' if server.source is None else 'slave'}",
     ]
@@ -208,6 +267,7 @@ def info(world: World, server: Server) -> str:
     ]
     if keydb:
         lines.append("mvcc_depth:0")
+    lines += ["rdb_bgsave_in_progress:0", "rdb_last_bgsave_status:ok"]
     if server.state.keys:
         lines.append(f"db0:keys={server.state.keys},expires=0,avg_ttl=0")
     return "\r\n".join(lines)
@@ -220,7 +280,11 @@ def _info(world: World, server: Server, connection: Connection, words: tuple[str
 Command = Callable[["World", Server, Connection, tuple[str, ...]], Any]
 
 TABLE: dict[str, Command] = {
+    "ACL LIST": _acl_list,
+    "ACL SETUSER": _acl_setuser,
+    "BGSAVE": _bgsave,
     "CLIENT ID": _client_id,
+    "CLIENT KILL": _client_kill,
     "CLIENT LIST": _client_list,
     "CLIENT PAUSE": _pause,
     "CLIENT SETNAME": _client_setname,
@@ -237,4 +301,4 @@ TABLE: dict[str, Command] = {
     "SET": _set,
 }
 
-CHANGING = {_pause, _unpause, _config_rewrite, _config_set, _replicaof, _set}
+CHANGING = {_acl_setuser, _pause, _unpause, _config_rewrite, _config_set, _replicaof, _set}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
+from keydb_runbooks.operations.lock import Lock
 from keydb_runbooks.operations.perform import Links
+from keydb_runbooks.operations.report import Report
+from tests.simulation.beats import Beat
 from tests.simulation.operator import Operator
 from tests.simulation.outside import Handle
 from tests.simulation.proxy import Client, Proxy
@@ -33,12 +37,13 @@ class Copy:
         new.passers = [self._client(client) for client in old.passers]
         new.places, new.acknowledged, new.values = dict(old.places), dict(old.acknowledged), dict(old.values)
         new.cuts, new.off = dict(old.cuts), set(old.off)
+        new.kept = [(name, self._stream(stream), place) for name, stream, place in old.kept]
         new.late = [(name, self._request(request)) for name, request in old.late]
         new.lingering = [(when, self._connection(one)) for when, one in old.lingering]
         new.story = None if old.story is None else list(old.story)
         new.watch = copy.copy(old.watch)
         new.watch.given_up, new.watch.spared = set(old.watch.given_up), set(old.watch.spared)
-        new.watch.unknown = set(old.watch.unknown)
+        new.watch.unknown, new.watch.fenced = set(old.watch.unknown), set(old.watch.fenced)
         new.watch.split, new.watch.promoters = set(old.watch.split), dict(old.watch.promoters)
         new.watch.tally = dict(old.watch.tally)
         new.watch.world = new
@@ -98,6 +103,18 @@ class Copy:
             new.run = copy.copy(old.run)
             new.run.given_up, new.run.unfinished = set(old.run.given_up), list(old.run.unfinished)
             new.run.links = None if old.run.links is None else self._links(old.run.links)
+            new.run.lock = None if old.run.lock is None else self._lock(old.run.lock)
+            new.run.report = _report(old.run.report)
+        return new
+
+    def _lock(self, old: Lock) -> Lock:
+        clients = {name: Handle(self._connection(held.connection)) for name, held in old.clients.items()}  # type: ignore[attr-defined]
+        beats = [self._beat(one) for one in old._beats]
+        return replace(old, clients=clients, _answered=dict(old._answered), _beats=beats)
+
+    def _beat(self, old: Beat) -> Beat:
+        new = copy.copy(old)
+        new.request = None if old.request is None else self._request(old.request)
         return new
 
     def _links(self, old: Links) -> Links:
@@ -110,3 +127,9 @@ class Copy:
         if id(old) not in self._known:
             self._known[id(old)] = make()
         return self._known[id(old)]
+
+
+def _report(old: Report) -> Report:
+    steps = [copy.copy(step) for step in old.steps]
+    lists = {name: list(getattr(old, name)) for name in ("left_behind", "notices", "verified", "not_verified", "now")}
+    return replace(old, steps=steps, **lists)

@@ -7,6 +7,7 @@ acts are taken out of it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keydb_runbooks.runbooks.plan import Request
@@ -15,6 +16,9 @@ from tests.simulation.operator import Operator
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+BY_NODE = ("demote", "fence", "unfence")
+"""Verbs that name the node which they act on by ``node``."""
 
 Act = tuple  # type: ignore[type-arg]
 
@@ -35,18 +39,21 @@ def _meant(world: World, argument: object) -> object:
     plan = None if operator is None else operator.plan
     if plan is None:
         return "keydb-1"
-    return plan.primary if argument.startswith("new") else plan.former or "keydb-1"
+    about = plan.primary or plan.node if argument.startswith("new") else plan.former
+    return about or "keydb-1"
 
 
 def _begin(world: World, name: str, verb: str, to: str | None = None, manner: str = "plain") -> None:
     """Somebody asks for a verb; nothing is sent before he goes on."""
     if name in world.operators:
         return
-    Operator(world, name, verb, request_of(world, to, manner), minority=manner == "reckless")
+    Operator(world, name, verb, request_of(world, to, manner, verb), minority=manner == "reckless")
 
 
-def request_of(world: World, to: str | None, manner: str) -> Request:
+def request_of(world: World, to: str | None, manner: str, verb: str = "") -> Request:
     """What a person gives with a verb: nothing, the truth about who is silent, or whatever helps."""
+    if verb in BY_NODE:
+        return replace(request_of(world, None, manner), node=to)
     silent = [one for one in world.servers.values() if not one.alive or one.name in world.off]
     if manner == "truthful":
         harmless = {one.name for one in silent if not one.is_primary or not one.running}
@@ -54,6 +61,10 @@ def request_of(world: World, to: str | None, manner: str) -> Request:
     if manner == "reckless":
         every = frozenset([*world.servers, *world.proxies])
         return Request(to=to, allow_unread=every, accept_loss=every, accept_split=True)
+    if manner == "careless":
+        return Request(to=to, accept_loss=frozenset(world.servers), save="no")
+    if manner == "giving up":
+        return Request(to=to, accept_loss=frozenset(world.servers))
     return Request(to=to)
 
 
@@ -71,6 +82,12 @@ def _until(world: World, name: str, phase: int) -> None:
 def _end(world: World, name: str) -> None:
     if name in world.operators:
         world.operators[name].go()
+
+
+def _interrupt(world: World, name: str) -> None:
+    """Somebody presses Ctrl-C."""
+    if name in world.operators:
+        world.operators[name].signalled = True
 
 
 def _die(world: World, name: str) -> None:
@@ -179,6 +196,7 @@ ACTS: dict[str, Callable[..., None]] = {
     "until": _until,
     "end": _end,
     "die": _die,
+    "interrupt": _interrupt,
     "kill": _kill,
     "power off": _power_off,
     "lose power": _lose_power,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from keydb_runbooks.runbooks.plan import Request
 from tests.simulation import processes
@@ -24,6 +24,17 @@ STOP = (
 """Sentences that tell a person to stop a server; who starts it again starts it guarded."""
 
 
+MOVES = ("switchover", "failover", "rejoin", "install")
+"""Verbs that a person goes on with; the others only clear the way for them."""
+
+
+class Wish(NamedTuple):
+    """A verb, and what is given with it."""
+
+    verb: str
+    request: Request
+
+
 def heal(world: World) -> None:
     """Every fault ends: runs end, networks are mended, processes run again, guarded if they had stopped."""
     for operator in list(world.operators.values()):
@@ -42,32 +53,49 @@ def heal(world: World) -> None:
 
 
 def recover(world: World, verb: str, to: str | None = None) -> None:
-    """A person runs a verb and does what its refusals say, until it is done."""
+    """A person runs a verb and does what its refusals and its plan say, until it is done and nothing is left."""
     world.tell(f"-- a person runs {verb}, and follows the hints")
-    request = Request(to=to)
+    goal = wish = Wish(verb, Request(to=to)) if verb in MOVES else Wish("rejoin", Request())
     for attempt in range(PATIENCE):
-        operator = Operator(world, f"healer-{attempt}", verb, request)
+        operator = Operator(world, f"healer-{attempt}", wish.verb, wish.request)
         operator.go()
-        if operator.outcome in (DONE, NOTHING):
+        done = operator.outcome in (DONE, NOTHING)
+        following = _what_is_left(world, operator, goal) if done else _follow_hint(world, operator)
+        if following is None:
             world.advance(SETTLE_MILLISECONDS)
             world.watch.healed()
             return
-        verb, request = _follow_hint(world, operator)
+        wish = following
+        if wish.verb in MOVES:
+            goal = wish
         world.advance(1000)
     world.watch.despair(operator)
 
 
-def _follow_hint(world: World, operator: Operator) -> tuple[str, Request]:
+def _what_is_left(world: World, operator: Operator, goal: Wish) -> Wish | None:
+    """Behind a verb that ended well: what a person wanted, whom the plan left out, and who is still fenced."""
+    if operator.verb not in MOVES:
+        return goal
+    told = " ".join((operator.said, *(operator.plan.warnings if operator.plan is not None else ())))
+    if left := set(re.findall(r"rejoin accept_loss=(keydb-\d+) saves and attaches it", told)):
+        return Wish("rejoin", Request(accept_loss=goal.request.accept_loss | left))
+    fenced = next((one.name for one in world.servers.values() if one.fenced), None)
+    return Wish("unfence", Request(node=fenced)) if fenced else None
+
+
+def _follow_hint(world: World, operator: Operator) -> Wish:
     """The next verb and its options, as the last sentence of a run names them."""
-    told, request = operator.told[-1], operator.request
+    told, request = operator.said, operator.request
     if operator.outcome != REFUSED:
-        return operator.verb, request
+        return Wish(operator.verb, request)
     if name := _to_stop(world, told):
         processes.kill(world, world.servers[name])
         processes.start(world, world.servers[name], guarded=True)
+    if fenced := re.search(r"unfence node=(keydb-\d+)", told):
+        return Wish("unfence", Request(node=fenced[1]))
     verb, to = _other_verb(operator, told)
     named = re.search(r"accept_loss=(keydb-\d+)", told)
-    return verb, Request(to=to, accept_loss=request.accept_loss | ({named[1]} if named else set()))
+    return Wish(verb, Request(to=to, accept_loss=request.accept_loss | ({named[1]} if named else set())))
 
 
 def _to_stop(world: World, told: str) -> str:
@@ -82,6 +110,8 @@ def _other_verb(operator: Operator, told: str) -> tuple[str, str | None]:
     wanted = re.search(r"\bto=(keydb-\d+)", told)
     if hinted := re.search(r"run (failover|rejoin|switchover|install)\b", told):
         return hinted[1], wanted[1] if wanted else None
+    if "rejoin accept_loss=" in told:
+        return "rejoin", None
     if "run status" in told:
         # It says of a node that follows nobody: run rejoin.
         return "rejoin", None

@@ -8,14 +8,26 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from keydb_runbooks.operations import lock, runbook
-from keydb_runbooks.runbooks import attach, failover, switchover, topology
+from keydb_runbooks.operations import lock, run
+from keydb_runbooks.runbooks import (
+    abort,
+    attach,
+    demote,
+    evidence,
+    failover,
+    rescue,
+    steps_fence,
+    switchover,
+    topology,
+    unfence,
+)
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.steps import (
     SHORT_PAUSE_MILLISECONDS,
     CatchUp,
     Follow,
     Pause,
+    SaveConfiguration,
     Step,
     Unpause,
 )
@@ -91,7 +103,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "the candidate's lineage is not asked": Mutation(((failover, "_refuse_behind", _nothing),), ("lossy-failover",)),
     "a returned node is a candidate like any other": Mutation(
-        ((failover, "_refuse_returned", _nothing),),
+        ((failover, "_refuse_returned", _nothing), (evidence, "PLACES_NEEDED", 0)),
         ("wiped-write", "empty-source", "superseded-source"),
         "failover among returned nodes",
     ),
@@ -119,16 +131,51 @@ MUTATIONS: dict[str, Mutation] = {
         ),
         ("superseded-source", "wiped-write", "two-writers"),
     ),
-    "nobody locks": Mutation(((lock, "take", _nothing),), ("two-runs",)),
-    "nothing is undone": Mutation(((runbook.Run, "_undo", lambda *_: True),), ("unchanged-changed",)),
+    "nobody looks who else holds the lock": Mutation(((lock, "_others", lambda *_: []),), ("two-runs",)),
+    "nothing is undone": Mutation(((run.Run, "_undo", lambda *_: True),), ("unchanged-changed",), "switchover"),
     "roles are not saved": Mutation(
         ((Follow, "commands", property(lambda step: (("REPLICAOF", step.address.host, str(step.address.port)),))),),
         ("unhealthy",),
     ),
     "a run doesn't look again": Mutation(
-        ((runbook, "same", lambda *_: True),),
+        ((run, "same", lambda *_: True),),
         ("two-writers", "wiped-write", "lossy-switchover", "lossy-failover", "superseded-source"),
         "switchover",
+    ),
+    "one place is enough to call a primary gone, and a link may be silent": Mutation(
+        (
+            (evidence, "PLACES_NEEDED", 0),
+            (failover, "refuse_reached", _nothing),
+            (failover, "_refuse_followed", _nothing),
+            (failover, "prove_silence", lambda _: failover.Proof(True, "it is believed")),
+        ),
+        ("two-writers", "lossy-failover"),
+    ),
+    "nothing is saved": Mutation(((attach, "rescue", lambda *_: ()),), ("unsaved-write",)),
+    "who holds something alone goes on taking writes": Mutation(
+        ((rescue, "Guard", lambda where: SaveConfiguration(where)),), ("two-writers", "unsaved-write", "wiped-write")
+    ),
+    "failover attaches whoever holds something alone": Mutation(
+        ((failover, "sole_holders", lambda *_: ()),), ("wiped-write",)
+    ),
+    "demote attaches a node that holds something alone": Mutation(
+        ((demote, "sole_holders", lambda *_: ()),), ("wiped-write",)
+    ),
+    "a fence is not saved": Mutation(
+        ((steps_fence.Fence, "commands", property(lambda step: tuple(step._set()))),), ("fenced-writer",)
+    ),
+    "a second writer may be unfenced": Mutation(
+        ((unfence, "_refuse_second_writer", _nothing),),
+        ("second-writer", "two-writers"),
+        "unfence of a primary that was replaced",
+    ),
+    "a fenced node is promoted": Mutation(
+        ((failover, "refuse_target", _nothing), (switchover, "refuse_target", _nothing)), ("fenced-target",)
+    ),
+    "abort goes back behind a promotion": Mutation(
+        ((abort, "refuse_superseded", _nothing), (abort, "_refuse_promoted", _nothing)),
+        ("two-writers",),
+        "abort behind half a switchover",
     ),
     "a paused node is asked for nothing": Mutation(
         (

@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING
 from greenlet import GreenletExit, greenlet
 
 from keydb_runbooks.operations import runbook
-from keydb_runbooks.runbooks import failover, founding, rejoin, switchover
+from keydb_runbooks.operations.failures import Stopped
+from keydb_runbooks.operations.report import Outcome, Report
+from keydb_runbooks.operations.run import Run
+from keydb_runbooks.runbooks import abort, demote, failover, fence, founding, promote, rejoin, switchover, unfence
 from keydb_runbooks.runbooks.plan import Answer, Plan, Refusal, Request
 from keydb_runbooks.runbooks.topology import Topology
+from tests.simulation.beats import beat
 from tests.simulation.checks import KnownHole, Violation
-from tests.simulation.outside import SCENE, Machine, group_of
+from tests.simulation.machines import Machine, group_of
+from tests.simulation.outside import SCENE
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -33,11 +38,11 @@ REFUSED, UNCHANGED, INCOMPLETE, DONE, NOTHING, DEAD = (
     "nothing to do",
     "dead",
 )
-PREFIXES = {
-    "refused": REFUSED,
-    "failed and unchanged": UNCHANGED,
-    "failed and incomplete": INCOMPLETE,
-    "failed, and writes are still held back": INCOMPLETE,
+OUTCOMES = {
+    Outcome.REFUSED: REFUSED,
+    Outcome.FAILED_UNCHANGED: UNCHANGED,
+    Outcome.FAILED_INCOMPLETE: INCOMPLETE,
+    Outcome.DONE: DONE,
 }
 
 
@@ -50,6 +55,11 @@ VERBS: dict[str, Callable[[Topology, Request, int], Answer]] = {
     "switchover": lambda *asked: switchover.plan(*asked),
     "failover": lambda *asked: failover.plan(*asked),
     "rejoin": lambda *asked: rejoin.plan(*asked),
+    "promote": lambda *asked: promote.plan(*asked),
+    "demote": lambda *asked: demote.plan(*asked),
+    "fence": lambda *asked: fence.plan(*asked),
+    "unfence": lambda *asked: unfence.plan(*asked),
+    "abort": lambda *asked: abort.plan(*asked),
     "install": _install,
 }
 """What a person can ask for, and who decides it."""
@@ -68,10 +78,13 @@ class Operator:
     outcome: str = ""
     answer: Answer | None = None
     topology: Topology | None = None
-    run: runbook.Run | None = None
+    run: Run | None = None
+    said: str = ""
+    signalled: bool = False
     phase: int = 0
     locked_at: float = 0.0
     last_term: int = 0
+    looked_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.place = f"desk-{self.name}"
@@ -122,7 +135,22 @@ class Operator:
             self.ready_at = self.world.now + milliseconds
             self.greenlet.parent.switch()
             return
-        self.world.advance(milliseconds)
+        end = self.world.now + milliseconds
+        while self.run is not None and self.run.lock is not None and self.run.lock._beats:
+            due = min(one.due for one in self.run.lock._beats)
+            if due > end:
+                break
+            self.world.until(due)
+            beat(self.world, self.run.lock)
+        self.world.until(end)
+
+    def check_signal(self) -> None:
+        """As ``interrupt.check``.
+
+        :raises Stopped: if somebody pressed Ctrl-C
+        """
+        if self.signalled:
+            raise Stopped("told to stop by SIGINT")
 
     def sleep(self, seconds: float) -> None:
         """As time.sleep, which may last longer: whoever looks at the same thing again and again looks less often."""
@@ -157,6 +185,8 @@ class Operator:
         """Look and decide, begin, each step, end: as ``runbook.carry_out`` and its operation do it one by one."""
         # What is sent now may be carried out after another promotion, in the socket of a frozen server.
         self.last_term = self.world.terms
+        if self.phase < 2:
+            self.looked_at = self.world.now
         try:
             outcome = self._next_phase()
         except GreenletExit:
@@ -176,7 +206,7 @@ class Operator:
         """The outcome if this was the last phase, else nothing."""
         if self.phase == 0:
             return self._look()
-        run, conductor = self.run, Machine(self.place, {}, {"accept_minority_lock": "yes"} if self.minority else {})
+        run, conductor = self.run, Machine(self.place, {})
         assert run is not None
         steps = len(run.plan.steps)
         if self.phase == 1:
@@ -186,21 +216,18 @@ class Operator:
             goes_on = run.step(None, conductor, self.phase - 2)
         else:
             goes_on = run.end(None, conductor)
-        if not goes_on:
-            return self._failure()
-        return DONE if self.phase == steps + 2 else ""
+        if goes_on and self.phase < steps + 2:
+            return ""
+        assert run.report.outcome is not None, self.told
+        assert goes_on == (run.report.outcome is Outcome.DONE), self.told
+        self.said = run.report.sentence
+        return OUTCOMES[run.report.outcome]
 
     def _look(self) -> str:
-        self.answer = self.decide(runbook.observe(self.group))
+        seen, self.answer = runbook._look(self.group, self.decide)
         if isinstance(self.answer, Plan):
-            self.run = runbook.Run(self.group, self.answer)
+            told = Report(self.verb, self.group.name, {"accept_minority_lock": "yes" if self.minority else "no"})
+            self.run = Run(self.group, self.answer, told, silent=frozenset(node.name for node in seen.unread))
             return ""
-        self.told.append(str(self.answer))
+        self.said = str(self.answer)
         return REFUSED if isinstance(self.answer, Refusal) else NOTHING
-
-    def _failure(self) -> str:
-        for sentence in reversed(self.told):
-            for prefix, outcome in PREFIXES.items():
-                if sentence.startswith(prefix):
-                    return outcome
-        raise AssertionError(f"a run ended without saying how: {self.told}")

@@ -1,34 +1,25 @@
-"""The outside of operations/ and facts/ in the model: what they reach, the model's world answers.
+"""What operations/ and facts/ reach over a network, in the model: links to servers, runtime sockets of proxies.
 
-``installed`` replaces the doors alone: links, runtime sockets, the clock, chance. Everything behind them is the code
-that carries out a plan on real servers. Who is at work, and in which world, is told by ``SCENE``.
+Who is at work, and in which world, is told by ``SCENE``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import redis
 
-from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.connectors.runtime import PROMPT, Runtime, RuntimeSocketError
-from keydb_runbooks.facts import observation
-from keydb_runbooks.facts.keydb import KeydbConfiguredPrimary, KeydbProcess
-from keydb_runbooks.operations import lock, perform, runbook
 from keydb_runbooks.runbooks.replication import Address, Rights
 from tests.simulation.server import Connection, Request, Server
-from tests.simulation.world import COMMAND_MILLISECONDS, TIMEOUT_MILLISECONDS, Shape
+from tests.simulation.world import COMMAND_MILLISECONDS, TIMEOUT_MILLISECONDS
 
 if TYPE_CHECKING:
+    from tests.simulation.machines import Machine
     from tests.simulation.operator import Operator
     from tests.simulation.world import World
-
-WRITE_PORT = 6380
 
 
 class Scene:
@@ -46,6 +37,7 @@ class Handle:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.response_callbacks: dict[str, object] = {}
 
     @property
     def connection_pool(self) -> Handle:
@@ -56,6 +48,9 @@ class Handle:
 
     def execute_command(self, *words: object) -> Any:
         return _checked(_ask(self.connection, (tuple(map(str, words)),))[0])
+
+    def ping(self) -> object:
+        return self.execute_command("PING")
 
     def pipeline(self, transaction: bool = True) -> Pipeline:
         assert not transaction
@@ -201,108 +196,15 @@ def _open(server: Server, place: str) -> Handle:
     return Handle(world.connect(operator.name, place, server))
 
 
-class Machine:
-    """What pyinfra calls a host, as far as the runbooks ask it."""
-
-    connected = True
-    connector = None
-
-    def __init__(self, name: str, data: dict[str, object], options: dict[str, object] | None = None) -> None:
-        self.name = name
-        self.data = data
-        self.inventory = SimpleNamespace(override_data=options or {})
-
-    def get_fact(self, fact: type, **_: object) -> object:
-        world = SCENE.world
-        server = world.servers[self.name]
-        if server.name in world.off or world.is_cut(SCENE.operator.place, server.name):
-            return None
-        if fact is KeydbProcess:
-            return server.run if server.running else 0
-        assert fact is KeydbConfiguredPrimary, fact
-        return f"{server.file_source[0]} {server.file_source[1]}" if server.file_source else ""
-
-    def log_styled(self, sentence: str, **_: object) -> None:
-        SCENE.operator.told.append(sentence)
-
-
-def group_of(shape: Shape) -> Group:
-    """The group as an inventory would name it."""
-    common: dict[str, object] = {
-        "keydb_group": "demo",
-        "keydb_min_replicas_to_write": shape.min_replicas,
-        "keydb_clients_only_through_proxies": shape.through_proxies,
-        "keydb_users": {"operator": {"name": "operator", "password": "secret"}},
-        "keydb_connect_timeout": 2,
-        "keydb_command_timeout": 2,
-        "keydb_config_directory": "/etc/keydb",
-        "keydb_pid_file": "/run/keydb.pid",
-        "keydb_tls_ca": None,
-    }
-    nodes = tuple(
-        NodeEntry(Machine(f"keydb-{number}", common), Address(f"10.0.0.{number}", 6379))
-        for number in range(1, shape.nodes + 1)
-    )
-    proxies = tuple(
-        ProxyEntry(Machine(f"proxy-{number}", common), Address(f"10.0.1.{number}", WRITE_PORT))
-        for number in range(1, shape.proxies + 1)
-    )
-    return Group("demo", nodes, proxies)
-
-
 def permitted(client: Handle, _: object) -> Rights:
     """In the model the operator may do everything. As ``facts.rights`` does, the link is closed."""
     client.close()
     return Rights()
 
 
-def _in_any_order(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """What is done at once is done one after the other here, in an order that differs from time to time."""
-    todo = list(enumerate(items))
-    SCENE.operator.chance.shuffle(todo)
-    done = {number: work(item) for number, item in todo}
-    return [done[number] for number in range(len(done))]
-
-
-def _tell(sentence: str) -> None:
-    SCENE.operator.told.append(sentence)
-
-
-CLOCK = SimpleNamespace(
-    monotonic=lambda: SCENE.world.now / 1000,
-    time=lambda: SCENE.world.now / 1000,
-    sleep=lambda seconds: SCENE.operator.sleep(seconds),
-)
-CHANCE = SimpleNamespace(token_hex=lambda size=8: SCENE.operator.token(size))
-LOGGER = SimpleNamespace(info=_tell, warning=_tell, error=_tell, debug=lambda sentence: None)
-
-DOORS: dict[str, object] = {
-    "link": open_link,
-    "link_to": open_link_to,
-    "runtime": open_runtime,
-    "ask_rights": permitted,
-    "in_parallel": _in_any_order,
-    "time": CLOCK,
-    "secrets": CHANCE,
-    "logger": LOGGER,
-}
-MODULES: tuple[ModuleType, ...] = (observation, lock, perform, runbook)
-
-
-@contextmanager
-def installed() -> Iterator[None]:
-    """Let the model answer whatever these modules reach, until the end of the block."""
-    patches = [
-        mock.patch.object(module, name, door)
-        for module in MODULES
-        for name, door in DOORS.items()
-        if hasattr(module, name)
-    ]
-    patches.append(mock.patch.object(lock, "_who", lambda verb: f"{verb}/{SCENE.operator.name}"))
-    for patch in patches:
-        patch.start()
-    try:
-        yield
-    finally:
-        for patch in patches:
-            patch.stop()
+def permitted_behind_multi(client: Handle, commands: tuple[tuple[str, ...], ...]) -> Rights:
+    """What the application may do: all or, on a node that is fenced, nothing that is asked for."""
+    client.execute_command("PING")
+    fenced = SCENE.world.servers[client.connection.server].fenced
+    client.close()
+    return Rights(forbidden=tuple(command[0] for command in commands) if fenced else ())

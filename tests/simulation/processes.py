@@ -77,10 +77,11 @@ def start(world: World, server: Server, *, guarded: bool) -> None:
     server.running = True
     server.run += 1
     server.fulls = server.partials = 0
-    server.loading_until = world.now
+    server.loading_until = server.started = world.now
     server.link, server.snapshot, server.unread = DOWN, None, None
     server.former, server.second_offset, server.backlog_first = NO_IDENTITY, -1, None
     server.pause_until, server.min_replicas, server.good = 0.0, server.file_min_replicas, 0
+    server.fenced = server.file_fenced
     server.retry_at = world.now
     server.source = GUARD if guarded else server.file_source
     server.feed = None if server.source is None else world.by_address.get(server.source)

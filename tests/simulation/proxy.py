@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 FALL = 2
+PASSED = "L7OK"
 PATIENCE_MILLISECONDS = 1000
 """How long a client waits for an answer before it connects anew."""
 
@@ -18,11 +19,12 @@ PATIENCE_MILLISECONDS = 1000
 class Line:
     """A server line of the backend for writes."""
 
-    __slots__ = ("fails", "up")
+    __slots__ = ("check", "fails", "up")
 
     def __init__(self) -> None:
         # HAProxy begins with every server up, and one failed check is enough then.
         self.up, self.fails = True, FALL - 1
+        self.check = ""
 
 
 class Proxy:
@@ -43,7 +45,8 @@ class Proxy:
         """One round of health checks; a server that falls loses its sessions (on-marked-down shutdown-sessions)."""
         for name, line in self.lines.items():
             server = world.servers[name]
-            if server.source is None and passes_check(world, self.name, server):
+            line.check = check_of(world, self.name, server)
+            if line.check == PASSED:
                 line.up, line.fails = True, 0
                 continue
             line.fails += 1
@@ -93,17 +96,20 @@ class Proxy:
             rows.append(f"{world.group}-{backend},FRONTEND,OPEN,,0")
             for name, line in self.lines.items() if backend == "write" else ():
                 status = "UP" if line.up else "DOWN"
-                rows.append(f"{world.group}-{backend},{name},{status},L7OK,{self.sessions(world, name)}")
+                rows.append(f"{world.group}-{backend},{name},{status},{line.check},{self.sessions(world, name)}")
         return "\n".join(rows) + "\n"
 
 
-def passes_check(world: World, place: str, server: Server) -> bool:
+def check_of(world: World, place: str, server: Server) -> str:
     """What the check of templates/haproxy.cfg.j2 says: a primary, and if it needs a replica, one that was heard."""
-    if not server.alive or server.source is not None or world.is_cut(place, server.name):
-        return False
-    if not server.min_replicas:
-        return True
-    return any(view.online and server.lag(view, world.now) <= server.max_lag for view in server.replicas.values())
+    if not server.running and not world.is_cut(place, server.name):
+        return "L4CON"
+    if not server.alive or world.is_cut(place, server.name):
+        return "L7TOUT"
+    if server.source is not None:
+        return "L7RSP"
+    heard = any(view.online and server.lag(view, world.now) <= server.max_lag for view in server.replicas.values())
+    return PASSED if heard or not server.min_replicas else "L7RSP"
 
 
 class Client:

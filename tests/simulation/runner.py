@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 
 from tests.simulation import events, healing
 from tests.simulation.checks import CHECKS, KnownHole, Violation, Watch
-from tests.simulation.outside import SCENE, installed
+from tests.simulation.doors import installed
+from tests.simulation.outside import SCENE
 from tests.simulation.scripts import Script, script_of
 from tests.simulation.world import World
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from tests.simulation.events import Act
+from tests.simulation.events import BY_NODE, Act
 from tests.simulation.world import Shape
 
-VERBS = ("switchover", "switchover", "failover", "failover", "rejoin", "install")
-MANNERS = ("plain",) * 14 + ("truthful",) * 5 + ("reckless",)
+MOVES = ("switchover", "switchover", "failover", "failover", "rejoin")
+VERBS = (*MOVES, *MOVES, "install", "promote", "promote", "demote", "fence", "unfence", "abort", "abort")
+MANNERS = ("plain",) * 28 + ("truthful",) * 10 + ("giving up",) * 2 + ("careless", "reckless")
 TIMES = (20, 300, 1000, 1600, 2500, 4000, 4000, 12_000, 65_000)
 
 
@@ -25,7 +26,7 @@ def script_of(seed: int) -> Script:
     """The script that a seed stands for."""
     chance = Random(seed)
     shape = _shape(chance)
-    return Script(shape, tuple(_acts(chance, shape)), (chance.choice(VERBS[:-1]), _target(chance, shape)))
+    return Script(shape, tuple(_acts(chance, shape)), (chance.choice(MOVES), _target(chance, shape)))
 
 
 def _shape(chance: Random) -> Shape:
@@ -81,7 +82,9 @@ def _run(chance: Random, shape: Shape, name: str, rival: str) -> list[Act]:
     acts: list[Act] = [_begin(chance, shape, name)]
     for _ in range(chance.choice((0, 1, 1, 1, 2))):
         acts.append(_part(chance, name))
-        acts.append(_trouble(chance, shape, name) if chance.random() < 0.96 else ("drop", name))
+        acts.append(
+            _trouble(chance, shape, name) if chance.random() < 0.94 else (chance.choice(("drop", "interrupt")), name)
+        )
     if chance.random() < 0.15:
         first = ("until", name, 1) if chance.random() < 0.3 else _part(chance, name)
         acts += [first, _begin(chance, shape, rival), _part(chance, rival), _part(chance, name)]
@@ -109,6 +112,8 @@ def _part(chance: Random, name: str) -> Act:
 def _begin(chance: Random, shape: Shape, name: str) -> Act:
     verb = chance.choice(VERBS)
     to = _target(chance, shape) if verb in ("switchover", "failover") else None
+    if verb in ("promote", *BY_NODE):
+        to = _node(chance, shape)
     return ("begin", name, verb, to, chance.choice(MANNERS))
 
 

@@ -48,7 +48,7 @@ class Request:
 class Connection:
     """A TCP connection to a server. ``open`` is what the near side knows, ``known`` what the server knows."""
 
-    __slots__ = ("blocked", "born", "known", "name", "number", "open", "owner", "place", "run", "server")
+    __slots__ = ("blocked", "born", "known", "name", "number", "open", "owner", "place", "run", "server", "used")
 
     def __init__(self, number: int, owner: str, place: str, server: Server, born: float) -> None:
         self.number = number
@@ -56,7 +56,7 @@ class Connection:
         self.place = place
         self.server = server.name
         self.run = server.run
-        self.born = born
+        self.born = self.used = born
         self.name = ""
         self.open = True
         self.known = True
@@ -75,6 +75,8 @@ class Server:
         "disk",
         "engine",
         "feed",
+        "fenced",
+        "file_fenced",
         "file_min_replicas",
         "file_source",
         "former",
@@ -99,6 +101,7 @@ class Server:
         "second_offset",
         "snapshot",
         "source",
+        "started",
         "stream",
         "sync_until",
         "term",
@@ -113,7 +116,7 @@ class Server:
         # The process. A run is one life of it.
         self.running = True
         self.frozen = False
-        self.loading_until = 0.0
+        self.loading_until = self.started = 0.0
         self.run = 1
         # The data.
         self.stream = stream
@@ -144,6 +147,8 @@ class Server:
         self.pause_until = 0.0
         self.file_source: tuple[str, int] | None = None
         self.file_min_replicas = min_replicas
+        # Whether the application's user may not write, and what the file says of that.
+        self.fenced = self.file_fenced = False
         self.appends = False
         self.disk: Disk | None = None
         # What waits: in the sockets of a frozen process, and behind a pause.

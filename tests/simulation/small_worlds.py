@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from keydb_runbooks.operations.lock import GONE_SECONDS
 from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS
 from tests.simulation import events, healing
 from tests.simulation.checks import KnownHole, Violation, Watch
@@ -33,6 +34,7 @@ FAULTS: tuple[tuple[Act, ...], ...] = (
     *((("cut", name, "desk-A"),) for name in NAMES),
     *((("cut", name, "desk-A", "late"),) for name in NAMES),
     (("cut", "keydb-1", "keydb-2"),),
+    (("cut", "keydb-1", "keydb-2"), SILENCE),
     (("cut", "keydb-2", "keydb-3"),),
     *((("reset", name),) for name in NAMES),
     (("hold", "keydb-2"),),
@@ -53,7 +55,7 @@ class Start(NamedTuple):
     shape: Shape = Shape()
 
 
-_HALF: tuple[Act, ...] = (("begin", "Z", "switchover", "keydb-2"), ("until", "Z", 7), ("die", "Z"))
+_HALF: tuple[Act, ...] = (("begin", "Z", "switchover", "keydb-2"), ("until", "Z", 8), ("die", "Z"))
 """A switchover that died directly behind the promotion."""
 
 STARTS = {
@@ -68,6 +70,21 @@ STARTS = {
     "failover behind half a switchover": Start((*_HALF, ("kill", "keydb-1")), "failover"),
     "rejoin behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "rejoin"),
     "switchover back behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "switchover", "keydb-1"),
+    "abort behind half a switchover": Start((*_HALF, ("freeze", "keydb-2")), "abort"),
+    "unfence of a primary that was replaced": Start(
+        (
+            ("begin", "Y", "fence", "keydb-1"),
+            ("end", "Y"),
+            ("freeze", "keydb-1"),
+            SILENCE,
+            SILENCE,
+            ("begin", "Z", "failover"),
+            ("end", "Z"),
+            ("wake", "keydb-1"),
+        ),
+        "unfence",
+        "keydb-1",
+    ),
     "failover among returned nodes": Start(
         (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover"
     ),
@@ -129,7 +146,9 @@ class Search:
         SCENE.world = world
         for act in self.start.before:
             events.perform(world, act)
-        operator = Operator(world, "A", self.start.verb, events.request_of(world, self.start.to, "plain"))
+        operator = Operator(
+            world, "A", self.start.verb, events.request_of(world, self.start.to, "plain", self.start.verb)
+        )
         return Point(world, operator, *self.limits, ())
 
     def _next(self, point: Point) -> Iterator[Point]:
@@ -217,7 +236,13 @@ def key_of(world: World, operator: Operator | None) -> object:
         )
         for proxy in world.proxies.values()
     )
-    names = tuple(sorted(one.owner + one.server for one in world.connections.values() if one.name and one.known))
+    names = tuple(
+        sorted(
+            (one.owner, one.server, (world.now - one.used) / 1000 > GONE_SECONDS)
+            for one in world.connections.values()
+            if one.name and one.known
+        )
+    )
     run = None if operator is None else (operator.phase, operator.outcome, _run_key(operator))
     return servers, proxies, names, frozenset(world.cuts), len(world.late), run
 
@@ -247,6 +272,7 @@ def _server_key(world: World, server: Server, streams: dict[str, int]) -> object
         None if feed is None else (behind(feed.offset), feed.stream.identity == server.stream.identity),
         None if disk is None else (number(disk.stream.identity), disk.lineage, disk.position == server.position),
         (behind(server.second_offset - 1), server.backlog_first is not None, server.min_replicas, server.good),
+        (server.fenced, server.file_fenced),
         (server.pause_until > now) + (server.pause_until > now + ENDLESS_PAUSE_MILLISECONDS / 2),
         tuple((name, view.online, min(server.lag(view, now), 3)) for name, view in server.replicas.items()),
         (min(int((now - server.heard) / 1000), 4), server.file_source, server.file_min_replicas),

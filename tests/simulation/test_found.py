@@ -3,7 +3,7 @@
 import pytest
 
 from keydb_runbooks.operations import lock
-from tests.simulation.outside import installed
+from tests.simulation.doors import installed
 from tests.simulation.runner import play
 from tests.simulation.scripts import Script
 from tests.simulation.world import Shape
@@ -14,7 +14,7 @@ FOUND = {
     "a run that lost its lock before it tells the proxy, and another one moved the role meanwhile": (
         (
             ("begin", "C", "switchover", "keydb-3"),
-            ("until", "C", 11),
+            ("until", "C", 12),
             ("drop", "C"),
             ("begin", "D", "switchover", "keydb-2"),
             ("end", "D"),
@@ -25,19 +25,19 @@ FOUND = {
     "a run that lost its lock would end the pause of another one": (
         (
             ("begin", "C", "switchover", "keydb-2"),
-            ("until", "C", 5),
+            ("until", "C", 6),
             ("drop", "C"),
             ("begin", "D", "switchover", "keydb-3"),
-            ("until", "D", 6),
+            ("until", "D", 7),
             ("end", "C"),
             ("end", "D"),
         ),
-        "C ends: incomplete; it says: failed, and writes are still held back",
+        "C ends: incomplete; it says: failed and incomplete: writes may still be held back",
     ),
     "a link that broke is opened anew, and what was done is undone under the lock of the others": (
         (
             ("begin", "C", "switchover", "keydb-2"),
-            ("until", "C", 5),
+            ("until", "C", 6),
             ("cut", "keydb-2", "desk-C"),
             ("end", "C"),
         ),
@@ -49,16 +49,26 @@ FOUND = {
             SILENCE,
             SILENCE,
             ("begin", "A", "failover"),
-            ("until", "A", 5),
+            ("until", "A", 6),
             ("freeze", "keydb-2"),
             SILENCE,
-            ("until", "A", 6),
             ("die", "A"),
             ("wake", "keydb-1"),
             ("begin", "B", "failover"),
             ("end", "B"),
         ),
         "B ends: refused; it says: refused: perhaps-superseded keydb-1: may be superseded: keydb-3 follows keydb-2",
+    ),
+    "a run that slept is put out of the way by the next one, and changes nothing when it wakes": (
+        (
+            ("begin", "C", "switchover", "keydb-2"),
+            ("until", "C", 7),
+            ("pass", 12_000),
+            ("begin", "D", "switchover", "keydb-3"),
+            ("end", "D"),
+            ("end", "C"),
+        ),
+        "C ends: incomplete; it says: failed and incomplete: the lock is lost",
     ),
     "a promotion waits in the socket of a frozen server, and another node is promoted meanwhile": (
         (
@@ -97,9 +107,10 @@ def test_a_run_without_its_lock_tells_no_proxy_anything():
     assert [line for line in story if "D: set server" in line]
 
 
-def test_the_lock_is_what_keeps_the_pause_of_another_run(monkeypatch):
+@pytest.mark.parametrize("broken", ["_enough", "_expect_enough", "adopt"])
+def test_the_lock_is_what_keeps_the_pause_of_another_run(monkeypatch, broken):
     acts, _ = FOUND["a run that lost its lock would end the pause of another one"]
-    monkeypatch.setattr(lock, "take_again", lambda *_: None)
+    monkeypatch.setattr(lock.Lock, broken, lambda *_: True)
     with installed():
         failure = play(Script(Shape(), acts, ("rejoin", None)))
     assert failure is not None

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.simulation.checks import Violation
+from tests.simulation.doors import installed
 from tests.simulation.mutations import MUTATIONS, Mutation, broken
-from tests.simulation.outside import installed
 from tests.simulation.runner import play
 from tests.simulation.scripts import script_of
 from tests.simulation.small_worlds import STARTS, Search

@@ -1,17 +1,21 @@
-"""20,000 random runs, one for each seed: no check fails in any of them, and together they go everywhere."""
+"""8,000 random runs, one for each seed: no check fails in any of them, and together they go everywhere."""
 
 from collections import Counter
 
 import pytest
 
 from tests.simulation.checks import HOLES
+from tests.simulation.doors import installed
 from tests.simulation.operator import VERBS
-from tests.simulation.outside import installed
 from tests.simulation.runner import play, play_seeds, tell
 from tests.simulation.scripts import script_of
 
-PARTS, SIZE = 20, 1000
-RARE = 0.005
+PARTS, SIZE = 20, 400
+MANY = 1500
+LITTLE = ("abort", "demote", "promote", "unfence")
+"""Verbs of so few commands that hardly a run dies between them."""
+
+RARE = 0.01
 """What share of the runs may end in a known hole: what happens behind it isn't seen."""
 
 
@@ -24,13 +28,15 @@ def test_no_check_fails(part):
 
 
 def test_the_runs_go_everywhere():
-    tally = play_seeds(range(SIZE)).tally
+    tally = play_seeds(range(MANY)).tally
     for verb in VERBS:
         ends = {what.split(": ")[1].split(" ")[0] for what in tally if what.startswith(f"{verb}: ")}
-        assert {"done", "nothing", "refused", "incomplete"} <= ends, verb
+        assert {"done", "refused"} <= ends, verb
+        assert verb in LITTLE or "incomplete" in ends, verb
     assert tally["switchover: failed and unchanged"]
     codes = {what.split("refused ")[1] for what in tally if "refused " in what}
-    assert {"locked:", "no-majority:", "plan-differs", "not-fenced", "still-followed", "perhaps-superseded"} <= codes
+    assert {"locked:", "no-majority:", "plan-differs", "not-fenced", "one-witness", "perhaps-superseded"} <= codes
+    assert {"still-followed", "still-reached", "target-fenced", "primary-fenced", "replicas-attached"} <= codes
 
 
 def test_a_seed_is_a_run_to_the_last_byte():

@@ -4,9 +4,10 @@ import pytest
 
 from tests.simulation.checks import Violation, Watch
 from tests.simulation.copies import Copy
+from tests.simulation.doors import installed
 from tests.simulation.events import perform
 from tests.simulation.mutations import broken
-from tests.simulation.outside import SCENE, installed
+from tests.simulation.outside import SCENE
 from tests.simulation.scripts import script_of
 from tests.simulation.small_worlds import STARTS, Search, key_of
 from tests.simulation.world import World

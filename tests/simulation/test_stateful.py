@@ -10,13 +10,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from tests.simulation import events, healing
 from tests.simulation.checks import KnownHole, Violation, Watch
+from tests.simulation.doors import installed
+from tests.simulation.events import BY_NODE
+from tests.simulation.healing import MOVES
 from tests.simulation.mutations import broken
-from tests.simulation.outside import SCENE, installed
+from tests.simulation.outside import SCENE
 from tests.simulation.world import Shape, World
 
 NODES = st.sampled_from(("keydb-1", "keydb-2", "keydb-3", "new of A", "old of A"))
 RUNS = st.sampled_from("ABC")
-VERBS = st.sampled_from(("switchover", "failover", "rejoin", "install"))
+VERBS = st.sampled_from((*MOVES, "promote", "abort", *BY_NODE))
+MANNERS = st.sampled_from(("plain", "truthful", "giving up", "careless", "reckless"))
 TARGETS = st.sampled_from((None, "keydb-1", "keydb-2", "keydb-3"))
 SETTINGS = settings(
     max_examples=2000,
@@ -60,7 +64,7 @@ class AnyStory(RuleBasedStateMachine):
             self.over = True
             raise AssertionError("\n".join([*self.world.story, str(violation)])) from None
 
-    @rule(name=RUNS, verb=VERBS, to=TARGETS, manner=st.sampled_from(("plain", "truthful", "reckless")))
+    @rule(name=RUNS, verb=VERBS, to=TARGETS, manner=MANNERS)
     def somebody_asks_for_a_verb(self, name, verb, to, manner):
         self.happens("begin", name, verb, to, manner)
 
@@ -72,7 +76,7 @@ class AnyStory(RuleBasedStateMachine):
     def a_run_goes_on_until_a_step(self, name, phase):
         self.happens("until", name, phase)
 
-    @rule(name=RUNS, how=st.sampled_from(("end", "die", "drop")))
+    @rule(name=RUNS, how=st.sampled_from(("end", "die", "drop", "interrupt")))
     def a_run_ends_or_loses_its_connections(self, name, how):
         self.happens(how, name)
 

@@ -14,7 +14,7 @@ import redis
 from tests.simulation import commands, replication
 from tests.simulation.proxy import Client, Proxy
 from tests.simulation.server import DOWN, UP, Connection, Request, Server
-from tests.simulation.stream import empty_stream
+from tests.simulation.stream import Stream, empty_stream
 
 if TYPE_CHECKING:
     from tests.simulation.checks import Watch
@@ -63,6 +63,8 @@ class World:
         self.acknowledged: dict[int, str] = {}
         self.values: dict[int, tuple[str, str]] = {}
         self.cuts: dict[frozenset[str], tuple[str, float]] = {}
+        # Data sets that a run saved: whose, and which state of which stream.
+        self.kept: list[tuple[str, Stream, int]] = []
         self.late: list[tuple[str, Request]] = []
         self.connections: dict[int, Connection] = {}
         self.lingering: list[tuple[float, Connection]] = []
@@ -202,7 +204,7 @@ class World:
     def is_cut(self, one: str, other: str) -> bool:
         return frozenset((one, other)) in self.cuts if self.cuts else False
 
-    def _mode(self, one: str, other: str) -> str | None:
+    def mode(self, one: str, other: str) -> str | None:
         """What becomes of bytes between two: None if they arrive."""
         cut = self.cuts.get(frozenset((one, other))) if self.cuts else None
         return cut[0] if cut is not None else None
@@ -265,7 +267,7 @@ class World:
             self.hang_up(connection)
             raise redis.ConnectionError("Connection closed by server.")
         request = Request(connection, lines)
-        mode = self._mode(connection.place, server.name)
+        mode = self.mode(connection.place, server.name)
         self.carry(server, request, mode)
         waited = 0.0
         while mode or not request.answered:

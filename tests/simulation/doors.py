@@ -1,0 +1,129 @@
+"""The doors of operations/ and facts/: what ``installed`` replaces, and nothing else.
+
+Links, runtime sockets, shells and files, the clock, chance, signals and the beats. Everything behind them is the code
+that carries out a plan on real servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime, timezone
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from keydb_runbooks.facts import condition, observation, users
+from keydb_runbooks.operations import compare, holders, lock, perform, perform_fence, report, run, runbook, save, waits
+from tests.simulation import beats, machines, outside
+from tests.simulation.outside import SCENE
+
+
+def _in_any_order(work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What is done at once is done one after the other here, in an order that differs from time to time."""
+    todo = list(enumerate(items))
+    SCENE.operator.chance.shuffle(todo)
+    done = {number: work(item) for number, item in todo}
+    return [done[number] for number in range(len(done))]
+
+
+def _tell(sentence: str) -> None:
+    SCENE.operator.told.append(sentence)
+
+
+def _seconds(_clock: int = 0) -> float:
+    return SCENE.world.now / 1000
+
+
+def _now(zone: timezone) -> datetime:
+    return datetime.fromtimestamp(_seconds(), zone)
+
+
+def _beside(work: Callable[..., Any], *arguments: Any) -> SimpleNamespace:
+    """As ``gevent.spawn``: it is done at once."""
+    done = work(*arguments)
+    return SimpleNamespace(get=lambda: done)
+
+
+_REMEMBERED: dict[tuple[str, ...], Any] = {}
+
+
+def _clients(entry: Any, rows: tuple[str, ...]) -> Any:
+    if rows not in _REMEMBERED:
+        _REMEMBERED[rows] = users.read_clients(entry, rows)
+    return _REMEMBERED[rows]
+
+
+CLOCK = SimpleNamespace(
+    CLOCK_BOOTTIME=0,
+    clock_gettime=_seconds,
+    monotonic=_seconds,
+    perf_counter=_seconds,
+    time=_seconds,
+    sleep=lambda seconds: SCENE.operator.sleep(seconds),
+    gmtime=lambda: None,
+    strftime=lambda form, _moment: f"{SCENE.world.now:.0f}",
+)
+CHANCE = SimpleNamespace(token_hex=lambda size=8: SCENE.operator.token(size))
+LOGGER = SimpleNamespace(info=_tell, warning=_tell, error=_tell, debug=lambda sentence: None)
+SIGNALS = SimpleNamespace(check=lambda: SCENE.operator.check_signal(), listening=nullcontext)
+
+EVERYWHERE: dict[str, object] = {
+    "link": outside.open_link,
+    "link_to": outside.open_link_to,
+    "runtime": outside.open_runtime,
+    "in_parallel": _in_any_order,
+    "time": CLOCK,
+    "secrets": CHANCE,
+    "logger": LOGGER,
+    "interrupt": SIGNALS,
+    "datetime": SimpleNamespace(now=_now, fromtimestamp=datetime.fromtimestamp),
+}
+MODULES: tuple[ModuleType, ...] = (
+    *(condition, observation),
+    *(compare, holders, lock, perform, perform_fence, report, run, runbook, save, waits),
+)
+
+DOORS: tuple[tuple[ModuleType, str, object], ...] = (
+    (observation, "ask_rights", outside.permitted),
+    (observation, "gevent", SimpleNamespace(spawn=_beside)),
+    (condition, "gevent", SimpleNamespace(with_timeout=lambda seconds, work, timeout_value: work())),
+    (condition, "get_quietly", machines.get_quietly),
+    # One PING is its own median, and nobody reads the times of day.
+    (condition, "PINGS", 1),
+    (condition, "median", max),
+    (condition, "moment", lambda seconds: ""),
+    (observation, "moment", lambda seconds: ""),
+    # The same rows are the same users.
+    (observation, "read_clients", lambda entry, rows: _clients(entry, tuple(rows))),
+    (lock, "gevent", SimpleNamespace(spawn=beats.begin, killall=beats.end)),
+    (run, "Task", lambda verb, node: holders.Task(verb, node, SCENE.operator.name, SCENE.operator.place)),
+    (perform_fence, "ask", outside.permitted_behind_multi),
+    # Records and reports are for people: nothing reads them.
+    (run, "finish", machines.nothing_differs),
+    (save, "_room", machines.room),
+    (save, "_keep", machines.keep),
+    (save, "_fetch", machines.bring),
+    (save, "write_beside", machines.note),
+    (compare, "write_beside", machines.note),
+    (compare, "_compare_all", machines.nothing_differs),
+)
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Let the model answer whatever these modules reach, until the end of the block."""
+    patches = [
+        mock.patch.object(module, name, door)
+        for module in MODULES
+        for name, door in EVERYWHERE.items()
+        if hasattr(module, name)
+    ]
+    patches += [mock.patch.object(*door) for door in DOORS]
+    for patch in patches:
+        patch.start()
+    try:
+        yield
+    finally:
+        for patch in patches:
+            patch.stop()
