@@ -127,7 +127,7 @@ def test_a_target_that_can_not_save_would_refuse_every_write(group: Sandbox) -> 
     )
     group.kill("keydb-1")
     shown = look(group, "failover")
-    assert "keydb-3 is the primary afterwards from keydb-1" in shown
+    assert "keydb-3 is the primary afterwards instead of keydb-1" in shown
     assert "target-refuses-writes: could not save its data" in shown
     group.run("failover", to="keydb-2").refused(told, "keydb-1 is not reached")
 
