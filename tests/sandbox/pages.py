@@ -122,9 +122,10 @@ def settled(group: Sandbox, _: str) -> None:
     def agrees() -> bool:
         (proxy,) = group.status()["proxies"]  # type: ignore[misc]
         following = [node for node in replicas if group.info(node)["master_link_status"] == "up"]
-        return [one["node"] for one in proxy["readers"] if one["up"]] == following
+        led = {kind: [one["node"] for one in proxy[kind] if one["up"]] for kind in ("writers", "readers")}
+        return led == {"writers": group.primaries(), "readers": following}
 
-    eventually(agrees, "the proxy knows who can be read")
+    eventually(agrees, "the proxy knows who is who")
 
 
 WORLD: dict[str, Callable[[Sandbox, str], None]] = {
@@ -258,7 +259,7 @@ VARIES = (
     (r"\b[0-9a-f]{40}\b|\b[0-9a-f]{8}\b", "ID"),
     (r"[\d,.]+ (ms|bytes|%|B\b)", r"# \1"),
     (r"-\d+(?=\.rdb|\.differences|$)", "-#"),
-    (r"\b(offset|for|heard|in) [\d,.]+( s\b)?", r"\1 #\2"),
+    (r"\b(offset|down for|UP for|DOWN for|heard|in) [\d,.]+( s\b)?", r"\1 #\2"),
     (r"(keydb-\d) [\d,]+ 100 ", r"\1 # 100 "),
     (r"\b(keydb|valkey|redis) \d+(\.\d+)+", "ENGINE"),
     (r"; keydb-\d last got .*? a second", ""),
@@ -279,6 +280,7 @@ def mask(text: str) -> str:
 
 def tell(group: Sandbox, page: str) -> Iterator[tuple[Sample, str]]:
     """Go through a page's story in a healthy group; each sample with what its command printed now."""
+    settled(group, "")
     for one in read(page):
         if isinstance(one, Event):
             WORLD[one.what](group, one.where)
