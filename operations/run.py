@@ -21,6 +21,7 @@ from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
 from keydb_runbooks.operations.perform import Links, perform_step
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
+from keydb_runbooks.operations.show import failure_lines, wrap
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal
 from keydb_runbooks.runbooks.replication import InfoError
 from keydb_runbooks.runbooks.steps import Step, VerifyWrite
@@ -172,8 +173,12 @@ class Run:
     def _failed(self, host: Host, place: str, step: Step, error: StepFailed) -> bool:
         goes_on = self._goes_on(step, error)
         told = f"{place} {step.sentence}: {error}{'; the run goes on' if goes_on else ''}"
-        host.log_styled(told, fg="red", log_func=logger.error)
+        self._alarm(told, indent=17)
         return goes_on or self._give_up(host, error)
+
+    def _alarm(self, sentence: str, indent: int = 2) -> None:
+        for line in failure_lines(sentence, self.report.next_command, indent):
+            logger.error(f"    {format_text(line, 'red')}")
 
     def _goes_on(self, step: Step, error: StepFailed) -> bool:
         """Whether the rest is done although a step failed, which is noted then."""
@@ -202,7 +207,7 @@ class Run:
 
     def _lost(self, host: Host, place: str, error: lock.LockLost) -> bool:
         """Somebody else may be at work: nothing more is changed, not even to undo."""
-        host.log_styled(f"{place} not begun: {error}", fg="red", log_func=logger.error)
+        self._alarm(f"{place} not begun: {error}", indent=17)
         if not self.changed:
             return self._ends(host, Outcome.FAILED_UNCHANGED, f"failed and unchanged: {error}", code="lock-lost")
         told = f"failed and incomplete: {error}; this run changes nothing more. Look first, then {self._again(host)}"
@@ -299,9 +304,11 @@ class Run:
         self.report.verified += [report.plain(check) for check in seen.verified]
         self.report.not_verified += [report.plain(check) for check in seen.not_verified]
         self.unfinished += [sentence for sentence in seen.wrong if not self._told_already(sentence)]
-        logger.info(f"    verified: {_counted(self.report.verified)}")
+        sentences = [f"verified: {_by_place(self.report.verified)}"]
         for check in self.report.not_verified:
-            logger.info(f"    not verified: {check['what']} of {check['where']}: {check['told']}")
+            sentences.append(f"not verified: {check['where']}: {check['what']}: {check['told']}")
+        for line in (line for sentence in sentences for line in wrap(sentence, "", 2)):
+            logger.info(f"    {line}")
 
     def _told_already(self, sentence: str) -> bool:
         return sentence.split(" ", 1)[0] in self.given_up
@@ -326,7 +333,7 @@ class Run:
         if outcome in (Outcome.DONE, Outcome.NOTHING_TO_DO):
             logger.info(f"    {format_text(sentence, 'green')}")
         else:
-            host.log_styled(sentence, fg="red", log_func=logger.error)
+            self._alarm(sentence)
             self._tell_now()
         finish(host, self.report, self.group, reached)
         return False
@@ -369,9 +376,12 @@ def finish(host: Host, told: Report, group: Group, reached: list[str]) -> None:
     record.record(document, group, reached)
 
 
-def _counted(checks: list[dict[str, str]]) -> str:
-    """Checks by kind, each with the places: ``role of keydb-1, keydb-2``."""
-    places: dict[str, list[str]] = {}
+def _by_place(checks: list[dict[str, str]]) -> str:
+    """Checks by place, places with the same ones together: ``keydb-1, keydb-2: role, lineage``."""
+    kinds: dict[str, list[str]] = {}
     for check in checks:
-        places.setdefault(check["what"], []).append(check["where"])
-    return "; ".join(f"{what} of {', '.join(where)}" for what, where in places.items()) or "nothing"
+        kinds.setdefault(check["where"], []).append(check["what"])
+    places: dict[str, list[str]] = {}
+    for where, what in kinds.items():
+        places.setdefault(", ".join(what), []).append(where)
+    return "; ".join(f"{', '.join(where)}: {what}" for what, where in places.items()) or "nothing"

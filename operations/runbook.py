@@ -31,7 +31,7 @@ from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
-from keydb_runbooks.operations.show import plan_lines, refusal_lines
+from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
 from keydb_runbooks.runbooks import founding
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
 from keydb_runbooks.runbooks.failover import TIME_MAY_TELL
@@ -195,7 +195,7 @@ def show_answer(host: Host, answer: Answer) -> None:
     """
     if isinstance(answer, Refusal):
         stop(host, "\n    ".join(refusal_lines(answer)))
-    for line in plan_lines(answer) if isinstance(answer, Plan) else [str(answer)]:
+    for line in plan_lines(answer) if isinstance(answer, Plan) else nothing_lines(answer):
         logger.info(f"    {line}")
 
 

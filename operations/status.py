@@ -69,7 +69,9 @@ def _tree(topology: Topology) -> Tree:
 
 def _row(node: Node, primary: Node | None) -> Text:
     text = Text(f"{node.name:<10} ", style="bold")
-    role = node.role.value if primary is node or not node.is_primary else "primary?"
+    role = "guarded" if node.guarded else node.role.value
+    if node.is_primary and node is not primary:
+        role = "primary?"
     text.append(f"{role:<8}", style="green" if node is primary else "default")
     text.append(f" {node.address}  offset {node.offset:,}", style="default")
     if node.link is not None and primary is not None and node.follows(primary):
@@ -99,15 +101,16 @@ def _proxies(topology: Topology) -> Table:
     return table
 
 
-def _findings(findings: tuple[Finding, ...]) -> Text:
+def _findings(findings: tuple[Finding, ...]) -> Table | Text:
+    """One under the other, each wrapped beneath itself."""
     if not findings:
         return Text("healthy: nothing found", style="green")
-    text = Text()
-    for number, finding in enumerate(findings):
-        text.append("\n" if number else "")
-        text.append(f"{finding.severity.value:<8} ", style=STYLES[finding.severity])
-        text.append(f"{finding.code} {finding.where}: {finding.sentence}")
-    return text
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(min_width=len(Severity.CRITICAL.value))
+    for finding in findings:
+        told = Text(f"{finding.code} {finding.where}: {finding.sentence}")
+        table.add_row(Text(finding.severity.value, style=STYLES[finding.severity]), told)
+    return table
 
 
 def _plain(value: Any) -> Any:

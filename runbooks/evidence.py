@@ -1,6 +1,6 @@
 """What everybody saw of everybody, each item with who saw it and when; and whether that makes a primary gone.
 
-A primary is gone if two places say so (docs/checks.md, "Evidence"): the the operator's link, its replicas, the proxies'
+A primary is gone if two places say so (docs/checks.md, "Evidence"): the operator's link, its replicas, the proxies'
 checks, its own machine. One that a replica or a proxy still hears is not.
 """
 
