@@ -41,24 +41,28 @@ class Relation:
         return self.lost_bytes == 0
 
 
-def relate(node: Node, primary: Node) -> Relation:
+def relate(node: Node, primary: Node, held: bool = False) -> Relation:
     """Compare a node with the primary that it should follow.
 
-    A node that is still paused acknowledged nothing since the fork, whatever its offset says: what it
-    has beyond are PINGs (convergence-facts, "Lineage"). It needs a full resync then, but loses nothing.
+    A primary that is still paused acknowledged nothing since the fork, whatever its offset says: what it has beyond are
+    PINGs (convergence-facts, "Lineage"). It needs a full resync then, but loses nothing. Of any other node a pause says
+    nothing: somebody else began it, after whatever the node holds.
+
+    :param held: whether all that the node got since the fork came from a primary that holds writes back
     """
+    held = held or (node.is_primary and bool(node.paused))
     if node.empty:
         return Relation(Kinship.EMPTY, 0, partial=False)
     if node.replication_id == primary.replication_id:
         ahead = node.offset - primary.offset
         if ahead <= 0:
             return Relation(Kinship.SAME, 0, partial=_in_backlog(node, primary))
-        return Relation(Kinship.DIVERGED, 0 if node.paused else ahead, partial=False)
+        return Relation(Kinship.DIVERGED, 0 if held else ahead, partial=False)
     shared = _last_shared_offset(node, primary)
     if shared is None:
         return Relation(Kinship.UNRELATED, None, partial=False)
     if node.offset > shared:
-        return Relation(Kinship.DIVERGED, 0 if node.paused else node.offset - shared, partial=False)
+        return Relation(Kinship.DIVERGED, 0 if held else node.offset - shared, partial=False)
     known_to_server = node.replication_id == primary.previous_replication_id
     return Relation(Kinship.FORKED, 0, partial=known_to_server and _in_backlog(node, primary))
 

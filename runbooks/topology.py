@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from keydb_runbooks.runbooks.kinds import kind_of
@@ -71,7 +71,7 @@ class Topology:
     def relation(self, node: Node, primary: Node) -> Relation:
         """As ``lineage.relate``; a replica of a node that holds writes back got nothing but PINGs from it."""
         held = any(source.paused and node.follows(source) for source in self.nodes)
-        return relate(replace(node, paused=True) if held else node, primary)
+        return relate(node, primary, held)
 
     def highest_epoch(self) -> int:
         """The highest epoch that anybody has seen; 0 if nobody has one."""

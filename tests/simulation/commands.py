@@ -132,6 +132,9 @@ def _unpause(world: World, server: Server, connection: Connection, words: tuple[
 
 
 def _config_set(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
+    if words[2:] == ("replica-read-only", "yes"):
+        # Every server here is so all the time.
+        return "OK"
     assert words[2] == "min-replicas-to-write", words
     server.min_replicas = int(words[3])
     return "OK"

@@ -93,7 +93,7 @@ def _follow_hint(world: World, operator: Operator) -> Wish:
         processes.start(world, world.servers[name], guarded=True)
     if fenced := re.search(r"unfence node=(keydb-\d+)", told):
         return Wish("unfence", Request(node=fenced[1]))
-    verb, to = _other_verb(operator, told)
+    verb, to = (operator.verb, None) if "leave to= out" in told else _other_verb(operator, told)
     named = re.search(r"accept_loss=(keydb-\d+)", told)
     return Wish(verb, Request(to=to, accept_loss=request.accept_loss | ({named[1]} if named else set())))
 

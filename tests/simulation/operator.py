@@ -43,6 +43,7 @@ OUTCOMES = {
     Outcome.FAILED_UNCHANGED: UNCHANGED,
     Outcome.FAILED_INCOMPLETE: INCOMPLETE,
     Outcome.DONE: DONE,
+    Outcome.NOTHING_TO_DO: NOTHING,
 }
 
 
@@ -219,7 +220,7 @@ class Operator:
         if goes_on and self.phase < steps + 2:
             return ""
         assert run.report.outcome is not None, self.told
-        assert goes_on == (run.report.outcome is Outcome.DONE), self.told
+        assert goes_on == (run.report.outcome in (Outcome.DONE, Outcome.NOTHING_TO_DO)), self.told
         self.said = run.report.sentence
         return OUTCOMES[run.report.outcome]
 
