@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from keydb_runbooks.runbooks.kinds import kind_of
@@ -69,9 +69,25 @@ class Topology:
         return (*self.nodes, *self.unread)
 
     def relation(self, node: Node, primary: Node) -> Relation:
-        """As ``lineage.relate``; a replica of a node that holds writes back got nothing but PINGs from it."""
+        """As ``lineage.relate``; a replica of a node that holds writes back got nothing but PINGs from it.
+
+        What comes from the primary through other replicas was only read a moment later than the primary itself.
+        """
+        if node.replication_id == primary.replication_id and self._fed_by(node, primary):
+            node = replace(node, offset=min(node.offset, primary.offset))
         held = any(source.paused and node.follows(source) for source in self.nodes)
         return relate(node, primary, held)
+
+    def _fed_by(self, node: Node, primary: Node) -> bool:
+        """Whether links that are up lead from a node to the primary."""
+        source: Node | Unread | None = node
+        for _ in self.nodes:
+            if not isinstance(source, Node) or source.link is None or not source.link.up:
+                return False
+            source = self.at(source.link.primary)
+            if source is primary:
+                return True
+        return False
 
     def highest_epoch(self) -> int:
         """The highest epoch that anybody has seen; 0 if nobody has one."""

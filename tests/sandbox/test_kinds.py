@@ -372,7 +372,7 @@ BESIDE = {"ping", "auth", "replconf", "quit"}
 """What a look at the group executes, and what logins, replicas and the proxy's check do meanwhile."""
 
 
-LOOKS_AT_SETTINGS = 1 + len(SETTINGS)
+LOOKS_AT_SETTINGS = 2 + len(SETTINGS)
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["running", "paused"])

@@ -81,7 +81,6 @@ def test_a_fork_of_pyinfra_ends_as_the_command_itself(group: Sandbox, monkeypatc
     def told() -> list[tuple[int, list[str]]]:
         runs = [
             group.run("status"),
-            group.run("switchover", to="keydb-2", dry=True),
             group.run("switchover", to="nobody"),
             group.run("install", "--no-such-option"),
         ]
@@ -91,4 +90,4 @@ def test_a_fork_of_pyinfra_ends_as_the_command_itself(group: Sandbox, monkeypatc
     forked = told()
     monkeypatch.setattr(Sandbox, "forked", False)
     assert told() == forked
-    assert [code for code, _ in forked] == [0, 0, 1, 2]
+    assert [code for code, _ in forked] == [0, 1, 2]

@@ -127,9 +127,10 @@ def test_the_history_of_all_places_is_one(group: Sandbox) -> None:
 @pytest.mark.first_engine
 def test_an_old_report_is_not_taken_for_a_new_one(group: Sandbox) -> None:
     path = group.directory / "report.json"
-    path.write_text("old")
+    group.run("switchover", to="nobody", report=str(path)).refused("unknown-target")
+    old = path.read_text()
     group.run("switchover", to="keydb-2", dry=True, report=str(path)).ok()
-    assert path.read_text() == "old"
+    assert path.read_text() == old
     group.run(FAULTS, verb="switchover", to="keydb-2", report=str(path), die_after="Pause:1")
     assert not path.exists()
 

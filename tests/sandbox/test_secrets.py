@@ -43,6 +43,7 @@ ALLOWED = {
     "passwords.json": {(role, "plain") for role in ROLES},
     "keydb.conf": {("replication", "plain"), *((role, "sha256") for role in ROLES)},
     "monitoring.auth": {("monitoring", "plain")},
+    "operator.auth": {("operator", "plain")},
     "haproxy.cfg": {("check", "hex")},
 }
 

@@ -209,3 +209,19 @@ def test_names_are_those_of_all_nodes_in_order():
 def test_the_highest_epoch_counts_and_nobodys_is_none():
     assert group(primary(1, epoch=3), primary(2, epoch=None)).highest_epoch() == 3
     assert group(primary(1, epoch=None)).highest_epoch() == 0
+
+
+@pytest.mark.parametrize(
+    "link_1, link_3, lost",
+    [
+        (link(2), link(1), 0),
+        (link(2, up=False), link(1), 20),
+        (link(2), link(1, up=False), 20),
+        (link(9), link(1), 20),
+        (link(3), link(1), 20),
+    ],
+)
+def test_what_comes_through_another_replica_was_only_read_later(link_1, link_3, lost):
+    chained = replica(3, links=(link_3,), offset=1020)
+    seen = group(primary(2), replica(1, links=(link_1,)), chained)
+    assert seen.relation(chained, seen.primaries[0]).lost_bytes == lost
