@@ -283,12 +283,15 @@ def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: i
     held = sole_holders(topology, whole, candidate)
     joining = tuple(node for node in whole if node not in held)
     needed = min_replicas if joining else 0
+    # Whoever points to the candidate already would be its copy the moment it is promoted.
+    endangered = tuple(node for node in held if node.follows(candidate))
     steps = (
         *release((candidate, *others)),
+        *settle(endangered, held, candidate),
         Promote(candidate.name, topology.highest_epoch() + 1, needed),
         RecordLineage(candidate.name, needed),
         SaveConfiguration(candidate.name),
-        *settle(whole, held, candidate),
+        *settle((node for node in whole if node not in endangered), held, candidate),
         *routes(topology, candidate),
         *verify(topology, candidate, tuple(node.name for node in joining)),
     )

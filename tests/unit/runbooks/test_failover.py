@@ -348,3 +348,10 @@ def test_of_two_lines_that_both_hold_writes_of_their_own_a_person_chooses(old_of
 def test_the_line_of_the_newest_promotion_is_asked_for_first():
     members = (guarded(1, offset=1000), silent(2, "refused", stopped=True), orphan(3, of=2, offset=950, **FORKED))
     assert "accept_loss=keydb-1" in str(decide(*members))
+
+
+def test_who_points_to_the_candidate_and_holds_more_is_sent_nowhere_before_the_promotion():
+    more = replica(3, 2, offset=1100, links=(link(2, up=False),))
+    plan = decide(DEAD, orphan(2), more, orphan(4), request=to(2, "keydb-3"))
+    assert lines(plan)[:4] == ["Guard keydb-3", "Promote keydb-2", "RecordLineage keydb-2", "SaveConfiguration keydb-2"]
+    assert lines(plan).count("Guard keydb-3") == 1
