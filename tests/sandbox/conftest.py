@@ -72,6 +72,29 @@ def group(founded: Sandbox) -> Iterator[Sandbox]:
         founded.kill_all()
 
 
+@pytest.fixture(scope="session")
+def founded_behind_relays(engine: str) -> Iterator[Sandbox]:
+    """The same with a network in it that can be cut and slowed."""
+    sandbox = Sandbox(engine, relays=True)
+    try:
+        sandbox.install().ok()
+        sandbox.fill(50)
+        sandbox.keep_image()
+        yield sandbox
+    finally:
+        sandbox.remove()
+
+
+@pytest.fixture
+def networked(founded_behind_relays: Sandbox) -> Iterator[Sandbox]:
+    """The founded group behind its relays, fresh: keydb-1 is the primary, and nothing is cut."""
+    founded_behind_relays.restore()
+    try:
+        yield founded_behind_relays
+    finally:
+        founded_behind_relays.kill_all()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The rows of a test that is marked ``in_turn`` are shared out among the engines: ``make test`` tries each on one."""

@@ -87,26 +87,10 @@ def test_every_pair_of_values_is_tried() -> None:
     assert len(CHOSEN) <= 30
 
 
-@pytest.fixture(scope="module")
-def _founded(engine: str) -> Iterator[Sandbox]:
-    sandbox = Sandbox(engine, relays=True)
-    try:
-        sandbox.install().ok()
-        sandbox.fill(50)
-        sandbox.keep_image()
-        yield sandbox
-    finally:
-        list_of(sandbox).unlink(missing_ok=True)
-        sandbox.remove()
-
-
 @pytest.fixture
-def networked(_founded: Sandbox) -> Iterator[Sandbox]:
-    _founded.restore()
-    try:
-        yield _founded
-    finally:
-        _founded.kill_all()
+def networked(networked: Sandbox) -> Iterator[Sandbox]:
+    yield networked
+    list_of(networked).unlink(missing_ok=True)
 
 
 # Faults

@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -189,27 +188,6 @@ def _idle(sandbox: Sandbox) -> int:
 
 
 # A run that was cut off
-
-
-@pytest.fixture(scope="module")
-def _networked(engine: str) -> Iterator[Sandbox]:
-    sandbox = Sandbox(engine, relays=True)
-    try:
-        sandbox.install().ok()
-        sandbox.fill(50)
-        sandbox.keep_image()
-        yield sandbox
-    finally:
-        sandbox.remove()
-
-
-@pytest.fixture
-def networked(_networked: Sandbox) -> Iterator[Sandbox]:
-    _networked.restore()
-    try:
-        yield _networked
-    finally:
-        _networked.kill_all()
 
 
 @pytest.mark.first_engine

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -16,28 +15,6 @@ from kit import REPOSITORY, Sandbox, eventually, writing
 pytestmark = pytest.mark.first_engine
 
 MANY_LINKS = "tests/sandbox/many_links.py"
-
-
-@pytest.fixture(scope="module")
-def _founded(engine: str) -> Iterator[Sandbox]:
-    sandbox = Sandbox(engine, relays=True)
-    try:
-        sandbox.install().ok()
-        sandbox.fill(50)
-        sandbox.keep_image()
-        yield sandbox
-    finally:
-        sandbox.remove()
-
-
-@pytest.fixture
-def networked(_founded: Sandbox) -> Iterator[Sandbox]:
-    """The founded group behind its relays: keydb-1 is the primary, and nothing is cut."""
-    _founded.restore()
-    try:
-        yield _founded
-    finally:
-        _founded.kill_all()
 
 
 def _operator(sandbox: Sandbox, node: str, timeout: float = 2) -> redis.Redis:

@@ -272,16 +272,6 @@ def test_a_misspelt_code_or_size_is_told_with_what_is_allowed(group: Sandbox) ->
         group.run("switchover", allow_lag="much").refused("--data allow_lag=much: is no size")
 
 
-@pytest.fixture
-def networked(engine: str) -> Iterator[Sandbox]:
-    sandbox = Sandbox(engine, relays=True)
-    try:
-        sandbox.install().ok()
-        yield sandbox
-    finally:
-        sandbox.remove()
-
-
 @pytest.mark.first_engine
 def test_a_replica_that_lags_is_refused_with_a_lag_that_may_be_pasted(networked: Sandbox) -> None:
     networked.network.slow("keydb-1", "keydb-2", bytes_per_second=20_000)
