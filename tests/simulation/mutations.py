@@ -12,7 +12,6 @@ from keydb_runbooks.operations import lock, run
 from keydb_runbooks.runbooks import (
     abort,
     attach,
-    demote,
     evidence,
     failover,
     rescue,
@@ -158,9 +157,6 @@ MUTATIONS: dict[str, Mutation] = {
     "failover attaches whoever holds something alone": Mutation(
         ((failover, "sole_holders", lambda *_: ()),), ("wiped-write",)
     ),
-    "demote attaches a node that holds something alone": Mutation(
-        ((demote, "sole_holders", lambda *_: ()),), ("wiped-write",)
-    ),
     "a fence is not saved": Mutation(
         ((steps_fence.Fence, "commands", property(lambda step: tuple(step._set()))),), ("fenced-writer",)
     ),
@@ -182,7 +178,7 @@ MUTATIONS: dict[str, Mutation] = {
             (
                 topology.Topology,
                 "relation",
-                lambda self, node, primary: topology.relate(replace(node, paused=True), primary),
+                lambda self, node, primary: topology.relate(node, primary, True),
             ),
         ),
         ("wiped-write",),
