@@ -1,4 +1,4 @@
-"""``make demo`` interrupted: whatever it was doing, no process is left."""
+"""``make demo``: it comes to its end, and interrupted, whatever it was doing, it leaves no process."""
 
 from __future__ import annotations
 
@@ -62,3 +62,22 @@ def test_an_interrupted_demo_leaves_no_process(nothing: Sandbox, moment: str) ->
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGKILL)
             demo.wait()
+
+
+@pytest.mark.first_engine
+def test_the_demo_comes_to_its_end_and_nothing_is_lost(nothing: Sandbox) -> None:
+    demo = subprocess.run(
+        [sys.executable, "demo/story.py"],
+        cwd=REPOSITORY,
+        env=nothing.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert demo.returncode == 0, demo.stdout
+    rows = [line.split("│") for line in demo.stdout.splitlines() if line.startswith("│")]
+    assert [row[5].strip() for row in rows if row[2].strip()] == ["0"] * 5, demo.stdout
+    assert nothing.processes.all() == []
