@@ -49,10 +49,7 @@ def nothing(engine: str) -> Iterator[Sandbox]:
         sandbox.remove()
 
 
-@pytest.fixture(scope="session")
-def founded(engine: str) -> Iterator[Sandbox]:
-    """A group that was installed once, kept as an image."""
-    sandbox = Sandbox(engine)
+def _kept(sandbox: Sandbox) -> Iterator[Sandbox]:
     try:
         sandbox.install().ok()
         sandbox.fill(50)
@@ -62,9 +59,7 @@ def founded(engine: str) -> Iterator[Sandbox]:
         sandbox.remove()
 
 
-@pytest.fixture
-def group(founded: Sandbox) -> Iterator[Sandbox]:
-    """The founded group, fresh: keydb-1 is the primary, the others follow, and everybody holds some keys."""
+def _fresh(founded: Sandbox) -> Iterator[Sandbox]:
     founded.restore()
     try:
         yield founded
@@ -73,26 +68,27 @@ def group(founded: Sandbox) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
+def founded(engine: str) -> Iterator[Sandbox]:
+    """A group that was installed once, kept as an image."""
+    yield from _kept(Sandbox(engine))
+
+
+@pytest.fixture
+def group(founded: Sandbox) -> Iterator[Sandbox]:
+    """The founded group, fresh: keydb-1 is the primary, the others follow, and everybody holds some keys."""
+    yield from _fresh(founded)
+
+
+@pytest.fixture(scope="session")
 def founded_behind_relays(engine: str) -> Iterator[Sandbox]:
     """The same with a network in it that can be cut and slowed."""
-    sandbox = Sandbox(engine, relays=True)
-    try:
-        sandbox.install().ok()
-        sandbox.fill(50)
-        sandbox.keep_image()
-        yield sandbox
-    finally:
-        sandbox.remove()
+    yield from _kept(Sandbox(engine, relays=True))
 
 
 @pytest.fixture
 def networked(founded_behind_relays: Sandbox) -> Iterator[Sandbox]:
     """The founded group behind its relays, fresh: keydb-1 is the primary, and nothing is cut."""
-    founded_behind_relays.restore()
-    try:
-        yield founded_behind_relays
-    finally:
-        founded_behind_relays.kill_all()
+    yield from _fresh(founded_behind_relays)
 
 
 @pytest.hookimpl(tryfirst=True)
