@@ -356,6 +356,13 @@ class Sandbox:
         self._pid_file("proxy-1").unlink(missing_ok=True)
         self._spawn([find_proxy(), "-D", "-f", str(self.directory / "proxy-1" / "haproxy.cfg")])
 
+    def ask_proxy(self, command: str) -> bytes:
+        """What HAProxy answers at its runtime socket."""
+        with socket.socket(socket.AF_UNIX) as runtime:
+            runtime.connect(str(self.directory / "proxy-1" / "admin.sock"))
+            runtime.sendall(command.encode() + b"\n")
+            return b"".join(iter(lambda: runtime.recv(65536), b""))
+
     def keep_image(self) -> None:
         """Keep the files of the group as it is now, for ``restore``."""
         for node in NODES:
@@ -392,6 +399,8 @@ class Sandbox:
         for node in NODES:
             self.ask(node, "CONFIG", "REWRITE")
         eventually(lambda: self.writable(), "the proxy takes writes", 10)
+        # Until its first check a server counts as up, so that a young proxy would send writes to all of them.
+        eventually(lambda: b",INI," not in self.ask_proxy("show stat"), "the proxy has checked every server")
         eventually(lambda: len({self.keys(node) for node in NODES}) == 1, "replicas have all keys")
 
     def writable(self, name: str = "test:writable") -> bool:

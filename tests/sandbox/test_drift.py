@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -108,10 +107,7 @@ def as_it_should_be(group: Sandbox) -> None:
 
 def ask_proxy(group: Sandbox, *commands: str) -> None:
     for command in commands:
-        with socket.socket(socket.AF_UNIX) as runtime:
-            runtime.connect(str(group.directory / "proxy-1" / "admin.sock"))
-            runtime.sendall(command.encode() + b"\n")
-            assert runtime.recv(4096).strip() in (b"", b"IP changed from '127.0.0.1' to '127.0.0.9' by 'stats socket command'")  # fmt: skip
+        assert group.ask_proxy(command).strip() in (b"", b"IP changed from '127.0.0.1' to '127.0.0.9' by 'stats socket command'")  # fmt: skip
 
 
 def edit(path: Path, *changes: tuple[str, str], more: str = "") -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -47,14 +46,6 @@ def _is_busy(group: Sandbox, node: str) -> bool:
     except redis.ResponseError as error:
         return str(error).startswith("BUSY")
     return False
-
-
-def runtime(group: Sandbox, command: str) -> str:
-    """One command to HAProxy's runtime socket."""
-    with closing(socket.socket(socket.AF_UNIX)) as stream:
-        stream.connect(str(group.directory / "proxy-1" / "admin.sock"))
-        stream.sendall(f"{command}\n".encode())
-        return stream.makefile().read()
 
 
 def fail_to_save(group: Sandbox, node: str) -> None:
@@ -206,8 +197,8 @@ def test_more_replicas_needed_than_will_follow_is_refused(group: Sandbox) -> Non
 
 
 def test_a_target_that_the_proxy_can_not_reach_is_refused(group: Sandbox) -> None:
-    runtime(group, "set server demo-write/keydb-2 addr 127.0.0.1 port 1")
-    eventually(lambda: "L4CON" in runtime(group, "show stat"), "the proxy's check fails")
+    group.ask_proxy("set server demo-write/keydb-2 addr 127.0.0.1 port 1")
+    eventually(lambda: "L4CON" in group.ask_proxy("show stat").decode(), "the proxy's check fails")
     group.run("switchover", to="keydb-2").refused(
         "refused: target-unreached keydb-2: proxy-1 gets no answer from it (DOWN, L4CON)"
     )
@@ -231,12 +222,12 @@ def test_a_server_in_an_endless_script_is_named_and_not_gone(group: Sandbox) -> 
 
 def test_one_place_alone_does_not_call_a_primary_gone(group: Sandbox) -> None:
     """Frozen, its replicas restarted, and the proxy told by a person not to ask it: only the operator is left."""
-    runtime(group, "set server demo-write/keydb-1 state maint")
+    group.ask_proxy("set server demo-write/keydb-1 state maint")
     group.freeze("keydb-1")
     for node in ("keydb-2", "keydb-3"):
         group.kill(node)
         group.boot(node, *GUARD[:3])
-    runtime(group, "shutdown sessions server demo-write/keydb-1")
+    group.ask_proxy("shutdown sessions server demo-write/keydb-1")
     told = "refused: one-witness keydb-1: only the operator says that it is gone, and two places must"
     group.run("failover").refused(told, "proxy-1: keydb-1 is MAINT")
 
