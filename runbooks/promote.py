@@ -28,7 +28,8 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return refusal
     primary = topology.rightful_primary()
     if primary is None:
-        return _half(failover.plan(topology, request, min_replicas))
+        answer = failover.plan(topology, request, min_replicas)
+        return _half(topology, request, answer) if isinstance(answer, Plan) else answer
     if primary.name != request.to:
         hint = f"run switchover to={request.to}"
         return Refusal("primary-answers", primary.name, "is the primary and answers", hint)
@@ -40,10 +41,10 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     return _rest(topology, primary, min_replicas)
 
 
-def _half(answer: Answer) -> Answer:
+def _half(topology: Topology, request: Request, answer: Plan) -> Answer:
     """What failover would do, up to the promoted node's own file."""
-    if not isinstance(answer, Plan):
-        return answer
+    if refusal := _refuse_waking(topology, request):
+        return refusal
     end = next(number for number, step in enumerate(answer.steps) if isinstance(step, SaveConfiguration))
     ends = "it ends when the proxies' own checks find the new one"
     if any(isinstance(step, Promote) and step.min_replicas for step in answer.steps):
@@ -56,6 +57,17 @@ def _half(answer: Answer) -> Answer:
         gap=f"since the primary went; {ends}",
         needs=(),
     )
+
+
+def _refuse_waking(topology: Topology, request: Request) -> Refusal | None:
+    """Failover sends replicas away, so that a primary which wakes takes no writes (its lease); promote sends nobody."""
+    followed = [topology.at(link.primary) for node in topology.nodes for link in node.links if not link.guarded]
+    for node in topology.unread:
+        if node in followed and not node.stopped and not request.accept_split:
+            told = "is silent, but not stopped: when it wakes its replicas still follow it, so it takes writes"
+            hint = "use failover; or stop its server or its machine; or accept_split=yes, and these writes are lost"
+            return Refusal("not-fenced", node.name, told, hint)
+    return None
 
 
 def _rest(topology: Topology, primary: Node, min_replicas: int) -> Answer:

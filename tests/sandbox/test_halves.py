@@ -63,6 +63,14 @@ def test_promote_asks_what_failover_asks(group: Sandbox) -> None:
         group.run("promote", to="keydb-2").refused("target-fenced keydb-2", "run unfence node=keydb-2")
 
 
+def test_promote_leaves_no_replicas_to_a_primary_that_may_wake(group: Sandbox) -> None:
+    group.freeze("keydb-1")
+    eventually(lambda: group.run("failover", dry=True).code == 0, "failover takes it for gone", 20)
+    with group.unchanged():
+        group.run("promote", to="keydb-2").refused("refused: not-fenced keydb-1: is silent, but not stopped")
+    group.run("promote", to="keydb-2", accept_split="yes").ok()
+
+
 def test_a_primary_with_replicas_is_not_demoted(group: Sandbox) -> None:
     with group.unchanged():
         result = group.run("demote", node="keydb-1")

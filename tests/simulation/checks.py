@@ -42,7 +42,6 @@ FORCED = ("failover", "promote")
 
 HOLES = {
     "woken-early": "a primary that was frozen or cut off wakes before the failover over it has sent its replicas away",
-    "woken-after-promote": "it wakes while promote, which sends its replicas to nobody, is all that was done",
     "woken-without-lease": "it wakes later, and takes writes because min-replicas-to-write is 0",
     "woken-with-replica": "it wakes later, and takes writes because replicas wake with it that were silent as well",
 }
@@ -118,14 +117,12 @@ class Watch:
     def _hole(self, server: Server, over: Server, place: str) -> str | None:
         """Which known hole let a primary take writes that was frozen when a failover was made over it."""
         promoter = self.promoters.get(over.term)
-        if promoter is None or promoter.verb not in FORCED or place == "stray":
+        if promoter is None or promoter.verb != "failover" or place == "stray":
             return None
         assert promoter.topology is not None
         silent = [one.name for one in promoter.topology.unread if not one.stopped]
         if server.name not in silent:
             return None
-        if promoter.verb == "promote":
-            return "woken-after-promote"
         if not server.min_replicas:
             return "woken-without-lease"
         if len(silent) > server.min_replicas:

@@ -9,6 +9,7 @@ from keydb_runbooks.runbooks.promote import LEFT
 from keydb_runbooks.runbooks.steps import RecordLineage, SaveConfiguration
 
 TO_2 = Request(to="keydb-2")
+HALF = ["Promote keydb-2", "RecordLineage keydb-2", "SaveConfiguration keydb-2"]
 DARK = (guarded(1), guarded(2), guarded(3), proxy())
 
 
@@ -19,7 +20,7 @@ def decide(*members, request=TO_2, min_replicas=1):
 def test_promote_is_the_first_half_of_a_failover():
     whole = failover.plan(group(*DARK), TO_2, 1)
     half = decide(*DARK)
-    assert lines(half) == ["Promote keydb-2", "RecordLineage keydb-2", "SaveConfiguration keydb-2"]
+    assert lines(half) == HALF
     assert half.steps == whole.steps[:3]
     assert (half.verb, half.primary, half.proof, half.loss) == ("promote", "keydb-2", whole.proof, whole.loss)
     assert half.warnings == (LEFT,)
@@ -50,6 +51,25 @@ def test_the_primary_is_nothing_to_do():
     told = "is the primary, its promotion is recorded and saved; run rejoin if somebody doesn't follow"
     assert decide(guarded(1), promoted(2)) == NothingToDo("already-primary", "keydb-2", told)
     assert decide(promoted(2, keys=0), guarded(1, keys=0)) == NothingToDo("already-primary", "keydb-2", told)
+
+
+# What failover takes for gone: no proxy leads to keydb-1, and its replicas no longer hear it.
+WAKING = (silent(1), orphan(2), orphan(3), proxy())
+
+
+def test_a_silent_node_is_stopped_first_or_its_writes_are_spared():
+    waking = group(*WAKING, clients_only_through_proxies=True)
+    split = Request(to="keydb-2", accept_split=True)
+    assert not isinstance(failover.plan(waking, TO_2, 1), Refusal)
+    assert str(promote.plan(waking, TO_2, 1)) == (
+        "refused: not-fenced keydb-1: is silent, but not stopped: when it wakes its replicas still follow it, so it takes "
+        "writes; use failover; or stop its server or its machine; or accept_split=yes, and these writes are lost"
+    )
+    assert lines(promote.plan(waking, split, 1)) == HALF
+    stopped = silent(1, "refused", stopped=True)
+    assert lines(decide(stopped, *WAKING[1:])) == HALF
+    other = group(stopped, orphan(2), silent(3), proxy(), clients_only_through_proxies=True)
+    assert lines(promote.plan(other, TO_2, 1)) == HALF
 
 
 REFUSALS = [
