@@ -6,9 +6,11 @@ everything else is done, so that nobody waits for it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -29,10 +31,14 @@ LIMIT_BYTES = 4 * 1024 * 1024
 
 NODE_SECONDS = 10
 
+WAIT_SECONDS = 5.0
+"""How long somebody else may hold the folder's lock."""
+
 # $1 the file, $2 its limit in bytes; the line is on standard input. The lock is the folder's, so that it outlives a
-# file that is put aside. A line that a death cut short is ended first.
+# file that is put aside. A line that a death cut short is ended first. Nobody's link leads root to another file.
 APPEND = """
 umask 077
+[ ! -L "$1" ] || exit 1
 folder=$(dirname "$1")
 mkdir -p "$folder" && exec 9<"$folder" && flock -w 5 9 || exit 1
 if [ -e "$1" ] && [ "$(wc -c <"$1")" -gt "$2" ]; then mv "$1" "$1.1" || exit 1; fi
@@ -71,7 +77,7 @@ def append(path: Path, line: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     with closing(_Descriptor(folder)):
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        _wait_for(folder)
         if path.exists() and path.stat().st_size > LIMIT_BYTES:
             path.replace(path.with_name(f"{path.name}.1"))
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -79,6 +85,18 @@ def append(path: Path, line: str) -> None:
             size = os.fstat(descriptor).st_size
             cut_short = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             os.write(descriptor, (("\n" if cut_short else "") + line).encode())
+
+
+def _wait_for(folder: int) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EAGAIN, "another program keeps its folder locked") from None
+            time.sleep(0.02)
 
 
 class _Descriptor:

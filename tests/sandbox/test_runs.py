@@ -90,12 +90,19 @@ def test_a_report_or_a_record_that_can_not_be_written_stops_nothing(group: Sandb
     history = group.directory / "keydb-3" / "history.jsonl"
     history.unlink()
     history.mkdir()
+    precious = group.directory / "precious"
+    precious.write_text("mine")
+    linked = group.directory / "keydb-2" / "history.jsonl"
+    linked.unlink()
+    linked.symlink_to(precious)
     own = group.directory / "history.jsonl"
     own.unlink()
     own.mkdir()
     result = group.run("switchover", to="keydb-2", report="/nonexistent/report.json").ok()
     assert "the report could not be written to /nonexistent/report.json: No such file or directory" in result.text
     assert "this run could not be recorded on keydb-3" in result.text
+    assert "this run could not be recorded on keydb-2" in result.text
+    assert precious.read_text() == "mine"
     assert f"this run could not be recorded in {own}" in result.text
     assert "done: switchover" in result.text
     group.healthy("keydb-2")

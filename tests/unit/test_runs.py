@@ -1,6 +1,8 @@
 """Reports, the history, progress and the names of locks, as functions."""
 
+import fcntl
 import json
+import os
 import stat
 import sys
 import threading
@@ -70,6 +72,18 @@ def test_a_value_that_json_lacks_becomes_one_that_it_has():
 
 
 # The history
+
+
+def test_a_folder_that_somebody_keeps_locked_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "WAIT_SECONDS", 0.1)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="another program keeps its folder locked"):
+            record.append(tmp_path / "history.jsonl", "{}\n")
+    finally:
+        os.close(folder)
+    record.append(tmp_path / "history.jsonl", "{}\n")
 
 
 def test_lines_that_are_appended_at_once_are_whole_and_for_nobody_else(tmp_path):
