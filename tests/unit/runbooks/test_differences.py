@@ -66,7 +66,7 @@ def test_sets_and_hashes_have_no_order_and_lists_have_one(kind, one, other, same
 
 # (key, as it is told)
 KEYS = [
-    (b"lock:1", '"lock:1"'),
+    (b"lock: 1", '"lock: 1"'),
     (b'a"b\\c', '"a\\"b\\\\c"'),
     (b"\n\r\t\x00\x1b[2J\x7f", '"\\n\\r\\t\\x00\\x1b[2J\\x7f"'),
     ("\u00e9".encode(), '"\\xc3\\xa9"'),
@@ -89,6 +89,13 @@ def found(count, limit=1000):
         what = OTHER_VALUE if number else ONLY_HERE
         differences.add(Difference(number % 2, f"k{number}", what, "string", 3))
     return differences
+
+
+def test_each_kind_is_counted():
+    differences = Differences("keydb-1", "keydb-2", 10)
+    for what in (ONLY_HERE, ONLY_HERE, OTHER_VALUE, OTHER_VALUE, OTHER_VALUE):
+        differences.add(Difference(0, "k", what, "string", 3))
+    assert (differences.only_here, differences.other) == (2, 3)
 
 
 def test_all_are_counted_and_the_first_are_listed():

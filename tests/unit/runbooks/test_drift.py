@@ -304,6 +304,14 @@ def test_whatever_is_wrong_with_a_proxy_is_told_of_it(seen, expected):
     assert {one.where for one in proxy_drift(replace(seen, name="proxy-2"), "keydb-1")} <= {"proxy-2"}
 
 
+def test_a_proxy_tells_less_if_it_is_old_and_more_if_it_is_new():
+    servers = SERVERS.replace("10.0.0.2 0 0 1 1 6", "10.0.0.2 0 1 1 1 0")
+    information = INFORMATION.replace("Start_time_sec: 1000\n", "Description: a: b: c\n")
+    seen = running_proxy(information, STATISTICS, servers, "HAPROXY_CFGFILES=/a=b.cfg\n")
+    assert (seen.started, seen.files) == (None, ("/a=b.cfg",))
+    assert [(one.admin, one.checked) for one in seen.servers] == [("", True), ("maint", True)]
+
+
 def test_all_that_a_proxy_answers_is_read():
     servers = SERVERS.replace("10.0.0.2 0 0 1 1 6", "10.0.0.2 0 8 5 4 2")
     assert running_proxy(INFORMATION, STATISTICS, servers, f"HAPROXY_CFGFILES=/a;{CFG}\n") == RunningProxy(
@@ -427,7 +435,7 @@ def test_a_line_before_the_first_section_is_of_no_section():
     assert found == ["line 1", "/a address"]
 
 
-@pytest.mark.parametrize("broken", [("Pid: 7", "Pid: x"), ("Maxconn", "Max"), ("FRONTEND,2000", "FRONTEND,x"), ("srv_port", "x"), (SERVERS, "1")])  # fmt: skip
+@pytest.mark.parametrize("broken", [("Pid: 7", "Pid: x"), ("Maxconn", "Max"), ("FRONTEND,2000", "FRONTEND,x"), ("srv_port", "x"), ("6379\n", "6379 0\n"), (SERVERS, "1")])  # fmt: skip
 def test_an_answer_that_is_none_of_haproxys_is_an_error(broken):
     with pytest.raises(AnswerError, match="HAProxy's answer can't be read"):
         front(replaced=broken)

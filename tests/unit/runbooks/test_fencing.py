@@ -34,6 +34,8 @@ RULES = [
     ("on #h ~* &* +set nocommands", False, ("-@all",)),
     ("on #h ~* &* +@all reset", False, ("-@all",)),
     ("on #h ~* &* +set", True, ("-@all",)),
+    ("on #h ~* &* +set +get", True, ("-@all",)),
+    ("+set on #h ~* &* +get", True, ("-@all",)),
     ("on #h ~* &* -@all (~x -@all +set)", True, ("-@all", "clearselectors")),
     ("off #h ~* &* +@all", False, FENCE),
 ]
@@ -87,7 +89,12 @@ def test_whoever_has_rights_to_get_back_is_fenced():
 def test_a_user_that_sleeps_has_all_its_rules_and_wakes_with_them():
     words = ("on", "#h", "~*", "+@all")
     assert sleeping(words) == ("off", "#h", "~*", "+@all")
-    assert awake(sleeping(words)) == words
+    assert awake(sleeping(words)) == awake(words) == words
+    assert sleeping(sleeping(words)) == sleeping(words)
+
+
+def test_a_user_without_a_single_rule_is_one():
+    assert [user.name for user in client_users(["user application"], "application", LIMITED)] == ["application"]
 
 
 WANTED = "port 1\nuser application on #h ~* &* +@all -@dangerous\nuser check on #h +info\n# the end"

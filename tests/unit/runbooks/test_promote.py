@@ -75,6 +75,7 @@ def test_a_silent_node_is_stopped_first_or_its_writes_are_spared():
 REFUSALS = [
     (DARK, Request(), "refused: no-target-named demo: which node shall be the primary is not said; add to=NAME, one of keydb-1, keydb-2, keydb-3; failover chooses by itself"),
     (DARK, Request(to="keydb-9"), "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2, keydb-3"),
+    ((primary(1), replica(2)), Request(to="keydb-9"), "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2"),
     ((primary(1, cluster=True), replica(2)), TO_2, "refused: cluster-mode keydb-1: runs in cluster mode; use CLUSTER FAILOVER there"),
     ((primary(1), primary(2)), TO_2, "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
     ((primary(1), replica(2)), TO_2, "refused: primary-answers keydb-1: is the primary and answers; run switchover to=keydb-2"),

@@ -22,6 +22,16 @@ def test_a_proxy_is_its_groups_two_backends():
     assert proxy.name == "proxy-1"
 
 
+def test_since_when_a_server_is_what_it_is():
+    text = (
+        "# pxname,svname,scur,status,check_status,lastchg,\n"
+        "demo-write,keydb-1,0,UP,L7OK,17,\ndemo-write,keydb-2,0,UP,L7OK,,\ndemo-read,keydb-1,0,UP,L7OK,0,\n"
+    )
+    proxy = proxy_from_statistics("proxy-1", "demo", text)
+    assert [one.since_seconds for one in (*proxy.writers, *proxy.readers)] == [17, None, 0]
+    assert proxy_from_statistics("proxy-1", "demo", TEXT).writers[0].since_seconds is None
+
+
 def test_statistics_that_tell_of_no_checks_leave_these_empty():
     text = "# pxname,svname,scur,status,\ndemo-write,keydb-1,0,no check,\ndemo-read,keydb-1,0,no check,\n"
     assert [one.check for one in proxy_from_statistics("proxy-1", "demo", text).writers] == [""]

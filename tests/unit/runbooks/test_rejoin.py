@@ -143,7 +143,9 @@ def test_data_that_do_not_fit_on_this_machine_are_refused_by_its_name():
     assert refuse_room(plan, {}) is None
 
 
-@pytest.mark.parametrize("node, name", [("keydb-1", "keydb-1-T-8ac1-7"), (".../a b", "_a_b-T-8ac1-7")])
+@pytest.mark.parametrize(
+    "node, name", [("keydb-1", "keydb-1-T-8ac1-7"), (".../a b", "_a_b-T-8ac1-7"), ("XY.z", "XY.z-T-8ac1-7")]
+)
 def test_a_saved_file_is_named_by_node_time_and_state(node, name):
     assert file_name(node, "T", "8ac1", 7) == name
 
