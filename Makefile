@@ -33,7 +33,7 @@ help:
 	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; two hours)"
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
-	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3; three minutes)"
+	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3 FAILOVERS=3; three minutes)"
 	@echo "make check     lint, format and types"
 	@echo "make stop      stop the sandbox's servers, keep their files"
 	@echo "make clean     stop them and remove everything that make and the project made"
@@ -60,7 +60,7 @@ mutants: $(VENV)/.mutants
 	@cd build/mutants && nice $(abspath $(BIN))/python $(CURDIR)/tests/mutants/judge.py $(JOBS)
 
 bench: $(VENV)/.dev
-	@RUNS="$(or $(RUNS),3)" $(BIN)/python -m bench.moves
+	@RUNS="$(or $(RUNS),3)" FAILOVERS="$(FAILOVERS)" $(BIN)/python -m bench.moves
 
 # All of them run, even if the first one fails. mypy sees the folders through links (docs/reuse.md), people read their real names.
 check: $(VENV)/.dev $(TYPING)

@@ -1,6 +1,6 @@
 """How long writing clients wait, and what they lose, when the primary role moves: ``make bench``.
 
-    RUNS=50 python -m bench.moves        (docs/bench.md tells how it is measured)
+    RUNS=50 FAILOVERS=10 python -m bench.moves        (docs/bench.md tells how it is measured)
 
 On one group, with the same clients, in one run: this project's switchover, the server's own FAILOVER, Sentinel's
 planned failover; then this project's failover of a killed, a frozen and a cut-off primary. The figures are printed,
@@ -112,20 +112,21 @@ PLANNED_WAYS: dict[str, Callable[[BenchGroup], Move]] = {
 }
 
 
-def measure(runs: int, seen: dict[str, Any], console: Console) -> None:
+def measure(runs: int, failovers: int, seen: dict[str, Any], console: Console) -> None:
     """Measure each way once a round, so that whatever else this machine does meets all of them alike.
 
+    :param failovers: in how many of the rounds primaries are lost too, which takes most of a round's time
     :param seen: what was measured so far, filled as it comes
     """
     with Progress(console=console, transient=True) as progress, ExitStack() as groups:
-        task = progress.add_task("moves", total=runs * (len(PLANNED_WAYS) + len(LOST)))
+        task = progress.add_task("moves", total=runs * len(PLANNED_WAYS) + failovers * len(LOST))
         engine, _ = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
         near, relayed = (groups.enter_context(_founded(engine, relays=relays)) for relays in (False, True))
-        for _ in range(runs):
+        for number in range(runs):
             for name, way in PLANNED_WAYS.items():
                 seen["planned"][name].append(asdict(way(near)))
                 progress.advance(task)
-            for kind in LOST:
+            for kind in LOST if number < failovers else ():
                 seen["failover"][kind].append(_row(lost(relayed if kind == "cut" else near, kind)))
                 progress.advance(task)
             _save(seen)
@@ -169,6 +170,7 @@ def _about(engine: str) -> dict[str, Any]:
 
 def main() -> int:
     runs = int(os.environ.get("RUNS", "3"))
+    failovers = min(runs, int(os.environ.get("FAILOVERS") or runs))
     engine, _ = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
     seen: dict[str, Any] = {
         "about": _about(engine),
@@ -178,7 +180,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     interrupted = False
     try:
-        measure(runs, seen, Console(stderr=True))
+        measure(runs, failovers, seen, Console(stderr=True))
     except KeyboardInterrupt:
         interrupted = True
     if not all([*seen["planned"].values(), *seen["failover"].values()]):

@@ -27,9 +27,11 @@ def span(values: list[float]) -> str:
 
 
 def show(seen: dict[str, Any], console: Console) -> None:
-    about, rounds = seen["about"], min(len(moves) for moves in seen["planned"].values())
+    about = seen["about"]
+    rounds, failovers = (min(map(len, seen[kind].values())) for kind in ("planned", "failover"))
     console.print(f"{about['engine'].split(' sha')[0]}, {about['cores']} cores, load {about['load']:.1f} at the end")
-    console.print(f"4 clients, {about['writes_per_second']:,} writes a second, n = {rounds}; median (min-max)")
+    console.print(f"4 clients, {about['writes_per_second']:,} writes a second; median (min-max)")
+    console.print(f"n = {rounds}, of failovers {failovers}")
     ours = median(move["gap"] for move in seen["planned"]["switchover"])
     table = Table("planned", "gap ms", "times ours", "lost", title="Nobody failed: the role moves on purpose")
     for name, moves in seen["planned"].items():
