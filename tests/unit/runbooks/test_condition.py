@@ -34,7 +34,17 @@ def test_a_recorded_replica_tells_its_condition(engine, data, time):
     assert (told.saves, told.stops, told.client_descriptor) == (None, None, None)
 
 
+@pytest.mark.parametrize("engine, seconds", [("keydb", 2), ("redis", 2), ("valkey", 3)])
+def test_a_server_tells_how_long_it_has_been_up(engine, seconds):
+    assert recorded(f"{engine}-replica-in-sync").uptime_seconds == seconds
+
+
+def test_an_aof_is_on_or_off_or_unknown():
+    assert [condition_from_info({"aof_enabled": [told]}).aof for told in ("1", "0")] == [True, False]
+
+
 def test_rates_are_in_bytes_and_commands_of_the_last_second():
+    assert condition_from_info({"instantaneous_input_kbps": ["10.50"]}).input_bytes_per_second == 10_752
     told = recorded("keydb-replica-in-sync")
     assert (told.commands_per_second, told.input_bytes_per_second) == (5, 512)
 

@@ -125,6 +125,26 @@ def test_a_secret_value_is_replaced_and_a_users_rules_are_shown_without_its_pass
     assert (found.wanted, found.on_disk, found.running) == (None, None, "on #(another secret) +get")
 
 
+def test_a_user_that_is_nobodys_is_told_as_far_as_it_was_seen():
+    def extra(**row) -> Drift:
+        [found] = [one for one in server_drift(state({"wanted": ["port 1"], **row})) if one.code == "extra-user"]
+        return found
+
+    found = extra(disk=["port 1", MALLORY], running=None)
+    assert (found.on_disk, found.running) == ("on #(another secret) +@all", Unseen.UNSEEN)
+    found = extra(disk=["port 1", MALLORY], users=None)
+    assert (found.on_disk, found.running) == ("on #(another secret) +@all", Unseen.UNSEEN)
+    found = extra(disk=None, users=[MALLORY])
+    assert (found.on_disk, found.running) == (Unseen.UNSEEN, "on #(another secret) +@all")
+    found = extra(users=[MALLORY])
+    assert (found.on_disk, found.running) == (None, "on #(another secret) +@all")
+
+
+def test_a_value_with_a_blank_is_one():
+    row = {"wanted": ['dir "/the data"'], "running": {"dir": "/the data"}}
+    assert list(server_drift(state(row))) == []
+
+
 def test_what_a_server_does_not_tell_is_named():
     row = {"wanted": ["port 1", "server-threads 2"], "disk": ["port 1", "rename-command KEYS x", "replicaof a 1"]}
     assert not_compared(state(row)) == ("rename-command", "server-threads")
@@ -484,6 +504,7 @@ WHOLES = [
     ((primary(1), fenced(replica(2))), (conf(1), conf(2, wanted=[USER_HELD], users=[USER_HELD, KEPT])), (), ["warning fenced keydb-2"]),
     ((primary(1), replica(2, clients=HELD)), (conf(1), conf(2, wanted=[USER_HELD], disk=[USER_OPEN])), (), ["warning fenced keydb-2", "warning fence-not-saved keydb-2"]),
     ((primary(1), replica(2, config_clients=HELD)), (conf(1), conf(2, wanted=["port 1", USER_OPEN], disk=["port 2", USER_HELD, MALLORY])), (), ["warning fence-not-saved keydb-2", "warning file-differs keydb-2", "notice extra-user keydb-2"]),
+    (GOOD, (conf(1), conf(2, wanted=["port 1", USER_OPEN], disk=["port 2", USER_HELD])), (), ["warning file-differs keydb-2", "warning file-differs keydb-2"]),
     # Who is the primary is known, or known to be nobody.
     ((primary(1), promoted(2), silent(3)), SERVERS_FINE, (), ["critical several-primaries demo", "unknown node-no-answer keydb-3"]),
     ((guarded(1), guarded(2), proxy()), SERVERS_FINE, (front(),), ["critical no-primary demo", "warning guarded keydb-1", "warning guarded keydb-2"]),

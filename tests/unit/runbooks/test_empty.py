@@ -5,7 +5,7 @@ from worlds import World, codes, group, guarded, lines, orphan, primary, proxy, 
 
 from keydb_runbooks.runbooks import failover, rejoin, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.steps import Guard, Promote, Unpause
+from keydb_runbooks.runbooks.steps import Guard, Promote, RecordLineage, Unpause
 from keydb_runbooks.runbooks.steps_save import StillHolds
 from keydb_runbooks.runbooks.topology import find
 
@@ -78,6 +78,17 @@ def test_who_holds_more_than_the_one_that_was_chosen_is_left_out():
     plan = decide(empty(), orphan(2), orphan(3, offset=1100), request=request)
     assert "Follow keydb-3" not in lines(plan) and "InSync keydb-3" not in lines(plan)
     assert "keydb-3 is left out" in plan.warnings[0]
+
+
+def test_everybody_who_holds_more_than_the_one_that_was_chosen_is_left_out():
+    request = Request(to="keydb-2", accept_loss=frozenset({"keydb-4"}))
+    plan = decide(empty(), orphan(2), orphan(3), orphan(4, offset=1100), request=request)
+    assert "Follow keydb-3" in lines(plan) and "Follow keydb-4" not in lines(plan)
+    assert RecordLineage("keydb-2", 1) in plan.steps
+
+
+def test_a_refusal_shows_who_else_could_have_taken_the_role():
+    assert [place.node for place in decide(empty(), orphan(2, priority=0)).ranking] == ["keydb-1", "keydb-2"]
 
 
 # (members, request, the refusal)

@@ -69,6 +69,8 @@ CASES = [
     ]),
     ((primary(1), replica(2, links=(link(1, up=False, syncing=True),))), ["warning syncing keydb-2: is loading all data from 10.0.0.1:6379"]),
     ((primary(1, replicas=(Replica(address(2), online=True, offset=1000, lag_seconds=0),)), replica(2)), []),
+    # KeyDB and Redis tell a replica the new name of its stream a moment late.
+    ((primary(1), replica(2, replication_id=stream("f"))), []),
     ((primary(1), orphan(2)), ["warning link-down keydb-2: has no link to 10.0.0.1:6379"]),
     ((primary(1), replica(2, links=(link(1, last_io_seconds=9),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: 9 s ago"]),
     ((primary(1), replica(2, links=(link(1, last_io_seconds=None),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: unknown"]),
@@ -194,6 +196,11 @@ RIGHTFUL = [
 def test_the_rightful_primary_is_the_one_that_took_over_from_all_others(primaries, name):
     rightful = group(*primaries, replica(9)).rightful_primary()
     assert (rightful.name if rightful else None) == name
+
+
+@pytest.mark.parametrize("newer, older, holds", [(1, 2, False), (0, 1, False), (2, 1, True), (1, 1, True)])
+def test_whoever_was_promoted_earlier_supersedes_nobody_though_its_lineage_says_so(newer, older, holds):
+    assert supersedes(promoted(2, epoch=newer), primary(1, epoch=older, paused=True)) is holds
 
 
 @pytest.mark.parametrize("one", [OLD, NEW, primary(3, epoch=7), primary(4, epoch=None)])
