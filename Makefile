@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+# Most tests wait for servers, so there are twice as many at once.
+SPREAD = -n $(shell expr 2 \* $(JOBS)) --dist worksteal
 UV ?= uv
 
 # The folders that are imported as keydb_runbooks.<folder>; pyproject.toml lists the same ones.
@@ -42,10 +44,10 @@ demo: $(VENV)/.demo
 	@$(BIN)/python demo/story.py
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
 
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation.runner --runs $(or $(RUNS),1000000) --jobs $(JOBS)
