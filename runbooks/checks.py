@@ -39,7 +39,7 @@ class Check:
     look: Callable[[Situation], Iterator[Found]]
 
     def severity(self, verb: str) -> Severity:
-        return self.switchover if verb == "switchover" else self.failover
+        return {"switchover": self.switchover, "failover": self.failover}[verb]
 
 
 LAG = "allow_lag=SIZE"

@@ -6,7 +6,7 @@ import pytest
 from worlds import GOOD, group, orphan, primary, promoted, proxy, replica, silent, stream
 
 from keydb_runbooks.runbooks import failover, rejoin, switchover
-from keydb_runbooks.runbooks.cost import predict_gap, writes_in
+from keydb_runbooks.runbooks.cost import Gap, predict_gap, writes_in
 from keydb_runbooks.runbooks.plan import Loss, Request
 from keydb_runbooks.runbooks.steps import CatchUp, Pause, Promote, RecordLineage, Route, SaveConfiguration, Unpause
 
@@ -44,6 +44,10 @@ def test_a_gap_is_told_with_what_it_is_made_of():
     told = "about 38 ms (21 round trips and 3 configuration files to save, by the round trips measured just now)"
     plan = switchover.plan(group(primary(1), replica(2), replica(3), proxy(1)), ANY, 1)
     assert plan.gap == f"writers wait while the role moves: {told}"
+
+
+def test_a_gap_is_told_in_milliseconds():
+    assert str(Gap(0.6, 2, 1)).startswith("about 600 ms (2 round trips and 1 configuration files to save")
 
 
 def test_a_gap_with_an_unmeasured_round_trip_is_unknown():

@@ -1,14 +1,16 @@
-"""Whole plans, one of each kind, word for word: plans.yaml beside this file is what a person gets to read before agreeing.
+"""Whole plans and some refusals, word for word: plans.yaml beside this file is what a person gets to read.
 
 After a change that is meant: ``python tests/unit/runbooks/test_plans.py`` writes it anew; read the difference.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import yaml
 from worlds import (
+    GOOD,
+    ROOMY,
     fenced,
     group,
     guarded,
@@ -24,24 +26,32 @@ from worlds import (
 )
 
 from keydb_runbooks.runbooks import abort, demote, failover, fence, founding, promote, rejoin, switchover, unfence
-from keydb_runbooks.runbooks.plan import Plan, Request
-from keydb_runbooks.runbooks.verified import truths, verify
+from keydb_runbooks.runbooks.grounds import Evidence, Place
+from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
+from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.verified import Check, truths, verify
 
 PAGE = Path(__file__).with_name("plans.yaml")
 TO_2, NODE_1, NODE_2 = Request(to="keydb-2"), Request(node="keydb-1"), Request(node="keydb-2")
+FULL = replace(GOOD, saved=False)
+LACKING, CLOSE = replace(GOOD, behind_bytes=50), replace(GOOD, behind_bytes=0)
 GONE = silent(1, "refused", stopped=True)
 
 CASES = {
     "abort": (abort, group(primary(1, paused=True), replica(2), orphan(3, 2), proxy(1)), Request()),
     "demote, guarded": (demote, group(primary(1), silent(2, stopped=True), proxy(1)), NODE_1),
     "demote, beside another": (demote, group(primary(1, epoch=1), promoted(2, epoch=2), replica(3, 2), proxy(2)), NODE_1),
-    "failover": (failover, group(GONE, orphan(2), orphan(3), proxy(), silent_proxy(2)), Request(allow_unread=frozenset({"proxy-2"}))),
+    "failover": (failover, group(GONE, orphan(2, round_trip_seconds=0.1), orphan(3, machine=replace(ROOMY, disk_free=ROOMY.disk_size)), proxy(), silent_proxy(2)), Request(allow_unread=frozenset({"proxy-2"}))),
     "failover, the last node": (failover, group(GONE, orphan(2), silent(3, "refused", stopped=True), proxy()), Request()),
     "failover, a split accepted": (failover, group(silent(1), orphan(2), orphan(3), proxy()), Request(accept_split=True)),
     "failover, a loss accepted": (failover, group(GONE, orphan(2), orphan(3, offset=1500), proxy()), Request(to="keydb-2", accept_loss=frozenset({"keydb-3"}))),
     "failover, two losses accepted": (failover, group(GONE, orphan(2), orphan(3, offset=1500), orphan(4, replication_id=stream("d")), proxy(nodes=4)), Request(to="keydb-2", accept_loss=frozenset({"keydb-3", "keydb-4"}))),
     "failover, an empty replica": (failover, group(GONE, orphan(2), orphan(3, replication_id=stream("d"), keys=0), proxy()), Request()),
     "failover, an empty primary": (failover, group(primary(1, keys=0, epoch=None, replication_id=stream("e"), offset=0), orphan(2, epoch=1), orphan(3, epoch=1), proxy(1)), Request()),
+    "failover, warned": (failover, group(GONE, orphan(2), orphan(3, version="6.2.9"), orphan(4, loading=True, engine="redis"), proxy(nodes=4)), Request(to="keydb-2", accept_loss=frozenset({"keydb-4"}))),
+    "failover, refused by a check": (failover, group(GONE, orphan(2, condition=FULL), orphan(3, version="6.2.9", condition=FULL), silent(4), proxy(nodes=4), clients_only_through_proxies=True), Request()),
+    "failover, refused for who lacks data": (failover, group(GONE, orphan(2), orphan(3, offset=1500), proxy()), TO_2),
+    "failover, refused for who answers": (failover, group(primary(1), replica(2), silent(3), proxy(1)), TO_2),
     "fence": (fence, group(primary(1), replica(2), proxy(1)), NODE_1),
     "fence, little known": (fence, group(primary(1, config_replicaof=None, paused=None), silent(2), silent_proxy()), NODE_1),
     "founding": (founding, group(virgin(1), virgin(2), proxy(1)), None),
@@ -51,42 +61,60 @@ CASES = {
     "rejoin": (rejoin, group(primary(1), replica(2), orphan(3, of=2), proxy(2)), Request()),
     "rejoin, a loss accepted": (rejoin, group(promoted(2), guarded(1, offset=1002), replica(3, 2), proxy(2)), Request(accept_loss=frozenset({"keydb-1"}))),
     "switchover": (switchover, group(primary(1), replica(2), replica(3), proxy(1)), TO_2),
+    "switchover, looked at twice": (switchover, group(primary(1), replica(2, condition=LACKING), replica(3, offset=990, condition=CLOSE), proxy(1)), Request()),
+    "switchover, refused for everybody": (switchover, group(primary(1), replica(2, condition=replace(LACKING, saved=False)), replica(3, offset=990, condition=replace(CLOSE, saved=False)), proxy(1)), Request()),
+    "switchover, refused by a check": (switchover, group(primary(1), replica(2, condition=FULL), replica(3), proxy(1)), TO_2),
     "switchover, a fenced primary": (switchover, group(fenced(primary(1)), replica(2), orphan(3, 2), proxy(1)), TO_2),
     "unfence": (unfence, group(fenced(primary(1)), replica(2), proxy(1)), NODE_1),
     "unfence, a replica": (unfence, group(primary(1), fenced(replica(2)), proxy(1)), NODE_2),
 }  # fmt: skip
 
 
-def planned(name: str) -> Plan:
+def told(name: str) -> dict[str, object]:
+    """An answer as plain values; of a plan also what would be told if nothing of it were carried out."""
     module, topology, request = CASES[name]
     if module is founding:
         answer = founding.plan(topology, "keydb-1", min_replicas=1)
     else:
         answer = module.plan(topology, request, 1)
-    assert isinstance(answer, Plan), f"{name}: {answer}"
-    return answer
+    assert isinstance(answer, Plan) is ("refused" not in name), f"{name}: {answer}"
+    grounds = {
+        "evidence": [_plain(item) for item in answer.evidence],
+        "ranking": [_plain(place) for place in answer.ranking],
+    }
+    if isinstance(answer, Refusal):
+        return {"refused": str(answer).splitlines(), **grounds}
+    return {**_told_of(answer), **grounds, **_seen_afterwards(answer, topology)}
 
 
-def told(name: str) -> dict[str, object]:
-    """A plan as plain values, and what would be told if nothing of it were carried out."""
-    plan = planned(name)
-    seen = verify(plan, CASES[name][1])
+def _told_of(plan: Plan) -> dict[str, object]:
+    words = ("verb", "group", "primary", "former", "node", "about", "afterwards", "gap", "proof")
     return {
-        **{
-            field: getattr(plan, field)
-            for field in ("verb", "group", "primary", "former", "node", "about", "afterwards")
-        },
-        **{field: getattr(plan, field) for field in ("gap", "proof")},
+        **{word: getattr(plan, word) for word in words},
         "loss": str(plan.loss),
-        **{field: list(getattr(plan, field)) for field in ("warnings", "needs")},
+        "warnings": list(plan.warnings),
+        "needs": list(plan.needs),
         "steps": [_step(step) for step in plan.steps],
         "undo": [_step(step) for step in plan.undo],
-        "ranking": [str(asdict(place)) for place in plan.ranking],
-        "now": list(truths(CASES[name][1])),
-        "verified": [f"{check.where}: {check.what}: {check.told}" for check in seen.verified],
-        "not verified": [f"{check.where}: {check.what}: {check.told}" for check in seen.not_verified],
+    }
+
+
+def _seen_afterwards(plan: Plan, topology: Topology) -> dict[str, object]:
+    seen = verify(plan, topology)
+    return {
+        "now": list(truths(topology)),
+        "verified": [_check(check) for check in seen.verified],
+        "not verified": [_check(check) for check in seen.not_verified],
         "wrong": list(seen.wrong),
     }
+
+
+def _check(check: Check) -> str:
+    return f"{check.where}: {check.what}: {check.told}"
+
+
+def _plain(item: Evidence | Place) -> str:
+    return " | ".join(str(getattr(value, "value", value)) for value in asdict(item).values())
 
 
 def _step(step) -> str:
@@ -94,7 +122,7 @@ def _step(step) -> str:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_plan_is_told_word_for_word(name):
+def test_an_answer_is_told_word_for_word(name):
     assert told(name) == yaml.safe_load(PAGE.read_text())[name]
 
 
