@@ -108,6 +108,7 @@ FENCES = [
     ([], None),
     ([AS_KEYDB.replace("#h", "#other")], None),
     ([AS_KEYDB.replace("~*", "~a*")], None),
+    ([AS_KEYDB.replace(" on ", " off ")], None),
     (["user application on #h ~* &* +@all -@dangerous"], None),
 ]
 
@@ -116,6 +117,11 @@ FENCES = [
 def test_a_fence_that_is_in_force_is_what_is_wanted_and_any_other_is_replaced(rows, line):
     expected = FENCED if line is None else "\n".join([WANTED.split("\n")[0], line, *WANTED.split("\n")[2:]])
     assert with_fence(WANTED, "application", rows) == expected
+
+
+def test_a_rule_with_a_blank_stays_one():
+    wanted = 'user application on #h "~a b" +@all'
+    assert with_fence(wanted, "application", []) == f"{wanted} -@write -@scripting"
 
 
 def test_an_install_of_a_fenced_node_finds_nothing_to_change():

@@ -336,6 +336,8 @@ def test_a_primary_is_not_followed_while_a_silent_node_that_somebody_was_sent_to
     )
     assert isinstance(decide(*members, request=Request(allow_unread=frozenset({"keydb-2"}))), Plan)
     assert decide(primary(1), orphan(3, of=2), silent(4), silent(2)).code == "perhaps-superseded"
+    others = Request(allow_unread=frozenset({"keydb-4"}))
+    assert decide(primary(1), orphan(3, of=2), silent(4), silent(2), request=others).code == "perhaps-superseded"
 
 
 def test_who_follows_the_silent_old_primary_is_sent_to_the_one_that_was_promoted_over_it():
