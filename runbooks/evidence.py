@@ -12,11 +12,8 @@ from keydb_runbooks.runbooks.condition import Machine
 from keydb_runbooks.runbooks.grounds import Evidence, Verdict
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer
-from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, Link, Node, Unread
+from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, SILENT, Link, Node, Unread
 from keydb_runbooks.runbooks.topology import Topology
-
-SILENT = ("unreachable-host", "refused", "no-answer")
-"""Codes of a node that gave the operator no answer at all. Any other one came from a server, or says nothing of it."""
 
 BLIND = ("forwarding-forbidden", "no-link", "not-trusted", "not-a-server")
 """Codes of a link that the operator couldn't try, or behind which something else answers."""

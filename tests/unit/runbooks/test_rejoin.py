@@ -279,7 +279,7 @@ def test_the_data_of_another_node_than_the_primary_are_not_called_the_right_ones
 SAVE = "rejoin accept_loss=keydb-1 saves them, tells what differs, and attaches it"
 REFUSALS = [
     ((promoted(2), primary(1, role=Role.ACTIVE_REPLICA)), "refused: active-replica keydb-1: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
-    ((silent(1),), "refused: no-node-answers demo: keydb-1: does not answer within 2 s; start a server or mend the way to it"),
+    ((silent(1),), "refused: no-node-answers demo: keydb-1: does not answer within 2 s; run start, which starts guarded what doesn't run, or mend the way to them; then this again"),
     ((primary(1), primary(2)), "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
     ((orphan(1, 2), guarded(2)), "refused: no-primary demo: there is nobody to follow; run failover first"),
     ((promoted(2), guarded(1, offset=1002)), f"refused: diverged keydb-1: holds 2 bytes that keydb-2 never had; {SAVE}"),
