@@ -66,9 +66,9 @@ NOTHING = [
     ((promoted(2), replica(1, 2)), f"nothing to do: founded demo: keydb-2 {FOUNDED}"),
     ((promoted(2), guarded(1)), f"nothing to do: founded demo: keydb-2 {FOUNDED}"),  # rejoin decides about its data
     ((primary(1), silent(2)), f"nothing to do: founded demo: keydb-1 {FOUNDED}"),
-    ((guarded(1), guarded(2)), "nothing to do: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
+    ((guarded(1), guarded(2)), "left without a primary: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
     ((primary(1), primary(2)), "nothing to do: two-primaries demo: keydb-1 and keydb-2 are primaries; install moves no role, run rejoin"),
-    ((virgin(1), orphan(2)), "nothing to do: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
+    ((virgin(1), orphan(2)), "left without a primary: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
 ]  # fmt: skip
 
 
