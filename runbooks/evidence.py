@@ -68,7 +68,8 @@ def _by_operator(seen: Node | Unread) -> Evidence:
     if isinstance(seen, Node):
         trip = seen.round_trip_seconds
         told = "answers" if trip is None else f"answers in {trip * 1000:.1f} ms"
-        return Evidence("the operator", seen.name, f"{told} as a {seen.role.value}", seen.observed_at, Verdict.ALIVE)
+        told += ", guarded" if seen.guarded else f" as a {seen.role.value}"
+        return Evidence("the operator", seen.name, told, seen.observed_at, Verdict.ALIVE)
     verdict = Verdict.ALIVE
     if seen.code in (*SILENT, *BLIND):
         verdict = Verdict.GONE if seen.code in SILENT else Verdict.NEITHER

@@ -188,7 +188,10 @@ def _refuse_writers(topology: Topology, request: Request) -> Refusal | None:
 
 
 def _refuse_split(proof: Proof) -> Refusal:
-    hint = "stop its server or its machine; or accept_split=yes, and its writes from now on are lost"
+    hint = (
+        "stop its server or its machine, then this again "
+        "(last resort: accept_split=yes, and its writes from now on are lost)"
+    )
     return Refusal("not-fenced", "old primary", proof.sentence, hint)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,13 @@ def test_enter_goes_on_and_anything_else_stops(group: Sandbox) -> None:
     assert "Unexpected user input: n" in stopped.text
     assert "done: switchover" in typed(group, b"\n", *words).ok().text
     group.healthy("keydb-2")
+
+
+def test_a_write_through_the_proxy_is_tried_as_the_page_of_the_sandbox_says(group: Sandbox) -> None:
+    lines = (REPOSITORY / "docs" / "sandbox.md").read_text().splitlines()
+    [line] = [line.strip() for line in lines if line.startswith("    python -c ")]
+    command = line.replace(".sandbox/", f"{group.directory}/").replace("17000", str(group.port))
+    words = [sys.executable, *shlex.split(command)[1:]]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    assert (told.stdout, told.returncode) == ("True\n", 0), told.stderr
+    assert group.ask("keydb-1", "GET", "test:x") == "y"

@@ -186,7 +186,7 @@ def to(number, *accepted):
 
 
 WAIT = "wait until status says that it is done"
-FENCE = "stop its server or its machine; or accept_split=yes, and its writes from now on are lost"
+FENCE = "stop its server or its machine, then this again (last resort: accept_split=yes, and its writes from now on are lost)"
 REFUSALS = [
     ((DEAD, orphan(2, cluster=True)), ANY, "refused: cluster-mode keydb-2: runs in cluster mode; use CLUSTER FAILOVER there"),
     ((silent(1, "refused", stopped=True),), ANY, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; run start, which starts all of them, guarded; then this again"),
