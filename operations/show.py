@@ -32,7 +32,7 @@ def plan_lines(plan: Plan) -> list[str]:
         if step.changes:
             lines.extend(f"{'':17}{' '.join(command)}" for command in step.commands)
     # Of a long plan the head has scrolled away by the time that somebody is asked.
-    becomes = f"{plan.primary} becomes primary{former}" if former else f"{plan.primary} is the primary"
+    becomes = f"{plan.primary} {'stays' if plan.former == plan.primary else 'becomes'} primary{former}"
     loss = "unknown" if plan.loss.bytes is None else f"{plan.loss.bytes:,} bytes"
     return [*lines, *wrap(f"{plan.outcome or becomes}; predicted loss: {loss}", "", 2)]
 

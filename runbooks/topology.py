@@ -306,7 +306,8 @@ def _lonely(topology: Topology) -> Iterator[Finding]:
     for node in topology.primaries:
         # An old primary that woke up shall get none.
         if node.good_replicas == 0 and rightful in (None, node):
-            way_out = "" if rightful is None else "; run start, then rejoin"
+            others = len(topology.nodes) > 1
+            way_out = "" if rightful is None else f"; run {'rejoin' if others else 'start, then rejoin'}"
             sentence = f"refuses writes, since no replica hears it (min-replicas-to-write){way_out}"
             yield Finding("no-good-replica", Severity.CRITICAL, node.name, sentence)
 

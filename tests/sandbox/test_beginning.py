@@ -98,4 +98,4 @@ def test_a_write_through_the_proxy_is_tried_as_the_page_of_the_sandbox_says(grou
     words = [sys.executable, *shlex.split(command)[1:]]
     told = subprocess.run(words, capture_output=True, text=True, timeout=30)
     assert (told.stdout, told.returncode) == ("True\n", 0), told.stderr
-    assert group.ask("keydb-1", "GET", "test:x") == "y"
+    assert group.ask("keydb-1", "GET", "test:x", role="application") == "y"

@@ -158,7 +158,14 @@ CASES = [
     ((primary(1), replica(2, loading=True)), ["warning loading keydb-2: is loading its data"]),
     ((primary(1), replica(2, read_only=False)), ["critical writable-replica keydb-2: is a replica that takes writes of its own; set replica-read-only yes"]),
     ((primary(1, replicas=(Replica(address(2), online=False, offset=0, lag_seconds=0),)), replica(2)), ["notice unsynced-replica keydb-1: has a replica at 10.0.0.2:6379 that is not in sync yet"]),
-    ((primary(1, good_replicas=0), replica(2)), ["critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run start, then rejoin"]),
+    ((primary(1, good_replicas=0), guarded(2)), [
+        "critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run rejoin",
+        "warning guarded keydb-2: was started guarded and follows nobody; run rejoin",
+    ]),
+    ((primary(1, good_replicas=0), stopped(2)), [
+        "critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run start, then rejoin",
+        f"warning node-refused keydb-2: {STOPPED}; run start, then rejoin",
+    ]),
     ((primary(1, paused=True), replica(2)), ["critical paused keydb-1: holds all writes back (a pause that a dead run left); run abort"]),
     ((fenced(primary(1)), replica(2)), ["critical fenced keydb-1: is the primary and fenced: nobody can write; run unfence node=keydb-1, or switchover"]),
     ((primary(1), fenced(replica(2))), ["warning fenced keydb-2: is fenced: no verb makes it the primary until unfence node=keydb-2"]),
