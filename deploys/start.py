@@ -5,12 +5,14 @@
 A guarded server is nobody's primary and nobody's replica, and read-only. Rejoin makes it a replica.
 """
 
-from pyinfra import host
+from pyinfra import host, logger
 
 from keydb_runbooks.operations import haproxy, keydb, programs, runbook
 
 for group in runbook.groups(host):
     if node := group.node_of(host):
-        keydb.running(name="Start the server, guarded", program=programs.server(node))
+        started = keydb.running(name="Start the server, guarded", program=programs.server(node))
+        if started.will_change:
+            logger.info(f"    {node.name} starts guarded; run rejoin then, or failover if there is no primary")
     if proxy := group.proxy_of(host):
         haproxy.running(name="Start the proxy", program=programs.proxy(proxy))

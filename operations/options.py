@@ -48,12 +48,12 @@ def option(host: Host, key: str) -> Any:
 
 
 def refuse(given: Mapping[str, object]) -> Iterator[str]:
-    """Why these ``--data`` are not taken, a sentence each."""
+    """Why these ``--data`` are not taken, a sentence each. Which ones a verb takes stands in its deploy file."""
     for key in given:
         if key == SECRETS:
             yield f"--data {key}: others can read a command line; passwords belong into the inventory"
         elif key not in OPTIONS and not key.startswith(PREFIXES) and (meant := _meant(key)):
-            yield f"--data {key}: is not an option; did you mean {meant}? options are {', '.join(OPTIONS)}"
+            yield f"--data {key}: is not an option; did you mean {meant}?"
 
 
 def refuse_value(key: str, value: object, allowed: tuple[str, ...]) -> str:

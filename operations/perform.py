@@ -194,7 +194,7 @@ def _record_lineage(step: RecordLineage, links: Links) -> str:
     commands = tuple((*command[:2], value) if command[0] == "SET" else command for command in step.commands)
     if _set_or_full(client, commands):
         return "its memory is full, so its history is not recorded; run a verb again when there is room"
-    return f"recorded its history: {former.replication_id[:8]} up to offset {former.last_offset:,}"
+    return "recorded its history"
 
 
 def _text(client: Client, key: str) -> str | None:

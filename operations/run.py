@@ -26,7 +26,7 @@ from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal
 from keydb_runbooks.runbooks.replication import InfoError
 from keydb_runbooks.runbooks.steps import Step, VerifyWrite
 from keydb_runbooks.runbooks.topology import Topology
-from keydb_runbooks.runbooks.verified import truths, verify
+from keydb_runbooks.runbooks.verified import left, truths, verify
 
 Decide = Callable[[Topology], Answer]
 Perform = Callable[[Step, Links], str]
@@ -70,6 +70,8 @@ class Run:
         # Whether nothing was left to do when it began.
         self.over = False
         self.given_up: set[str] = set()
+        # Who has to come back when it has been carried out, a sentence each.
+        self.left: tuple[str, ...] = ()
         self.unfinished: list[str] = []
         self.started = 0.0
         self._perform = perform
@@ -291,12 +293,16 @@ class Run:
             return self._ends(host, Outcome.FAILED_INCOMPLETE, told)
         seconds = time.monotonic() - self.started
         self._ends(host, Outcome.DONE, f"done: {self.plan.verb} in {seconds:.2f} s; {stands}")
+        for line in (line for sentence in self.left for line in wrap(sentence, "", 2)):
+            logger.info(f"    {format_text(line, 'yellow')}")
         return True
 
     def _verify(self) -> None:
         topology = observe(self.group, silent=self.silent)
         seen = verify(self.plan, topology)
         self.report.observed(topology, list(truths(topology)))
+        self.left = tuple(left(topology, self.plan.primary))
+        self.report.notices += self.left
         for step, told in zip(self.plan.steps, self.report.steps, strict=True):
             if isinstance(step, VerifyWrite):
                 check = {"what": "a write and a read", "where": step.where, "told": told.seen or told.outcome}

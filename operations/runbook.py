@@ -25,7 +25,7 @@ from pyinfra.api.state import State
 import keydb_runbooks.operations.perform_fence  # noqa: F401 - it adds the steps that it performs
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import compare, options, report, save  # noqa: F401 - some perform steps of their own
+from keydb_runbooks.operations import beginning, compare, options, report, save  # noqa: F401 - some perform steps of their own
 from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform_step
@@ -81,6 +81,8 @@ def groups(host: Host) -> tuple[Group, ...]:
 
 
 def _check_options(host: Host) -> None:
+    # In a project of somebody else no config.py did so.
+    beginning.listen()
     refused = list(options.refuse(host.inventory.override_data))
     if (place := option(host, "report")) and (told := report.refuse_place(place)):
         refused.append(told)

@@ -31,7 +31,10 @@ def plan_lines(plan: Plan) -> list[str]:
         lines += wrap(step.sentence, f"{number:>4}. {step.where:<10} ", 17)
         if step.changes:
             lines.extend(f"{'':17}{' '.join(command)}" for command in step.commands)
-    return lines
+    # Of a long plan the head has scrolled away by the time that somebody is asked.
+    becomes = f"{plan.primary} {'stays' if plan.former == plan.primary else 'becomes'} primary{former}"
+    loss = "unknown" if plan.loss.bytes is None else f"{plan.loss.bytes:,} bytes"
+    return [*lines, *wrap(f"{plan.outcome or becomes}; predicted loss: {loss}", "", 2)]
 
 
 def refusal_lines(refusal: Refusal) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from keydb_runbooks.runbooks.cost import resyncs, writes_in
-from keydb_runbooks.runbooks.lineage import unrecorded
+from keydb_runbooks.runbooks.lineage import Kinship, Relation, unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_older, refuse_superseded
 from keydb_runbooks.runbooks.replication import Node
@@ -119,10 +119,10 @@ def finish(
         steps=(*steps, *verify(topology, primary, tuple(node.name for node in joining))),
         loss=_loss(accepted, primary),
         proof=f"{primary.name} is the only rightful primary",
-        gap="none for clients of the primary",
+        gap=_gap(topology, primary, steps),
         warnings=(
             *(
-                f"{node.name} needs a full resync: {relation.kinship.value}"
+                f"{node.name} needs a full resync: {_why_full(relation)}"
                 for node, relation in zip(joining, relations, strict=True)
                 if not relation.partial
             ),
@@ -130,6 +130,29 @@ def finish(
         ),
         needs=resyncs(topology, primary, joining, frozenset()),
     )
+
+
+def _gap(topology: Topology, primary: Node, steps: tuple[Step, ...]) -> str:
+    """Whether writers wait for anything: for nothing new, but perhaps since long ago."""
+    astray = [proxy for proxy in topology.proxies if proxy.writes_go_to != (primary.name,)]
+    if not astray and not primary.paused:
+        return "none for clients of the primary"
+    names = {proxy.name for proxy in astray}
+    ends = max(
+        number
+        for number, step in enumerate(steps, start=1)
+        if step.where in names or (isinstance(step, Unpause) and step.where == primary.name)
+    )
+    holding = {node.name for node in topology.nodes if node.paused}
+    if primary.paused or all(proxy.writes_go_to and holding.issuperset(proxy.writes_go_to) for proxy in astray):
+        return f"writers wait already; it ends with step {ends}"
+    return f"not every writer reaches the primary now; all do from step {ends} on"
+
+
+def _why_full(relation: Relation) -> str:
+    if relation.kinship is Kinship.DIVERGED and relation.harmless:
+        return "holds bytes of the stream that the primary never had, but no writes: they were held back"
+    return relation.kinship.value
 
 
 def _saved(node: Node) -> bool:

@@ -37,6 +37,8 @@ class Condition:
     succeeded. ``saves`` is whether it keeps anything on disk, ``stops`` whether it refuses writes after a failed save.
     ``server_time`` is its clock, in seconds, and ``clock_seconds`` how far that is ahead of the operator's.
     ``behind_bytes`` is what a replica still lacked, at a second look, of what its primary had at the first.
+    ``input_bytes_per_second`` is all that it gets, health checks among it; ``stream_bytes_per_second`` only what a
+    replica gets of its primary, which KeyDB doesn't count.
     ``client_descriptor`` is whether a client has file descriptor 0. ``uptime_seconds`` is since when it runs.
     """
 
@@ -51,6 +53,7 @@ class Condition:
     blocked_clients: int | None = None
     commands_per_second: int | None = None
     input_bytes_per_second: int | None = None
+    stream_bytes_per_second: int | None = None
     config_file: str | None = None
     server_time: float | None = None
     clock_seconds: float | None = None
@@ -71,7 +74,7 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
     """Read what INFO tells, field by field; one that is missing or no number is unknown."""
     saves = [_is(fields, name, "ok") for name in ("rdb_last_bgsave_status", "aof_last_bgrewrite_status")]
     busy = [_is(fields, name, "1") for name in ("rdb_bgsave_in_progress", "aof_rewrite_in_progress")]
-    kilobytes, microseconds = _number(fields, "instantaneous_input_kbps"), _number(fields, "server_time_usec")
+    microseconds = _number(fields, "server_time_usec")
     return Condition(
         uptime_seconds=_whole(fields, "uptime_in_seconds"),
         dataset_bytes=_whole(fields, "used_memory_dataset"),
@@ -84,7 +87,8 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
         clients_limit=_whole(fields, "maxclients"),
         blocked_clients=_whole(fields, "blocked_clients"),
         commands_per_second=_whole(fields, "instantaneous_ops_per_sec"),
-        input_bytes_per_second=None if kilobytes is None else int(kilobytes * 1024),
+        input_bytes_per_second=_kilobytes(fields, "instantaneous_input_kbps"),
+        stream_bytes_per_second=_kilobytes(fields, "instantaneous_input_repl_kbps"),
         config_file=fields["config_file"][0] if "config_file" in fields else None,
         server_time=None if microseconds is None else microseconds / 1_000_000,
     )
@@ -126,6 +130,11 @@ def _number(fields: Mapping[str, list[str]], name: str) -> float | None:
 def _whole(fields: Mapping[str, list[str]], name: str) -> int | None:
     value = _number(fields, name)
     return None if value is None else int(value)
+
+
+def _kilobytes(fields: Mapping[str, list[str]], name: str) -> int | None:
+    value = _number(fields, name)
+    return None if value is None else int(value * 1024)
 
 
 def _is(fields: Mapping[str, list[str]], name: str, word: str) -> bool | None:

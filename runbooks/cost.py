@@ -72,12 +72,13 @@ def _bytes_per_write(node: Node) -> float | None:
     return received / executed if received and executed else None
 
 
-def rate_of_writes(node: Node) -> str:
-    """What a second of missing writes would be, as far as a replica's own stream tells; "" if it tells nothing."""
-    received, executed = node.condition.input_bytes_per_second, node.condition.commands_per_second
-    if not received or not executed:
-        return ""
-    return f"; {node.name} last got {received:,} bytes, about {executed:,} writes, a second"
+def rate_of_stream(node: Node) -> str:
+    """What a second of the missing stream would be, where a server counts that alone (Redis 7, Valkey); "" elsewhere.
+
+    Its other rates count health checks and our own questions too, of which a group without a primary has nothing else.
+    """
+    received = node.condition.stream_bytes_per_second
+    return f"; {node.name} last got {received:,} bytes of the stream a second" if received else ""
 
 
 def resyncs(topology: Topology, source: Node, nodes: Iterable[Node], catching_up: frozenset[str]) -> tuple[str, ...]:

@@ -26,21 +26,16 @@ _WAYS_OUT = {
     "link-silent": "look at its log and at the way there",
     "loading": "wait until it has",
     "node-loading": "wait until it has",
-    "node-no-answer": "look at the machine and at the server's log",
     "node-not-a-server": "see what listens there, or set keydb_address and keydb_port",
     "node-not-trusted": "run install, which gives it its certificate",
-    "node-refused": "run start, then rejoin",
-    "node-unreachable-host": "see that the machine runs and can be reached",
     "node-wrong-password": "set keydb_users.operator to what the server knows",
     "not-saved": "CONFIG REWRITE is missing: run rejoin",
     "proxy-no-answer": "look at HAProxy's log",
     "proxy-no-backend": "run install",
-    "proxy-refused": "run start",
     "proxy-unreachable-host": "see that the machine runs and can be reached",
     "syncing": "wait until it has",
     "unrelated": "run rejoin, which says what has to be accepted",
     "unsynced-replica": "look at that replica's log if it stays so",
-    "wrong-route": "run rejoin",
 }
 
 

@@ -12,11 +12,8 @@ from keydb_runbooks.runbooks.condition import Machine
 from keydb_runbooks.runbooks.grounds import Evidence, Verdict
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer
-from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, Link, Node, Unread
+from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, SILENT, Link, Node, Unread
 from keydb_runbooks.runbooks.topology import Topology
-
-SILENT = ("unreachable-host", "refused", "no-answer")
-"""Codes of a node that gave the operator no answer at all. Any other one came from a server, or says nothing of it."""
 
 BLIND = ("forwarding-forbidden", "no-link", "not-trusted", "not-a-server")
 """Codes of a link that the operator couldn't try, or behind which something else answers."""
@@ -71,7 +68,8 @@ def _by_operator(seen: Node | Unread) -> Evidence:
     if isinstance(seen, Node):
         trip = seen.round_trip_seconds
         told = "answers" if trip is None else f"answers in {trip * 1000:.1f} ms"
-        return Evidence("the operator", seen.name, f"{told} as a {seen.role.value}", seen.observed_at, Verdict.ALIVE)
+        told += ", guarded" if seen.guarded else f" as a {seen.role.value}"
+        return Evidence("the operator", seen.name, told, seen.observed_at, Verdict.ALIVE)
     verdict = Verdict.ALIVE
     if seen.code in (*SILENT, *BLIND):
         verdict = Verdict.GONE if seen.code in SILENT else Verdict.NEITHER

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from keydb_runbooks.runbooks.attach import finish, release, routes, verify
 from keydb_runbooks.runbooks.checks import check, together
 from keydb_runbooks.runbooks.checks_server import Situation
-from keydb_runbooks.runbooks.cost import predict_gap, rate_of_writes, resyncs, writes_in
+from keydb_runbooks.runbooks.cost import predict_gap, rate_of_stream, resyncs, writes_in
 from keydb_runbooks.runbooks.empty import lost_its_data, refuse_emptied, replace_empty
 from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
 from keydb_runbooks.runbooks.grounds import Evidence
@@ -188,7 +188,10 @@ def _refuse_writers(topology: Topology, request: Request) -> Refusal | None:
 
 
 def _refuse_split(proof: Proof) -> Refusal:
-    hint = "stop its server or its machine; or accept_split=yes, and its writes from now on are lost"
+    hint = (
+        "stop its server or its machine, then this again "
+        "(last resort: accept_split=yes, and its writes from now on are lost)"
+    )
     return Refusal("not-fenced", "old primary", proof.sentence, hint)
 
 
@@ -329,7 +332,7 @@ def _loss(topology: Topology, former: Unread | None, candidate: Node, request: R
         told = f"{silent} can't be read, so what was acknowledged last can't be counted"
     else:
         told = "no primary answers, so what was acknowledged last can't be counted"
-    return Loss(None, told + rate_of_writes(candidate) + _given_up(topology, candidate, request))
+    return Loss(None, told + rate_of_stream(candidate) + _given_up(topology, candidate, request))
 
 
 def _given_up(topology: Topology, candidate: Node, request: Request) -> str:

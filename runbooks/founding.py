@@ -30,7 +30,7 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
         return NothingToDo("two-primaries", topology.group, f"{names} are primaries; install moves no role, run rejoin")
     if primary is None and not all(virgin(node) for node in topology.nodes):
         sentence = "had a primary before and has none now; install moves no role, run failover"
-        return NothingToDo("no-primary", topology.group, sentence)
+        return NothingToDo("no-primary", topology.group, sentence, "left without a primary")
     if primary is not None:
         return _attach_new(topology, primary)
     if refusal := _refuse_silent(topology, first_primary):

@@ -82,14 +82,15 @@ class Refusal:
 
 @dataclass(frozen=True)
 class NothingToDo:
-    """All is as it was asked for."""
+    """All is as it was asked for, or ``head`` says that something is left."""
 
     code: str
     where: str
     sentence: str
+    head: str = "nothing to do"
 
     def __str__(self) -> str:
-        return f"nothing to do: {self.code} {self.where}: {self.sentence}"
+        return f"{self.head}: {self.code} {self.where}: {self.sentence}"
 
 
 @dataclass(frozen=True)

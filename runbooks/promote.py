@@ -65,7 +65,10 @@ def _refuse_waking(topology: Topology, request: Request) -> Refusal | None:
     for node in topology.unread:
         if node in followed and not node.stopped and not request.accept_split:
             told = "is silent, but not stopped: when it wakes its replicas still follow it, so it takes writes"
-            hint = "use failover; or stop its server or its machine; or accept_split=yes, and these writes are lost"
+            hint = (
+                "use failover; or stop its server or its machine, then this again "
+                "(last resort: accept_split=yes, and these writes are lost)"
+            )
             return Refusal("not-fenced", node.name, told, hint)
     return None
 

@@ -19,7 +19,10 @@ def refuse_nobody(topology: Topology) -> Refusal | None:
     if topology.nodes:
         return None
     told = "; ".join(f"{node.name}: {node.detail}" for node in topology.unread)
-    return Refusal("no-node-answers", topology.group, told, "start a server or mend the way to it")
+    hint = "run start, which starts guarded what doesn't run, or mend the way to them; then this again"
+    if all(node.stopped for node in topology.unread):
+        hint = "run start, which starts all of them, guarded; then this again"
+    return Refusal("no-node-answers", topology.group, told, hint)
 
 
 def refuse_rivals(topology: Topology) -> Refusal | None:
@@ -48,7 +51,8 @@ def refuse_unread_proxies(topology: Topology, request: Request) -> Refusal | Non
     """A proxy that can't be told of the new primary."""
     for proxy in topology.unread_proxies:
         if proxy.name not in request.allow_unread:
-            hint = f"mend that, or allow_unread={proxy.name} to leave it to its own checks"
+            mend = "run start" if proxy.code == "refused" else "mend that"
+            hint = f"{mend}, or allow_unread={proxy.name} to leave it to its own checks"
             return Refusal(f"proxy-{proxy.code}", proxy.name, proxy.detail, hint)
     return None
 

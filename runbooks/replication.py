@@ -225,6 +225,10 @@ class Unread:
     machine: Machine | None = None
 
 
+SILENT = ("unreachable-host", "refused", "no-answer")
+"""Codes of a node that gave the operator no answer at all. Any other one came from a server, or says nothing of it."""
+
+
 class InfoError(ValueError):
     """The text is no INFO of a server that can be in a group; ``code`` is one of ``Unread``'s."""
 

@@ -12,7 +12,7 @@ from enum import Enum
 from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, descends, relate
 from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
-from keydb_runbooks.runbooks.replication import Address, Link, Node, Role, Unread
+from keydb_runbooks.runbooks.replication import SILENT, Address, Link, Node, Role, Unread
 
 
 class Severity(Enum):
@@ -155,24 +155,59 @@ def _unread(topology: Topology) -> Iterator[Finding]:
         sentence = f"{node.detail}; it may be anything, a primary among others"
         if node.stopped:
             sentence = f"{node.detail}; its machine says that no server process runs"
-        yield Finding(f"node-{node.code}", Severity.WARNING, node.name, sentence)
+        way_out = _way_to(topology, node)
+        yield Finding(f"node-{node.code}", Severity.WARNING, node.name, f"{sentence}{way_out and f'; {way_out}'}")
     for proxy in topology.unread_proxies:
-        yield Finding(f"proxy-{proxy.code}", Severity.WARNING, proxy.name, proxy.detail)
+        yield _unread_proxy(topology, proxy)
+
+
+def _way_to(topology: Topology, node: Unread) -> str:
+    """How a node that gave no answer comes back; "" where that is another finding's to say.
+
+    ``start`` starts only what doesn't run, and guarded. Who hangs may wake up as a primary, so it is stopped first.
+    """
+    if node.code not in SILENT:
+        return ""
+    known = topology.rightful_primary() is not None and not any(kind_of(seen) for seen in topology.everybody)
+    if not node.stopped:
+        hangs = "mend the way to it; if it hangs, stop its server or its machine, then run start and rejoin"
+        return hangs if known else "look at the machine and at the server's log"
+    if known:
+        return "run start, then rejoin"
+    return "run failover first, then start and rejoin" if topology.nodes and not topology.primaries else ""
+
+
+def _unread_proxy(topology: Topology, proxy: UnreadProxy) -> Finding:
+    """One that doesn't run is told with the way out, and is critical where clients have no other one."""
+    if proxy.code != "refused":
+        return Finding(f"proxy-{proxy.code}", Severity.WARNING, proxy.name, proxy.detail)
+    sentence = f"{proxy.detail}: if it doesn't run no client gets through it; run start"
+    severity = Severity.WARNING if topology.proxies else Severity.CRITICAL
+    return Finding(f"proxy-{proxy.code}", severity, proxy.name, sentence)
 
 
 def _number_of_primaries(topology: Topology) -> Iterator[Finding]:
     primaries = topology.primaries
     if not primaries and not any(node.role is Role.ACTIVE_REPLICA for node in topology.nodes):
-        sentence = "nobody takes writes; run failover"
-        silent = [node.name for node in topology.unread if not node.stopped]
-        if silent:
-            sentence = f"no node that answers is primary, and {' and '.join(silent)} may be; run failover"
-        yield Finding("no-primary", Severity.CRITICAL, topology.group, sentence)
+        yield Finding("no-primary", Severity.CRITICAL, topology.group, _no_primary(topology))
     if len(primaries) > 1:
         names = " and ".join(node.name for node in primaries)
         rightful = topology.rightful_primary()
         hint = f"{rightful.name} is the rightful one; run rejoin" if rightful else "the facts name no rightful one"
         yield Finding("several-primaries", Severity.CRITICAL, topology.group, f"{names} are primaries; {hint}")
+
+
+def _no_primary(topology: Topology) -> str:
+    silent = [node.name for node in topology.unread if not node.stopped]
+    may_be = f"{' and '.join(silent)} may be"
+    if topology.nodes:
+        told = f"no node that answers is primary, and {may_be}" if silent else "nobody takes writes"
+        return f"{told}; run failover"
+    if not silent:
+        return "no server runs; run start, then failover"
+    if len(silent) < len(topology.unread):
+        return f"no node answers, and {may_be} primary; run start, then failover"
+    return f"no node answers, and {may_be} primary; mend the way to them"
 
 
 def _empty_primary(topology: Topology) -> Iterator[Finding]:
@@ -196,19 +231,26 @@ def _followers(topology: Topology) -> Iterator[Finding]:
         if node.role is Role.ACTIVE_REPLICA:
             continue
         if node.guarded:
-            sentence = "was started guarded and follows nobody; run rejoin, or failover if there is no primary"
+            sentence = f"was started guarded and follows nobody{_way_home(topology)}"
             yield Finding("guarded", Severity.WARNING, node.name, sentence)
         elif node.link is not None and (primary is None or not node.follows(primary)):
             yield from _wrong_primary(topology, node, node.link, primary)
 
 
+def _way_home(topology: Topology) -> str:
+    """Which verb lets a node follow the primary; the same one as other findings of that state name."""
+    if topology.rightful_primary() is not None:
+        return "; run rejoin"
+    return "" if topology.primaries else "; run failover"
+
+
 def _wrong_primary(topology: Topology, node: Node, link: Link, primary: Node | None) -> Iterator[Finding]:
     source = topology.at(link.primary)
     if source is None:
-        sentence = f"follows {link.primary}, which is no node of this group; run rejoin"
+        sentence = f"follows {link.primary}, which is no node of this group{_way_home(topology)}"
         yield Finding("follows-stranger", Severity.CRITICAL, node.name, sentence)
     elif isinstance(source, Node) and not source.is_primary:
-        sentence = f"follows {source.name}, which is a replica itself; run rejoin"
+        sentence = f"follows {source.name}, which is a replica itself{_way_home(topology)}"
         yield Finding("chained", Severity.WARNING, node.name, sentence)
     elif primary is not None:
         sentence = f"follows {source.name}, not {primary.name}; run rejoin"
@@ -260,16 +302,23 @@ def _replicas(topology: Topology) -> Iterator[Finding]:
 
 
 def _lonely(topology: Topology) -> Iterator[Finding]:
+    rightful = topology.rightful_primary()
     for node in topology.primaries:
-        if node.good_replicas == 0:
-            sentence = "refuses writes, since no replica hears it (min-replicas-to-write); start and rejoin one"
+        # An old primary that woke up shall get none.
+        if node.good_replicas == 0 and rightful in (None, node):
+            others = len(topology.nodes) > 1
+            way_out = "" if rightful is None else f"; run {'rejoin' if others else 'start, then rejoin'}"
+            sentence = f"refuses writes, since no replica hears it (min-replicas-to-write){way_out}"
             yield Finding("no-good-replica", Severity.CRITICAL, node.name, sentence)
 
 
 def _pauses(topology: Topology) -> Iterator[Finding]:
+    way_out = _way_home(topology)
+    if topology.rightful_primary() is not None and len(topology.primaries) == 1:
+        way_out = "; run abort"
     for node in topology.nodes:
         if node.paused:
-            sentence = "holds all writes back (a pause that a dead run left); any role verb ends it"
+            sentence = f"holds all writes back (a pause that a dead run left){way_out}"
             yield Finding("paused", Severity.CRITICAL, node.name, sentence)
 
 
@@ -295,7 +344,7 @@ def _routes(topology: Topology) -> Iterator[Finding]:
     for proxy in topology.proxies:
         targets = proxy.writes_go_to
         if primary is not None and targets != (primary.name,):
-            sentence = f"sends writes to {' and '.join(targets) or 'nobody'}, not to {primary.name} alone"
+            sentence = f"sends writes to {' and '.join(targets) or 'nobody'}, not to {primary.name} alone; run rejoin"
             yield Finding("wrong-route", Severity.CRITICAL, proxy.name, sentence)
 
 

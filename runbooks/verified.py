@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.plan import Plan
-from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.replication import SILENT, Node
 from keydb_runbooks.runbooks.steps import Follow, Promote, VerifyWrite
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -49,6 +49,19 @@ def truths(topology: Topology) -> Iterator[str]:
         yield f"{proxy.name} sends writes to {' and '.join(proxy.writes_go_to) or 'nobody'}"
     for silent in topology.unread_proxies:
         yield f"{silent.name} can't be read: {silent.detail}"
+
+
+def left(topology: Topology, primary: str | None) -> Iterator[str]:
+    """Who of a group with this primary is not part of it and must not come back as another one, a sentence each."""
+    rightful = topology.rightful_primary()
+    if rightful is None or rightful.name != primary:
+        return
+    for node in topology.unread:
+        if node.stopped:
+            yield f"left: {node.name} does not run; run start, then rejoin"
+        elif node.code in SILENT:
+            told = "does not answer and may wake up as a primary; stop its server or its machine"
+            yield f"left: {node.name} {told}, then run start and rejoin"
 
 
 def _role(topology: Topology, node: Node) -> str:

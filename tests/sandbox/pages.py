@@ -67,6 +67,7 @@ def takes_writes(group: Sandbox, node: str) -> None:
     group.ask(node, "CONFIG", "SET", "min-replicas-to-write", "0")
     for words in (("lock:invoice\x00\x07", "x"), ("session:41", "x"), ("test:7", "of another length")):
         group.ask(node, "SET", *words, role="application")
+    eventually(lambda: up(group, node), "the proxy took it for a primary")
 
 
 def paused(group: Sandbox, node: str) -> None:

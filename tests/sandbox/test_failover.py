@@ -22,12 +22,14 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(group: Sandbox
     keys = group.keys("keydb-1")
     group.kill("keydb-1")
 
-    group.run("failover").ok()
+    done = group.run("failover").ok()
 
+    assert "left: keydb-1 does not run; run start, then rejoin" in done.text[done.text.index("done: failover") :]
     new = group.primaries()[0]
     assert new != "keydb-1"
     eventually(group.writable, "the new primary takes writes")
-    group.run("start").ok()
+    assert "keydb-1 starts guarded; run rejoin then" in group.run("start").ok().text
+    assert "starts guarded" not in group.run("start").ok().text
     assert refuses_writes(group, "keydb-1")
     assert group.primaries() == [new]
     assert min(group.keys(node) for node in NODES if node != "keydb-1") >= keys

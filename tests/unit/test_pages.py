@@ -4,9 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from worlds import codes
+from card import card, first_row, rows
+from test_refusal_codes import first_words, proxy_codes
+from worlds import codes, fenced, group, guarded, orphan, primary, promoted, proxy, replica, silent, stream
 
 from keydb_runbooks.operations.options import OPTIONS
+from keydb_runbooks.runbooks import abort, failover, rejoin
+from keydb_runbooks.runbooks.kinds import HINTS
+from keydb_runbooks.runbooks.plan import Plan, Request
+from keydb_runbooks.runbooks.proxy import UnreadProxy
+from keydb_runbooks.runbooks.replication import SILENT
+from keydb_runbooks.runbooks.topology import find
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -20,18 +28,10 @@ HEADINGS = [
     "Exit codes",
 ]
 VERBS = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort")
-CARD = "## Writes fail"
 
 
 def page(verb: str) -> str:
     return (DOCS / f"{verb}.md").read_text()
-
-
-def card() -> list[str]:
-    """The lines of README's card, from its heading to the next one."""
-    text = (ROOT / "README.md").read_text()
-    assert text.count(f"{CARD}\n") == 1
-    return (CARD + text.partition(CARD)[2].partition("\n## ")[0]).rstrip().splitlines()
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -59,7 +59,7 @@ def test_each_option_on_a_page_is_one(verb):
 
 def test_the_incident_card_is_one_screen():
     lines = card()
-    assert len(lines) <= 24
+    assert len(lines) <= 40
     assert [line for line in lines if len(line) > 80] == []
 
 
@@ -68,14 +68,72 @@ def test_each_command_on_the_incident_card_exists():
     deploys = re.findall(r"\b(\w+)\.py\b", text.replace("inventories/prod.py", ""))
     assert len(deploys) > 5
     assert {name for name in deploys if not (ROOT / "deploys" / f"{name}.py").exists()} == set()
-    assert set(re.findall(r"--data (\w+)=", text)) <= set(OPTIONS)
+    assert set(re.findall(r"--data ([a-z_]+)=", text)) <= set(OPTIONS)
     assert (ROOT / "inventories" / "prod.py").exists()
     assert {name for name in re.findall(r"docs/\w+\.md", text) if not (ROOT / name).exists()} == set()
 
 
 def test_each_state_on_the_incident_card_is_a_finding():
     """The first word of each row is what status prints."""
-    rows = [line.split()[0] for line in card() if re.match(r"    [a-z]+-?[a-z-]+ .* {2,}\S", line)]
-    named = {row for row in rows if row not in ("status", "healthy:", "pyinfra")}
-    assert len(named) >= 6
-    assert named <= codes("Finding", "topology") | {"proxy-*", "node-*"}
+    named = {one.split()[0].rstrip(":") for says, _ in rows() for one in says}
+    assert len(named) >= 12
+    silent_codes = {*(f"node-{code}" for code in SILENT), "proxy-refused"}
+    assert named <= codes("Finding", "topology") | silent_codes
+
+
+STOPPED = [silent(number, "refused", stopped=True) for number in (1, 2, 3)]
+NO_PROXY = UnreadProxy("proxy-1", "refused", "is not there")
+AFTER = {"replication_id": stream("b"), "offset": 1200}
+
+# (what is seen, the row's deploys, the verb that must have a plan then)
+STATES = [
+    ((STOPPED[0], STOPPED[1], STOPPED[2], proxy()), ["start"], None),
+    ((STOPPED[0], orphan(2), orphan(3), proxy()), ["failover"], failover),
+    ((guarded(1), guarded(2), guarded(3), proxy()), ["failover"], failover),
+    ((STOPPED[0], orphan(2), orphan(3), NO_PROXY), ["start"], None),
+    ((primary(1), replica(2), replica(3), NO_PROXY), ["start"], None),
+    ((primary(1), replica(2), STOPPED[2], proxy(1)), ["start"], None),
+    ((primary(1, good_replicas=0), STOPPED[1], STOPPED[2], proxy(1)), ["start"], None),
+    ((primary(1, good_replicas=0), guarded(2), guarded(3), proxy(1)), ["rejoin"], rejoin),
+    ((promoted(2), replica(3, 2, **AFTER), silent(1), proxy(2)), ["start"], None),
+    ((promoted(2), replica(3, 2, **AFTER), guarded(1), proxy(2)), ["rejoin"], rejoin),
+    ((promoted(2), primary(1, paused=True, good_replicas=0), replica(3, 1), proxy(1)), ["rejoin"], rejoin),
+    ((primary(1, paused=True), replica(2), replica(3), proxy(1)), ["abort"], abort),
+    ((primary(1), replica(2), replica(3), proxy(2)), ["rejoin"], rejoin),
+    (
+        (primary(1, keys=0, epoch=None, replication_id=stream("f")), orphan(2), orphan(3), proxy(1)),
+        ["failover"],
+        failover,
+    ),
+    ((fenced(primary(1)), replica(2), replica(3), proxy(1)), ["unfence"], None),
+    ((primary(1), replica(2), replica(3), proxy(1)), [], None),
+]
+
+
+@pytest.mark.parametrize("members, deploys, verb", STATES)
+def test_the_first_row_of_the_incident_card_that_is_there_is_right(members, deploys, verb):
+    seen = group(*members)
+    assert first_row((one.code, one.severity.value, one.sentence) for one in find(seen)) == deploys
+    if verb is not None:
+        assert isinstance(verb.plan(seen, Request(), 1), Plan)
+
+
+def test_every_finding_is_on_the_page_of_findings_and_no_other():
+    """Codes stand in the first column of its tables; those of who can't be read are made of the links' codes."""
+    cells = [line.split("|")[1] for line in (DOCS / "findings.md").read_text().splitlines() if line.startswith("| `")]
+    shown = [code for cell in cells for code in re.findall("`([^`]+)`", cell)]
+    told = {code for code in codes("Finding", "topology") if not code.endswith("*")}
+    nodes = {f"node-{code}" for code in first_words("LinkError", "connectors")}
+    proxies = {f"proxy-{code}" for code in proxy_codes()}
+    assert len(told) > 20 and len(nodes) > 8 and len(proxies) > 3
+    assert sorted(shown) == sorted({*told, *nodes, *proxies, *HINTS})
+
+
+def test_how_bad_a_finding_is_stands_on_the_page_as_status_tells_it():
+    text = (ROOT / "runbooks" / "topology.py").read_text()
+    for line in (DOCS / "findings.md").read_text().splitlines():
+        if line.startswith("| `"):
+            _, first, bad, *_ = line.split("|")
+            for code in re.findall("`([^`]+)`", first):
+                told = set(re.findall(rf'Finding\("{code}", Severity\.(\w+)', text))
+                assert not told or {word.lower() for word in told} == set(bad.strip().split(", or ")), code

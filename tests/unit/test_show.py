@@ -1,9 +1,9 @@
 """How plans and failures are laid out for a terminal of 80 columns."""
 
-from worlds import group, orphan, primary, proxy, replica, silent
+from worlds import group, guarded, orphan, primary, proxy, replica, silent
 
 from keydb_runbooks.operations.show import WIDTH, failure_lines, plan_lines, refusal_lines
-from keydb_runbooks.runbooks import failover, switchover
+from keydb_runbooks.runbooks import failover, fence, promote, rejoin, switchover
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 
 HEALTHY = group(primary(1), replica(2), replica(3), proxy(1))
@@ -25,6 +25,20 @@ def test_what_it_comes_to_stands_before_what_it_rests_on_and_commands_come_last(
     assert lines[0].startswith("plan: ")
     assert next(number for number, line in enumerate(lines) if line.startswith("predicted loss")) < places[0]
     assert places == sorted(places)
+
+
+def test_the_last_line_of_a_plan_says_who_becomes_primary_and_what_that_may_lose():
+    assert shown()[-1] == "keydb-2 becomes primary instead of keydb-1; predicted loss: 0 bytes"
+    dead = failover.plan(group(silent(1, "refused", stopped=True), orphan(2), proxy()), Request(), 1)
+    told = "keydb-2 becomes primary instead of keydb-1; predicted loss: unknown"
+    assert plan_lines(dead)[-1] == told
+    joined = rejoin.plan(group(primary(1), orphan(2, 9)), Request(), 1)
+    assert plan_lines(joined)[-1] == "keydb-1 stays primary; predicted loss: 0 bytes"
+    promoted = promote.plan(group(guarded(1), guarded(2)), Request(to="keydb-2"), 1)
+    assert plan_lines(promoted)[-1] == "keydb-2 becomes primary; predicted loss: unknown"
+    stopped = fence.plan(HEALTHY, Request(node="keydb-3"), 1)
+    last = " ".join(" ".join(plan_lines(stopped)[-3:]).split())
+    assert last.endswith(f"{stopped.outcome}; predicted loss: {stopped.loss.bytes} bytes")
 
 
 def test_the_chosen_node_is_marked_and_why_if_it_is_not_the_first():

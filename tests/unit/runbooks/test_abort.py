@@ -80,7 +80,7 @@ def test_without_a_pause_there_is_nothing_to_undo():
 
 
 REFUSALS = [
-    ((silent(1), silent(2)), ANY, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; start a server or mend the way to it"),
+    ((silent(1), silent(2)), ANY, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; run start, which starts guarded what doesn't run, or mend the way to them; then this again"),
     ((primary(1, cluster=True),), ANY, "refused: cluster-mode keydb-1: runs in cluster mode; use CLUSTER FAILOVER there"),
     ((primary(1), primary(2)), ANY, "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
     ((orphan(2), silent(1)), ANY, "refused: no-primary demo: there is no primary to go back to; run failover"),

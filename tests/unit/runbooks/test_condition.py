@@ -47,6 +47,9 @@ def test_rates_are_in_bytes_and_commands_of_the_last_second():
     assert condition_from_info({"instantaneous_input_kbps": ["10.50"]}).input_bytes_per_second == 10_752
     told = recorded("keydb-replica-in-sync")
     assert (told.commands_per_second, told.input_bytes_per_second) == (5, 512)
+    assert told.stream_bytes_per_second is None, "KeyDB doesn't count the stream by itself"
+    counted = {"instantaneous_input_repl_kbps": ["0.38"]}
+    assert condition_from_info(counted).stream_bytes_per_second == 389
 
 
 def test_a_server_that_sent_its_data_tells_how_long_that_took():

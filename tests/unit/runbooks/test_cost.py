@@ -74,12 +74,14 @@ def test_writes_are_counted_by_the_bytes_of_the_last_seconds_writes(count, condi
 SILENCE = "keydb-1 can't be read, so what it acknowledged last can't be counted"
 
 
-def test_what_a_second_of_lost_writes_would_be_is_told_if_it_is_known():
-    told = "keydb-2 last got 50,000 bytes, about 500 writes, a second"
-    assert str(failover.plan(group(DEAD, orphan(2, condition=BUSY)), ANY, 0).loss) == f"unknown ({SILENCE}; {told})"
-    for changes in ({"commands_per_second": 0}, {"input_bytes_per_second": None}):
-        quiet = orphan(2, condition=replace(BUSY, **changes))
-        assert str(failover.plan(group(DEAD, quiet), ANY, 0).loss) == f"unknown ({SILENCE})"
+def test_what_a_second_of_the_lost_stream_would_be_is_told_where_a_server_counts_that_alone():
+    told = "keydb-2 last got 40,000 bytes of the stream a second"
+    counting = replace(BUSY, stream_bytes_per_second=40_000)
+    assert str(failover.plan(group(DEAD, orphan(2, condition=counting)), ANY, 0).loss) == f"unknown ({SILENCE}; {told})"
+    # What it gets of everybody, health checks among them, is no measure of writes.
+    for rate in (None, 0):
+        other = orphan(2, condition=replace(BUSY, stream_bytes_per_second=rate))
+        assert str(failover.plan(group(DEAD, other), ANY, 0).loss) == f"unknown ({SILENCE})"
 
 
 def given_up(*members, accepted: str, condition=GOOD) -> str:

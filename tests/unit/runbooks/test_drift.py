@@ -548,7 +548,7 @@ SENTENCES = [
     (GOOD, (conf(1, running=None),), (), "what it runs with is unknown: NOPERM; run this again"),
     (GOOD, (), (replace(front(), running=None, detail="no answer"),), "what it runs with is unknown: no answer; run this again"),
     ((primary(1), replica(2, loading=True)), (), (), "is loading its data; wait until it has"),
-    ((primary(1), guarded(2)), (), (), "was started guarded and follows nobody; run rejoin, or failover if there is no primary"),
+    ((primary(1), guarded(2)), (), (), "was started guarded and follows nobody; run rejoin"),
 ]  # fmt: skip
 
 

@@ -95,7 +95,7 @@ def test_a_refusal_shows_who_else_could_have_taken_the_role():
 REFUSALS = [
     ((empty(replication_id=stream("a"), offset=1000), orphan(2)), ANY, "refused: emptied-primary keydb-1: holds no keys, but knows the history of keydb-2, which holds 5: a command emptied it; if that was a mistake, stop it, then run failover; if not, empty keydb-2 as well"),
     ((empty(loading=True), orphan(2)), ANY, "refused: loading keydb-1: is loading its data; wait until status says that it is done"),
-    ((empty(), orphan(2), silent(3)), ANY, "refused: not-fenced old primary: keydb-3 may still take writes; stop its server or its machine; or accept_split=yes, and its writes from now on are lost"),
+    ((empty(), orphan(2), silent(3)), ANY, "refused: not-fenced old primary: keydb-3 may still take writes; stop its server or its machine, then this again (last resort: accept_split=yes, and its writes from now on are lost)"),
     ((empty(), orphan(2, priority=0)), ANY, "refused: target-never-primary keydb-2: has replica-priority 0: it must never be the primary; choose another target, or change its priority"),
     ((empty(), orphan(2)), Request(to="keydb-1"), "refused: target-empty keydb-1: holds no keys, but keydb-2 does; use to=keydb-2"),
 ]  # fmt: skip

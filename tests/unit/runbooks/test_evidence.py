@@ -67,6 +67,7 @@ OWN = [
     (replace(silent(1), machine=replace(ROOMY, process=None, disk_free=None)), [("the operator: keydb-1 was not read: does not answer within 2 s", GONE), ("its machine: keydb-1 has an unknown process", NEITHER)]),
     (replace(silent(1), machine=replace(ROOMY, process=False, disk_size=0)), [("the operator: keydb-1 was not read: does not answer within 2 s", GONE), ("its machine: keydb-1 has no server process", NEITHER)]),
     (primary(1, round_trip_seconds=0.00042), [("the operator: keydb-1 answers in 0.4 ms as a primary", ALIVE), ("its machine: keydb-1 has a server process, disk 90 % full", NEITHER)]),
+    (guarded(1, round_trip_seconds=0.00042, machine=None), [("the operator: keydb-1 answers in 0.4 ms, guarded", ALIVE)]),
     (replica(1, 3, round_trip_seconds=None, machine=None), [("the operator: keydb-1 answers as a replica", ALIVE)]),
 ]  # fmt: skip
 

@@ -24,6 +24,7 @@ from worlds import (
 
 from keydb_runbooks.runbooks import failover, rejoin
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Role
 from keydb_runbooks.runbooks.steps import Follow, InSync, Promote, RecordLineage, Route, SaveConfiguration, VerifyWrite
 from keydb_runbooks.runbooks.topology import find
@@ -185,10 +186,12 @@ def to(number, *accepted):
 
 
 WAIT = "wait until status says that it is done"
-FENCE = "stop its server or its machine; or accept_split=yes, and its writes from now on are lost"
+FENCE = "stop its server or its machine, then this again (last resort: accept_split=yes, and its writes from now on are lost)"
 REFUSALS = [
     ((DEAD, orphan(2, cluster=True)), ANY, "refused: cluster-mode keydb-2: runs in cluster mode; use CLUSTER FAILOVER there"),
-    ((silent(1), silent(2)), ANY, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; start a server or mend the way to it"),
+    ((silent(1, "refused", stopped=True),), ANY, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; run start, which starts all of them, guarded; then this again"),
+    ((DEAD, orphan(2), UnreadProxy("proxy-1", "refused", "is not there")), ANY, "refused: proxy-refused proxy-1: is not there; run start, or allow_unread=proxy-1 to leave it to its own checks"),
+    ((silent(1), silent(2)), ANY, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; run start, which starts guarded what doesn't run, or mend the way to them; then this again"),
     (GONE, to(9), "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2, keydb-3"),
     ((DEAD, orphan(2), silent_proxy()), ANY, "refused: proxy-no-socket proxy-1: has no runtime socket; mend that, or allow_unread=proxy-1 to leave it to its own checks"),
     ((fenced(primary(1)), replica(2)), ANY, "refused: primary-fenced keydb-1: is the primary and answers, but is fenced: it takes no writes; run switchover, or unfence node=keydb-1"),

@@ -66,9 +66,9 @@ NOTHING = [
     ((promoted(2), replica(1, 2)), f"nothing to do: founded demo: keydb-2 {FOUNDED}"),
     ((promoted(2), guarded(1)), f"nothing to do: founded demo: keydb-2 {FOUNDED}"),  # rejoin decides about its data
     ((primary(1), silent(2)), f"nothing to do: founded demo: keydb-1 {FOUNDED}"),
-    ((guarded(1), guarded(2)), "nothing to do: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
+    ((guarded(1), guarded(2)), "left without a primary: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
     ((primary(1), primary(2)), "nothing to do: two-primaries demo: keydb-1 and keydb-2 are primaries; install moves no role, run rejoin"),
-    ((virgin(1), orphan(2)), "nothing to do: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
+    ((virgin(1), orphan(2)), "left without a primary: no-primary demo: had a primary before and has none now; install moves no role, run failover"),
 ]  # fmt: skip
 
 
@@ -84,7 +84,7 @@ REFUSALS = [
     ((virgin(1), silent_proxy()), "keydb-1", "refused: proxy-no-socket proxy-1: has no runtime socket; mend that, or allow_unread=proxy-1 to leave it to its own checks"),
     ((virgin(1), silent(2, "refused", stopped=True)), "keydb-1", "refused: node-refused keydb-2: does not answer within 2 s, and it may hold the data of a group that was founded before; start it, or take it out of the inventory"),
     ((virgin(1), virgin(2, loading=True)), "keydb-1", "refused: loading keydb-2: is loading its data; run install again when it is done"),
-    ((silent(1),), "keydb-1", "refused: no-node-answers demo: keydb-1: does not answer within 2 s; start a server or mend the way to it"),
+    ((silent(1),), "keydb-1", "refused: no-node-answers demo: keydb-1: does not answer within 2 s; run start, which starts guarded what doesn't run, or mend the way to them; then this again"),
     ((virgin(1, cluster=True),), "keydb-1", "refused: cluster-mode keydb-1: runs in cluster mode; use CLUSTER FAILOVER there"),
     ((primary(1, keys=0), virgin(2)), "keydb-1", "refused: empty-primary keydb-1: holds nothing, not even an epoch; run status"),
 ]  # fmt: skip

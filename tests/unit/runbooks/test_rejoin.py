@@ -1,5 +1,6 @@
 """Rejoin: everybody follows the primary, and nothing is destroyed silently."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -23,7 +24,7 @@ from keydb_runbooks.runbooks import failover, rejoin, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Role
 from keydb_runbooks.runbooks.rescue import Room, file_name, refuse_room
-from keydb_runbooks.runbooks.steps import RecordLineage, Unpause
+from keydb_runbooks.runbooks.steps import RecordLineage, Route, Unpause
 from keydb_runbooks.runbooks.steps_save import Compare, SaveData
 
 ANY = Request()
@@ -59,7 +60,10 @@ def test_a_guarded_node_comes_back_without_a_warning_if_its_resync_is_partial():
 WARNINGS = [
     (guarded(1, offset=1), "keydb-1 needs a full resync: is an earlier state of the primary's history"),
     (virgin(1), "keydb-1 needs a full resync: holds nothing"),
-    (primary(1, offset=1056, paused=True), "keydb-1 needs a full resync: holds bytes that the primary never had"),
+    (
+        primary(1, offset=1056, paused=True),
+        "keydb-1 needs a full resync: holds bytes of the stream that the primary never had, but no writes: they were held back",
+    ),
 ]
 
 
@@ -279,7 +283,7 @@ def test_the_data_of_another_node_than_the_primary_are_not_called_the_right_ones
 SAVE = "rejoin accept_loss=keydb-1 saves them, tells what differs, and attaches it"
 REFUSALS = [
     ((promoted(2), primary(1, role=Role.ACTIVE_REPLICA)), "refused: active-replica keydb-1: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
-    ((silent(1),), "refused: no-node-answers demo: keydb-1: does not answer within 2 s; start a server or mend the way to it"),
+    ((silent(1),), "refused: no-node-answers demo: keydb-1: does not answer within 2 s; run start, which starts guarded what doesn't run, or mend the way to them; then this again"),
     ((primary(1), primary(2)), "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
     ((orphan(1, 2), guarded(2)), "refused: no-primary demo: there is nobody to follow; run failover first"),
     ((promoted(2), guarded(1, offset=1002)), f"refused: diverged keydb-1: holds 2 bytes that keydb-2 never had; {SAVE}"),
@@ -359,3 +363,29 @@ def test_a_primary_that_came_back_is_nobody_to_follow_for_those_of_a_newer_promo
         "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; "
         "stop keydb-1, then run failover"
     )
+
+
+GOES_TO_1 = proxy(1, nodes=2)
+
+# (what is seen, the gap)
+GAPS = [
+    ((promoted(2), guarded(1), proxy(2)), "none for clients of the primary"),
+    ((promoted(2), guarded(1)), "none for clients of the primary"),
+    ((primary(1, paused=True), replica(2), proxy(1)), "writers wait already; it ends with step 1"),
+    # A switchover died behind its promotion: the old primary holds back what the proxy still sends to it.
+    ((promoted(2), primary(1, paused=True), GOES_TO_1), "writers wait already; it ends with step 2"),
+    ((promoted(2, paused=True), primary(1), GOES_TO_1), "writers wait already; it ends with step 3"),
+    ((promoted(2), primary(1), GOES_TO_1), "not every writer reaches the primary now; all do from step 2 on"),
+    ((promoted(2), primary(1, paused=True), proxy(1, 2)), "not every writer reaches the primary now; all do from step 2 on"),
+    ((promoted(2), guarded(1), proxy()), "not every writer reaches the primary now; all do from step 2 on"),
+    ((promoted(2), guarded(1, paused=True), proxy(2)), "none for clients of the primary"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("members, gap", GAPS)
+def test_writers_that_wait_already_are_told_when_that_ends(members, gap):
+    plan = decide(*members)
+    assert plan.gap == gap
+    if "step" in gap:
+        step = plan.steps[int(re.search(r"step (\d+)", gap)[1]) - 1]
+        assert isinstance(step, Route) or step == Unpause(plan.primary)

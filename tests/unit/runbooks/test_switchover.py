@@ -168,7 +168,7 @@ def accept(*names):
 
 WHO_HAS = "stop the one whose writes you can spare, then rejoin"
 REFUSALS = [
-    ((silent(1), silent(2)), TO_2, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; start a server or mend the way to it"),
+    ((silent(1), silent(2)), TO_2, "refused: no-node-answers demo: keydb-1: does not answer within 2 s; keydb-2: does not answer within 2 s; run start, which starts guarded what doesn't run, or mend the way to them; then this again"),
     ((primary(1), replica(2), silent(3)), TO_2, "refused: node-no-answer keydb-3: does not answer within 2 s; mend that, or allow_unread=keydb-3 if you know that it is no primary"),
     ((primary(1), replica(2), silent_proxy()), TO_2, "refused: proxy-no-socket proxy-1: has no runtime socket; mend that, or allow_unread=proxy-1 to leave it to its own checks"),
     (HEALTHY, Request(to="keydb-9"), "refused: unknown-target keydb-9: is no node of demo; allowed are keydb-1, keydb-2, keydb-3"),

@@ -22,22 +22,90 @@ from worlds import (
     stream,
 )
 
+from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Address, Link, Replica, Role
 from keydb_runbooks.runbooks.topology import Severity, find, supersedes
 
 HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
+
+
+def stopped(number):
+    return silent(number, "refused", stopped=True)
+
+
 STRANGER = Link(Address("192.0.2.9", 6379), up=True, last_io_seconds=0, syncing=False)
+
+ANYTHING = "it may be anything, a primary among others"
+HANGS = f"{ANYTHING}; mend the way to it; if it hangs, stop its server or its machine, then run start and rejoin"
+LOOK = f"{ANYTHING}; look at the machine and at the server's log"
+STOPPED = "does not answer within 2 s; its machine says that no server process runs"
+NO_SOCKET = "HAProxy does not listen on /run/haproxy/admin.sock: Connection refused"
+NO_PROXY = f"{NO_SOCKET}: if it doesn't run no client gets through it; run start"
 
 # (what is seen, all findings as people read them)
 CASES = [
     (HEALTHY, []),
-    ((primary(1), silent(2)), ["warning node-no-answer keydb-2: does not answer within 2 s; it may be anything, a primary among others"]),
-    ((primary(1), silent(2, "refused", stopped=True)), ["warning node-refused keydb-2: does not answer within 2 s; its machine says that no server process runs"]),
+    ((primary(1), silent(2)), [f"warning node-no-answer keydb-2: does not answer within 2 s; {HANGS}"]),
+    ((primary(1), silent(2, "refused", stopped=True)), ["warning node-refused keydb-2: does not answer within 2 s; its machine says that no server process runs; run start, then rejoin"]),
+    ((promoted(2), stopped(1), replica(3, 2, replication_id=stream("b"), offset=1200)), [f"warning node-refused keydb-1: {STOPPED}; run start, then rejoin"]),
+    ((primary(1), silent(2, "wrong-password")), [f"warning node-wrong-password keydb-2: does not answer within 2 s; {ANYTHING}"]),
+    ((primary(1), silent(2, "unreachable-host")), [f"warning node-unreachable-host keydb-2: does not answer within 2 s; {HANGS}"]),
+    ((stopped(1), orphan(2)), [
+        "critical no-primary demo: nobody takes writes; run failover",
+        f"warning node-refused keydb-1: {STOPPED}; run failover first, then start and rejoin",
+        "warning link-down keydb-2: has no link to 10.0.0.1:6379",
+    ]),
+    ((stopped(1), guarded(2)), [
+        "critical no-primary demo: nobody takes writes; run failover",
+        f"warning node-refused keydb-1: {STOPPED}; run failover first, then start and rejoin",
+        "warning guarded keydb-2: was started guarded and follows nobody; run failover",
+    ]),
+    ((orphan(2, links=(STRANGER,)), guarded(3)), [
+        "critical no-primary demo: nobody takes writes; run failover",
+        "critical follows-stranger keydb-2: follows 192.0.2.9:6379, which is no node of this group; run failover",
+        "warning guarded keydb-3: was started guarded and follows nobody; run failover",
+    ]),
+    ((stopped(1), stopped(2)), [
+        "critical no-primary demo: no server runs; run start, then failover",
+        f"warning node-refused keydb-1: {STOPPED}",
+        f"warning node-refused keydb-2: {STOPPED}",
+    ]),
+    ((stopped(1), silent(2)), [
+        "critical no-primary demo: no node answers, and keydb-2 may be primary; run start, then failover",
+        f"warning node-refused keydb-1: {STOPPED}",
+        f"warning node-no-answer keydb-2: does not answer within 2 s; {LOOK}",
+    ]),
+    ((silent(1), silent(2)), [
+        "critical no-primary demo: no node answers, and keydb-1 and keydb-2 may be primary; mend the way to them",
+        f"warning node-no-answer keydb-1: does not answer within 2 s; {LOOK}",
+        f"warning node-no-answer keydb-2: does not answer within 2 s; {LOOK}",
+    ]),
+    ((primary(1), primary(2, good_replicas=0, paused=True), guarded(3), stopped(4)), [
+        "critical several-primaries demo: keydb-1 and keydb-2 are primaries; the facts name no rightful one",
+        "critical no-good-replica keydb-2: refuses writes, since no replica hears it (min-replicas-to-write)",
+        "critical paused keydb-2: holds all writes back (a pause that a dead run left)",
+        f"warning node-refused keydb-4: {STOPPED}",
+        "warning guarded keydb-3: was started guarded and follows nobody",
+    ]),
+    ((orphan(2, paused=True), silent(1)), [
+        "critical no-primary demo: no node that answers is primary, and keydb-1 may be; run failover",
+        "critical paused keydb-2: holds all writes back (a pause that a dead run left); run failover",
+        f"warning node-no-answer keydb-1: does not answer within 2 s; {LOOK}",
+        "warning link-down keydb-2: has no link to 10.0.0.1:6379",
+    ]),
+    # A switchover was killed after its promotion, and the old primary woke up.
+    ((promoted(2), primary(1, paused=True, offset=1056, good_replicas=0), replica(3, 2, replication_id=stream("b"), offset=1200), proxy(1)), [
+        "critical several-primaries demo: keydb-2 and keydb-1 are primaries; keydb-2 is the rightful one; run rejoin",
+        "critical paused keydb-1: holds all writes back (a pause that a dead run left); run rejoin",
+        "critical wrong-route proxy-1: sends writes to keydb-1, not to keydb-2 alone; run rejoin",
+    ]),
+    ((primary(1), UnreadProxy("proxy-1", "refused", NO_SOCKET)), [f"critical proxy-refused proxy-1: {NO_PROXY}"]),
+    ((primary(1), proxy(1), UnreadProxy("proxy-2", "refused", NO_SOCKET)), [f"warning proxy-refused proxy-2: {NO_PROXY}"]),
     ((primary(1), silent_proxy()), ["warning proxy-no-socket proxy-1: has no runtime socket"]),
     ((orphan(1, 9, links=(broken(2),)), orphan(2)), [
         "critical no-primary demo: nobody takes writes; run failover",
-        "warning chained keydb-1: follows keydb-2, which is a replica itself; run rejoin",
-        "warning chained keydb-2: follows keydb-1, which is a replica itself; run rejoin",
+        "warning chained keydb-1: follows keydb-2, which is a replica itself; run failover",
+        "warning chained keydb-2: follows keydb-1, which is a replica itself; run failover",
         "warning link-down keydb-1: has no link to 10.0.0.2:6379",
         "warning link-down keydb-2: has no link to 10.0.0.1:6379",
     ]),
@@ -47,7 +115,7 @@ CASES = [
     ((primary(1), primary(2)), ["critical several-primaries demo: keydb-1 and keydb-2 are primaries; the facts name no rightful one"]),
     ((primary(1, epoch=None, replication_id=stream("f")), orphan(2)), ["critical lost-history keydb-1: lacks the epoch and the history that keydb-2 has: it may have lost its data", "warning unrelated keydb-2: shares no known history with keydb-1: what it alone holds is unknown", "warning link-down keydb-2: has no link to 10.0.0.1:6379"]),
     ((primary(1, keys=0), replica(2)), ["critical empty-primary keydb-1: holds no keys, but keydb-2 do: it must be nobody's source"]),
-    ((primary(1), guarded(2)), ["warning guarded keydb-2: was started guarded and follows nobody; run rejoin, or failover if there is no primary"]),
+    ((primary(1), guarded(2)), ["warning guarded keydb-2: was started guarded and follows nobody; run rejoin"]),
     ((primary(1), replica(2, links=(STRANGER,))), ["critical follows-stranger keydb-2: follows 192.0.2.9:6379, which is no node of this group; run rejoin"]),
     ((primary(1), replica(2), replica(3, 2)), ["warning chained keydb-3: follows keydb-2, which is a replica itself; run rejoin"]),
     ((promoted(2), primary(1), replica(3, 1)), [
@@ -55,16 +123,16 @@ CASES = [
         "warning follows-other keydb-3: follows keydb-1, not keydb-2; run rejoin",
     ]),
     ((promoted(2), silent(1), orphan(3)), [
-        "warning node-no-answer keydb-1: does not answer within 2 s; it may be anything, a primary among others",
+        f"warning node-no-answer keydb-1: does not answer within 2 s; {HANGS}",
         "warning follows-other keydb-3: follows keydb-1, not keydb-2; run rejoin",
         "warning link-down keydb-3: has no link to 10.0.0.1:6379",
     ]),
     ((promoted(2), guarded(1, offset=2234)), [
-        "warning guarded keydb-1: was started guarded and follows nobody; run rejoin, or failover if there is no primary",
+        "warning guarded keydb-1: was started guarded and follows nobody; run rejoin",
         "warning diverged keydb-1: holds 1,234 bytes that keydb-2 never had",
     ]),
     ((promoted(2), guarded(1, replication_id=stream("f"))), [
-        "warning guarded keydb-1: was started guarded and follows nobody; run rejoin, or failover if there is no primary",
+        "warning guarded keydb-1: was started guarded and follows nobody; run rejoin",
         "warning unrelated keydb-1: shares no known history with keydb-2: what it alone holds is unknown",
     ]),
     ((primary(1), replica(2, links=(link(1, up=False, syncing=True),))), ["warning syncing keydb-2: is loading all data from 10.0.0.1:6379"]),
@@ -76,7 +144,7 @@ CASES = [
     ((primary(1), replica(2, links=(link(1, last_io_seconds=None),))), ["warning link-silent keydb-2: heard of 10.0.0.1:6379 last: unknown"]),
     ((orphan(2), silent(1)), [
         "critical no-primary demo: no node that answers is primary, and keydb-1 may be; run failover",
-        "warning node-no-answer keydb-1: does not answer within 2 s; it may be anything, a primary among others",
+        f"warning node-no-answer keydb-1: does not answer within 2 s; {LOOK}",
         "warning link-down keydb-2: has no link to 10.0.0.1:6379",
     ]),
     ((promoted(2), orphan(1, 2, offset=2234)), [
@@ -85,13 +153,20 @@ CASES = [
     ]),
     ((promoted(2), primary(1, paused=True, offset=1056)), [
         "critical several-primaries demo: keydb-2 and keydb-1 are primaries; keydb-2 is the rightful one; run rejoin",
-        "critical paused keydb-1: holds all writes back (a pause that a dead run left); any role verb ends it",
+        "critical paused keydb-1: holds all writes back (a pause that a dead run left); run rejoin",
     ]),
     ((primary(1), replica(2, loading=True)), ["warning loading keydb-2: is loading its data"]),
     ((primary(1), replica(2, read_only=False)), ["critical writable-replica keydb-2: is a replica that takes writes of its own; set replica-read-only yes"]),
     ((primary(1, replicas=(Replica(address(2), online=False, offset=0, lag_seconds=0),)), replica(2)), ["notice unsynced-replica keydb-1: has a replica at 10.0.0.2:6379 that is not in sync yet"]),
-    ((primary(1, good_replicas=0), replica(2)), ["critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); start and rejoin one"]),
-    ((primary(1, paused=True), replica(2)), ["critical paused keydb-1: holds all writes back (a pause that a dead run left); any role verb ends it"]),
+    ((primary(1, good_replicas=0), guarded(2)), [
+        "critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run rejoin",
+        "warning guarded keydb-2: was started guarded and follows nobody; run rejoin",
+    ]),
+    ((primary(1, good_replicas=0), stopped(2)), [
+        "critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run start, then rejoin",
+        f"warning node-refused keydb-2: {STOPPED}; run start, then rejoin",
+    ]),
+    ((primary(1, paused=True), replica(2)), ["critical paused keydb-1: holds all writes back (a pause that a dead run left); run abort"]),
     ((fenced(primary(1)), replica(2)), ["critical fenced keydb-1: is the primary and fenced: nobody can write; run unfence node=keydb-1, or switchover"]),
     ((primary(1), fenced(replica(2))), ["warning fenced keydb-2: is fenced: no verb makes it the primary until unfence node=keydb-2"]),
     ((primary(1), replica(2, config_clients=HELD)), ["warning fence-not-saved keydb-2: is not fenced, but its file says otherwise, for the next start; run unfence node=keydb-2"]),
@@ -100,17 +175,17 @@ CASES = [
         "warning fence-not-saved keydb-2: is fenced, but its file says otherwise, for the next start; run fence node=keydb-2",
     ]),
     ((primary(1, clients=None), replica(2, config_clients=None)), []),
-    ((primary(1), replica(2), proxy(2)), ["critical wrong-route proxy-1: sends writes to keydb-2, not to keydb-1 alone"]),
-    ((primary(1), replica(2), proxy(1, 2)), ["critical wrong-route proxy-1: sends writes to keydb-1 and keydb-2, not to keydb-1 alone"]),
-    ((primary(1), replica(2), proxy()), ["critical wrong-route proxy-1: sends writes to nobody, not to keydb-1 alone"]),
+    ((primary(1), replica(2), proxy(2)), ["critical wrong-route proxy-1: sends writes to keydb-2, not to keydb-1 alone; run rejoin"]),
+    ((primary(1), replica(2), proxy(1, 2)), ["critical wrong-route proxy-1: sends writes to keydb-1 and keydb-2, not to keydb-1 alone; run rejoin"]),
+    ((primary(1), replica(2), proxy()), ["critical wrong-route proxy-1: sends writes to nobody, not to keydb-1 alone; run rejoin"]),
     ((primary(1, config_replicaof="10.0.0.2 6379"), replica(2, config_replicaof="10.0.0.1 6379")), ["warning not-saved keydb-1: runs with replicaof none, but its file says 10.0.0.2 6379"]),
     ((primary(1), replica(2, links=(link(1), link(3)), config_replicaof="10.0.0.1 6379")), ["critical multi-master keydb-2: replicates 2 primaries (multi-master); leave one with REPLICAOF REMOVE host port first"]),
     ((primary(1), replica(2, role=Role.ACTIVE_REPLICA), guarded(3)), [
         "critical active-replica keydb-2: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first",
-        "warning guarded keydb-3: was started guarded and follows nobody; run rejoin, or failover if there is no primary",
+        "warning guarded keydb-3: was started guarded and follows nobody; run rejoin",
     ]),
     ((primary(1), silent(2, "sentinel-process"), silent(3)), [
-        "warning node-no-answer keydb-3: does not answer within 2 s; it may be anything, a primary among others",
+        f"warning node-no-answer keydb-3: does not answer within 2 s; {LOOK}",
         "warning sentinel-process keydb-2: does not answer within 2 s; let keydb_port name the server that it watches",
     ]),
     ((primary(1, config_replicaof=None), replica(2, config_replicaof="")), ["warning not-saved keydb-2: runs with replicaof 10.0.0.1 6379, but its file says none"]),

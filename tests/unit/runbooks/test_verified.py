@@ -7,7 +7,7 @@ from worlds import broken, group, guarded, primary, proxy, replica, silent, sile
 from keydb_runbooks.runbooks import founding, switchover
 from keydb_runbooks.runbooks.plan import Plan, Request
 from keydb_runbooks.runbooks.steps import Unpause
-from keydb_runbooks.runbooks.verified import truths, verify
+from keydb_runbooks.runbooks.verified import left, truths, verify
 
 PLAN = switchover.plan(group(primary(1), replica(2), replica(3), proxy(1)), Request(to="keydb-2"), 1)
 AFTER = (replica(1, of=2), primary(2), replica(3, of=2), proxy(2))
@@ -92,3 +92,16 @@ def test_the_truth_is_a_sentence_for_each_node_and_proxy():
 
 def test_a_replica_without_any_link_follows_nobody():
     assert list(truths(group(replica(1, links=())))) == ["keydb-1 follows nobody at offset 1,000"]
+
+
+def test_who_has_to_come_back_is_told_with_the_verbs_that_do_it():
+    away = (silent(1, "refused", stopped=True), silent(3), silent(4, "wrong-password"))
+    assert list(left(group(primary(2), *away), "keydb-2")) == [
+        "left: keydb-1 does not run; run start, then rejoin",
+        "left: keydb-3 does not answer and may wake up as a primary; stop its server or its machine, "
+        "then run start and rejoin",
+    ]
+    assert list(left(group(primary(2), replica(3, of=2)), "keydb-2")) == []
+    # Where the role is somewhere else, status says what comes first.
+    assert list(left(group(primary(2), *away), "keydb-5")) == []
+    assert list(left(group(replica(2), *away), None)) == []
