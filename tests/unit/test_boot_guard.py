@@ -57,6 +57,10 @@ FORK = Data(stream("first", 100), FIRST, 100)
 BEYOND = Data(stream("first", 150), FIRST, 150)
 PROMOTED = Data(stream("first", 100) | stream("second", 40), SECOND, 40, f"{FIRST}:100", "2")
 FOREIGN = Data(stream("foreign", 80), "f" * 40, 80)
+TWICE = Data(PROMOTED.writes | stream("third", 20), "3" * 40, 20, f"{SECOND}:40,{FIRST}:100", "3")
+"""Promoted again: the older one's stream is the second of its history."""
+AGAIN = replace(TWICE, records=f"{FIRST}:100,{SECOND}:40,{FIRST}:50")
+"""A history in which one stream stands twice: the newest entry counts."""
 EMPTY = Data(frozenset(), "e" * 40, 0, "", "")
 ALL_DATA = (OLD, FORK, BEYOND, PROMOTED, FOREIGN, EMPTY)
 
@@ -310,6 +314,8 @@ SAYS = {
     "a replica ran on": ([guarded(FORK), follows(FORK), guarded(OLD)], "primary"),
     "the primary holds less": ([guarded(FORK, "keydb-2"), guarded(OLD, "keydb-2"), guarded(OLD, "keydb-2")], "primary"),
     "its primary is there": ([guarded(OLD, "keydb-2"), primary(PROMOTED), SILENT], "follow"),
+    "its primary was promoted twice since": ([guarded(FORK, "keydb-2"), primary(TWICE), SILENT], "follow"),
+    "a stream that stands twice in a history": ([guarded(FORK, "keydb-2"), primary(AGAIN), SILENT], "follow"),
     "another primary is there, and all answer": ([guarded(OLD), primary(PROMOTED), guarded(FORK)], "follow"),
     "somebody gave it a role": ([follows(FORK), SILENT, SILENT], "done"),
     "somebody promoted it": ([primary(FORK), SILENT, SILENT], "done"),
