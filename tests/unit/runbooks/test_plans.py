@@ -45,7 +45,7 @@ CASES = {
     "failover, the last node": (failover, group(GONE, orphan(2), silent(3, "refused", stopped=True), proxy()), Request()),
     "failover, a split accepted": (failover, group(silent(1), orphan(2), orphan(3), proxy()), Request(accept_split=True)),
     "failover, a loss accepted": (failover, group(GONE, orphan(2), orphan(3, offset=1500), proxy()), Request(to="keydb-2", accept_loss=frozenset({"keydb-3"}))),
-    "failover, two losses accepted": (failover, group(GONE, orphan(2), orphan(3, replication_id=stream("d")), orphan(4, offset=1500), proxy(nodes=4)), Request(to="keydb-2", accept_loss=frozenset({"keydb-3", "keydb-4"}))),
+    "failover, three losses accepted": (failover, group(GONE, orphan(2), orphan(3, replication_id=stream("d")), orphan(4, offset=1500), orphan(5, replication_id=stream("f")), proxy(nodes=5)), Request(to="keydb-2", accept_loss=frozenset({"keydb-3", "keydb-4", "keydb-5"}))),
     "failover, an empty replica": (failover, group(GONE, orphan(2), orphan(3, replication_id=stream("d"), keys=0), proxy()), Request()),
     "failover, an empty primary": (failover, group(primary(1, keys=0, epoch=None, replication_id=stream("e"), offset=0), orphan(2, epoch=1), orphan(3, epoch=1), proxy(1)), Request()),
     "failover, warned": (failover, group(GONE, orphan(2), orphan(3, version="6.2.9"), orphan(4, loading=True, engine="redis"), proxy(nodes=4)), Request(to="keydb-2", accept_loss=frozenset({"keydb-4"}))),
