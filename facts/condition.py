@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from statistics import median
@@ -24,6 +23,7 @@ from keydb_runbooks.facts.machine import MachineState
 from keydb_runbooks.runbooks.condition import SETTINGS, Condition, Machine, has_client_descriptor, with_settings
 from keydb_runbooks.runbooks.replication import Address, InfoError, Node, node_from_info
 from keydb_runbooks.runbooks.steps import Command
+from keydb_runbooks.runbooks.values import changed
 
 QUESTIONS: tuple[Command, ...] = (*(("CONFIG", "GET", name) for name in SETTINGS), ("CLIENT", "LIST"))
 """What is asked of a server besides INFO, each in a command of its own."""
@@ -58,7 +58,7 @@ def read_condition(condition: Condition, answers: Sequence[Any]) -> Condition:
     *settings, clients = answers
     pairs = [answer for answer in settings if isinstance(answer, list) and len(answer) == 2]
     known = with_settings(condition, {str(name): str(value) for name, value in pairs})
-    return replace(known, client_descriptor=has_client_descriptor(clients) if isinstance(clients, str) else None)
+    return changed(known, client_descriptor=has_client_descriptor(clients) if isinstance(clients, str) else None)
 
 
 def read_machine(entry: NodeEntry) -> Machine | None:
@@ -89,13 +89,13 @@ def _second_look(group: Group, primaries: dict[Address, Node], patience_seconds:
     entry, primary = group.node(node.name), primaries.get(node.link.primary)
     if primary is None:
         later = _later(entry, lambda now: now.link is None or not now.link.alive, patience_seconds)
-        return node if later is None else replace(node, links=later.links, observed_at=moment(time.time()))
+        return node if later is None else changed(node, links=later.links, observed_at=moment(time.time()))
     if node.replication_id != primary.replication_id:
         return node
     offset, wanted = node.offset, primary.offset
     if offset < wanted and (later := _later(entry, lambda now: now.offset >= wanted, CATCH_UP_SECONDS)):
         offset = later.offset
-    return replace(node, condition=replace(node.condition, behind_bytes=max(wanted - offset, 0)))
+    return changed(node, condition=changed(node.condition, behind_bytes=max(wanted - offset, 0)))
 
 
 def _later(entry: NodeEntry, enough: Callable[[Node], bool], seconds: float) -> Node | None:

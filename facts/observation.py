@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 
 import gevent
@@ -26,6 +25,7 @@ from keydb_runbooks.runbooks.proxy import Proxy, StatisticsError, UnreadProxy, p
 from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, is_number, node_from_info, read_ancestors
 from keydb_runbooks.runbooks.steps import EPOCH_KEY, LINEAGE_KEY
 from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.values import changed
 
 SENTINELS_CHANNEL = "__sentinel__:hello"
 """Every Sentinel subscribes to it on each server that it watches, and without that it moves no role."""
@@ -69,7 +69,7 @@ def _observe_node(entry: NodeEntry, patience: float | None) -> Node | Unread:
     """The server and its machine at the same time: what the one can't tell, the other may."""
     asking = gevent.spawn(read_machine, entry)
     seen = _observe_server(entry, patience)
-    return replace(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
+    return changed(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
 
 
 def _observe_server(entry: NodeEntry, patience: float | None) -> Node | Unread:
@@ -88,14 +88,15 @@ def _read(entry: NodeEntry, client: Client) -> Node:
     text = client.execute_command("INFO")
     seen_at = (before + time.time()) / 2
     configured = _configured(entry)
-    node = node_from_info(entry.name, entry.address, text, config_replicaof=configured and configured["replicaof"])
+    node = node_from_info(entry.name, entry.address, text)
     served = node.condition.server_time
-    node = replace(
+    node = changed(
         node,
         round_trip_seconds=trip,
         observed_at=moment(seen_at),
         zone=entry.data("keydb_zone") or "",
-        condition=replace(node.condition, clock_seconds=None if served is None else served - seen_at),
+        config_replicaof=configured and configured["replicaof"],
+        condition=changed(node.condition, clock_seconds=None if served is None else served - seen_at),
         config_clients=configured and read_clients(entry, configured["users"]),
     )
     return node if node.loading else _read_more(entry, client, node)
@@ -118,7 +119,7 @@ def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
         pipeline.execute_command(*question)
     answers = [None if isinstance(answer, Exception) else answer for answer in pipeline.execute(raise_on_error=False)]
     epoch, lineage, active, watching, users, acl_file, *condition = answers
-    node = replace(
+    node = changed(
         node,
         condition=read_condition(node.condition, condition),
         epoch=int(epoch) if epoch is not None and is_number(epoch) else None,
@@ -129,7 +130,7 @@ def _read_more(entry: NodeEntry, client: Client, node: Node) -> Node:
         clients=None if users is None else read_clients(entry, users),
         acl_file=None if acl_file is None else any(acl_file[1:]),
     )
-    return replace(node, rights=ask_rights(client, node))
+    return changed(node, rights=ask_rights(client, node))
 
 
 def prove_pause(entry: NodeEntry, observer: Client) -> bool | None:
@@ -216,7 +217,7 @@ def _observe_proxy(entry: ProxyEntry, group: str) -> Proxy | UnreadProxy:
         try:
             before = time.time()
             seen = proxy_from_statistics(entry.name, group, socket.command("show stat"))
-            return replace(seen, observed_at=moment(before), round_trip_seconds=time.time() - before)
+            return changed(seen, observed_at=moment(before), round_trip_seconds=time.time() - before)
         finally:
             socket.close()
     except RuntimeSocketError as error:

@@ -9,10 +9,12 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cache
 
 PREFIX = "runbook"
 
 
+@cache
 def user() -> str:
     """The name of who runs this program."""
     try:

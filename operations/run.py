@@ -307,8 +307,8 @@ class Run:
             if isinstance(step, VerifyWrite):
                 check = {"what": "a write and a read", "where": step.where, "told": told.seen or told.outcome}
                 (self.report.verified if told.outcome == "done" else self.report.not_verified).append(check)
-        self.report.verified += [report.plain(check) for check in seen.verified]
-        self.report.not_verified += [report.plain(check) for check in seen.not_verified]
+        self.report.verified += [dict(vars(check)) for check in seen.verified]
+        self.report.not_verified += [dict(vars(check)) for check in seen.not_verified]
         self.unfinished += [sentence for sentence in seen.wrong if not self._told_already(sentence)]
         sentences = [f"verified: {_by_place(self.report.verified)}"]
         for check in self.report.not_verified:

@@ -6,7 +6,9 @@ Holds no judgement: ``checks`` and ``ranking`` have that. None is unknown, never
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from keydb_runbooks.runbooks.values import changed
 
 SETTINGS = ("save", "stop-writes-on-bgsave-error", "repl-diskless-sync", "repl-diskless-load")
 """What ``with_settings`` reads, asked for one by one: KeyDB takes one name at a time."""
@@ -99,7 +101,7 @@ def with_settings(condition: Condition, settings: Mapping[str, str]) -> Conditio
     save, stops = settings.get("save"), settings.get("stop-writes-on-bgsave-error")
     sync, load = settings.get("repl-diskless-sync"), settings.get("repl-diskless-load")
     points = None if save is None else bool(save.strip())
-    return replace(
+    return changed(
         condition,
         saves=_any([points, condition.aof]),
         # Without save points there is no save that could fail by itself.
@@ -115,13 +117,16 @@ def has_client_descriptor(rows: str) -> bool:
     >>> has_client_descriptor("id=3 addr=10.0.0.1:4 fd=0 name=")
     True
     """
-    return any("fd=0" in row.split() for row in rows.splitlines())
+    # Hardly ever one has it, and there may be thousands of rows.
+    return "fd=0" in rows and any("fd=0" in row.split() for row in rows.splitlines())
 
 
 def _number(fields: Mapping[str, list[str]], name: str) -> float | None:
+    if name not in fields:
+        return None
     try:
         value = float(fields[name][0])
-    except (KeyError, ValueError):
+    except ValueError:
         return None
     # Minus one is INFO's word for never.
     return value if value >= 0 else None

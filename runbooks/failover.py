@@ -204,8 +204,10 @@ def _rank(topology: Topology, request: Request, min_replicas: int) -> Ranking:
     """Offsets compare only within one stream: ``_refuse_candidate`` keeps the others out."""
 
     def refuse(node: Node) -> Refusal | None:
+        if refusal := _refuse_candidate(topology, node, request):
+            return refusal
         found = check("failover", _situation(topology, node, request, min_replicas))
-        return _refuse_candidate(topology, node, request) or next(iter(found.refusals), None)
+        return next(iter(found.refusals), None)
 
     return rank(topology.nodes, topology.unread, FAILOVER, Wish(topology.preferred_zones), refuse)
 

@@ -246,8 +246,11 @@ def read_info(text: str) -> dict[str, list[str]]:
     fields: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, separator, value = line.partition(":")
-        if separator and not line.startswith("#"):
-            fields.setdefault(key, []).append(value)
+        if separator and key[:1] != "#":
+            if key in fields:
+                fields[key].append(value)
+            else:
+                fields[key] = [value]
     return fields
 
 
@@ -335,7 +338,8 @@ class _Fields:
         self.fields = fields
 
     def first(self, key: str, default: str) -> str:
-        return self.fields.get(key, [default])[0]
+        values = self.fields.get(key)
+        return default if values is None else values[0]
 
     def required(self, key: str) -> str:
         if key not in self.fields:
@@ -343,7 +347,8 @@ class _Fields:
         return self.fields[key][0]
 
     def number(self, key: str, default: int) -> int:
-        return _number(key, self.first(key, str(default)))
+        values = self.fields.get(key)
+        return default if values is None else _number(key, values[0])
 
 
 def _number(key: str, text: str) -> int:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, descends, relate
 from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
 from keydb_runbooks.runbooks.replication import SILENT, Address, Link, Node, Role, Unread
+from keydb_runbooks.runbooks.values import changed
 
 
 class Severity(Enum):
@@ -74,7 +75,7 @@ class Topology:
         What comes from the primary through other replicas was only read a moment later than the primary itself.
         """
         if node.replication_id == primary.replication_id and self._fed_by(node, primary):
-            node = replace(node, offset=min(node.offset, primary.offset))
+            node = changed(node, offset=min(node.offset, primary.offset))
         held = any(source.paused and node.follows(source) for source in self.nodes)
         return relate(node, primary, held)
 

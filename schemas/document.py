@@ -38,6 +38,7 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
+@cache
 def default_of(key: str) -> Any:
     """The default that the schema states for a key, None if it states none."""
     for part in ("node", "proxy"):

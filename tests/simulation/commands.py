@@ -228,6 +228,10 @@ def _ping(world: World, server: Server, connection: Connection, words: tuple[str
     return _loading(server) if world.now < server.loading_until and server.engine != "keydb" else "PONG"
 
 
+MOVING = "\r\n# Moving\r\n"
+"""Behind this comment INFO tells what each write and each second changes: ``texts`` remembers what stands before it."""
+
+
 def info(world: World, server: Server) -> str:
     """INFO, with every field that the runbooks look at and no other."""
     now, keydb = world.now, server.engine == "keydb"
@@ -235,21 +239,18 @@ def info(world: World, server: Server) -> str:
     lines = [
         f"redis_version:{'6.3.4' if keydb else '7.0.15'}",
         f"run_id:{server.name}-{server.run}",
-        f"uptime_in_seconds:{int((now - server.started) / 1000)}",
         f"loading:{1 if now < server.loading_until else 0}",
         f"role:{'master' if server.source is None else 'slave'}",
     ]
     if server.source is not None:
         up = server.link == UP
         heard = int(now / 1000) - int(server.heard / 1000) if up else -1
-        never = 0 if keydb else 1
         lines += [
             f"master_host:{server.source[0]}",
             f"master_port:{server.source[1]}",
             f"master_link_status:{'up' if up else 'down'}",
             f"master_last_io_seconds_ago:{heard}",
             f"master_sync_in_progress:{1 if server.link == SYNCING else 0}",
-            f"slave_repl_offset:{server.offset if up or server.cached else never}",
             "slave_priority:100",
             "slave_read_only:1",
         ]
@@ -263,7 +264,6 @@ def info(world: World, server: Server) -> str:
     lines += [
         f"master_replid:{server.stream.identity}",
         f"master_replid2:{server.former}",
-        f"master_repl_offset:{server.offset}",
         f"second_repl_offset:{server.second_offset}",
         f"repl_backlog_active:{0 if begin is None else 1}",
         f"repl_backlog_first_byte_offset:{begin or 0}",
@@ -271,9 +271,21 @@ def info(world: World, server: Server) -> str:
     if keydb:
         lines.append("mvcc_depth:0")
     lines += ["rdb_bgsave_in_progress:0", "rdb_last_bgsave_status:ok"]
-    if server.state.keys:
-        lines.append(f"db0:keys={server.state.keys},expires=0,avg_ttl=0")
-    return "\r\n".join(lines)
+    return "\r\n".join(lines) + MOVING + "\r\n".join(_moving(world, server))
+
+
+def _moving(world: World, server: Server) -> list[str]:
+    state = server.state
+    lines = [
+        f"uptime_in_seconds:{int((world.now - server.started) / 1000)}",
+        f"master_repl_offset:{state.offset}",
+    ]
+    if server.source is not None:
+        never = 0 if server.engine == "keydb" else 1
+        lines.append(f"slave_repl_offset:{state.offset if server.link == UP or server.cached else never}")
+    if state.keys:
+        lines.append(f"db0:keys={state.keys},expires=0,avg_ttl=0")
+    return lines
 
 
 def _info(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:

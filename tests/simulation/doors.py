@@ -1,7 +1,8 @@
 """The doors of operations/ and facts/: what ``installed`` replaces, and nothing else.
 
 Links, runtime sockets, shells and files, the clock, chance, signals and the beats. Everything behind them is the code
-that carries out a plan on real servers.
+that carries out a plan on real servers, but a text that was read before is not read again, and what is printed has no
+lines and no colours.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from keydb_runbooks.facts import condition, observation, users
+from keydb_runbooks.facts import condition, observation
 from keydb_runbooks.operations import compare, holders, lock, perform, perform_fence, report, run, runbook, save, waits
-from tests.simulation import beats, machines, outside
+from tests.simulation import beats, machines, outside, texts
+from tests.simulation.garbage import seldom_collected
 from tests.simulation.outside import SCENE
 
 
@@ -45,15 +47,6 @@ def _beside(work: Callable[..., Any], *arguments: Any) -> SimpleNamespace:
     return SimpleNamespace(get=lambda: done)
 
 
-_REMEMBERED: dict[tuple[str, ...], Any] = {}
-
-
-def _clients(entry: Any, rows: tuple[str, ...]) -> Any:
-    if rows not in _REMEMBERED:
-        _REMEMBERED[rows] = users.read_clients(entry, rows)
-    return _REMEMBERED[rows]
-
-
 CLOCK = SimpleNamespace(
     CLOCK_BOOTTIME=0,
     clock_gettime=_seconds,
@@ -77,6 +70,12 @@ EVERYWHERE: dict[str, object] = {
     "secrets": CHANCE,
     "logger": LOGGER,
     "interrupt": SIGNALS,
+    "node_from_info": texts.node,
+    "proxy_from_statistics": texts.statistics,
+    "read_clients": texts.clients,
+    "wrap": lambda text, *_: [text],
+    "failure_lines": lambda text, *_: [text],
+    "format_text": lambda text, *_: text,
     "datetime": SimpleNamespace(now=_now, fromtimestamp=datetime.fromtimestamp),
 }
 MODULES: tuple[ModuleType, ...] = (
@@ -94,8 +93,6 @@ DOORS: tuple[tuple[ModuleType, str, object], ...] = (
     (condition, "median", max),
     (condition, "moment", lambda seconds: ""),
     (observation, "moment", lambda seconds: ""),
-    # The same rows are the same users.
-    (observation, "read_clients", lambda entry, rows: _clients(entry, tuple(rows))),
     (lock, "gevent", SimpleNamespace(spawn=beats.begin, killall=beats.end)),
     (run, "Task", lambda verb, node: holders.Task(verb, node, SCENE.operator.name, SCENE.operator.place)),
     (perform_fence, "ask", outside.permitted_behind_multi),
@@ -123,7 +120,8 @@ def installed() -> Iterator[None]:
     for patch in patches:
         patch.start()
     try:
-        yield
+        with seldom_collected():
+            yield
     finally:
         for patch in patches:
             patch.stop()

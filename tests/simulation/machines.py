@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -73,10 +74,15 @@ def get_quietly(host: Machine, fact: type, **_: object) -> State | None:
 
 def group_of(shape: Shape) -> Group:
     """The group as an inventory would name it."""
+    return _group(shape.nodes, shape.proxies, shape.min_replicas, shape.through_proxies)
+
+
+@cache
+def _group(servers: int, fronts: int, min_replicas: int, through_proxies: bool) -> Group:
     common: dict[str, object] = {
         "keydb_group": "demo",
-        "keydb_min_replicas_to_write": shape.min_replicas,
-        "keydb_clients_only_through_proxies": shape.through_proxies,
+        "keydb_min_replicas_to_write": min_replicas,
+        "keydb_clients_only_through_proxies": through_proxies,
         SECRETS: {role: {"name": role, "password": "secret"} for role in ROLES},
         "keydb_connect_timeout": 2,
         "keydb_command_timeout": 2,
@@ -89,11 +95,11 @@ def group_of(shape: Shape) -> Group:
     }
     nodes = tuple(
         NodeEntry(Machine(f"keydb-{number}", common), Address(f"10.0.0.{number}", 6379))
-        for number in range(1, shape.nodes + 1)
+        for number in range(1, servers + 1)
     )
     proxies = tuple(
         ProxyEntry(Machine(f"proxy-{number}", common), Address(f"10.0.1.{number}", WRITE_PORT))
-        for number in range(1, shape.proxies + 1)
+        for number in range(1, fronts + 1)
     )
     return Group("demo", nodes, proxies)
 

@@ -137,12 +137,13 @@ class Operator:
             self.greenlet.parent.switch()
             return
         end = self.world.now + milliseconds
-        while self.run is not None and self.run.lock is not None and self.run.lock._beats:
-            due = min(one.due for one in self.run.lock._beats)
+        lock = None if self.run is None else self.run.lock
+        while lock is not None and lock._beats:
+            due = min([one.due for one in lock._beats])
             if due > end:
                 break
             self.world.until(due)
-            beat(self.world, self.run.lock)
+            beat(self.world, lock)
         self.world.until(end)
 
     def check_signal(self) -> None:

@@ -67,8 +67,8 @@ class Pipeline:
         self.connection = connection
         self.lines: list[tuple[str, ...]] = []
 
-    def execute_command(self, *words: object) -> None:
-        self.lines.append(tuple(map(str, words)))
+    def execute_command(self, *words: str) -> None:
+        self.lines.append(words)
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         answers = _ask(self.connection, tuple(self.lines))

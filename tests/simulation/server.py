@@ -198,10 +198,11 @@ class Server:
         self, length: int, at: float, write: int = 0, epoch: str | None = None, lineage: str | None = None
     ) -> None:
         """Let an entry be the end of its history; without a backlog nobody counts the bytes."""
-        now = self.stream.states[self.position]
+        states = self.stream.states
+        now = states[self.position]
         counted = length if self.backlog_first is not None else 0
         new_key = write or (epoch and not now.epoch) or (lineage and not now.lineage)
-        self.stream.states.append(
+        states.append(
             State(
                 now.offset + counted,
                 now.keys + (1 if new_key else 0),

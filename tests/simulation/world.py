@@ -294,16 +294,13 @@ class World:
 
     def serve(self, server: Server, request: Request) -> None:
         """Let a server carry out what is left of a request; a pause may hold it back once more."""
-        connection = request.connection
-        while not request.answered:
-            if request.write:
-                answer = commands.write(self, server)
-            else:
-                answer = commands.answer(self, server, connection, request.commands[len(request.answers)])
+        connection, answers = request.connection, request.answers
+        for words in request.commands[len(answers) :]:
+            answer = commands.write(self, server) if request.write else commands.answer(self, server, connection, words)
             if answer is commands.HELD:
                 server.held.append(request)
                 return
-            request.answers.append(answer)
+            answers.append(answer)
             if request.write and isinstance(answer, int) and connection.open:
                 self.acknowledge(answer, server, connection.place)
         connection.blocked = ""
@@ -311,10 +308,10 @@ class World:
     # Writes
 
     def append_write(self, server: Server) -> int:
-        self.writes += 1
-        server.append(commands.WRITE_BYTES, self.now, write=self.writes)
-        self.places[self.writes] = server.position
-        return self.writes
+        self.writes = number = self.writes + 1
+        server.append(commands.WRITE_BYTES, self.now, number)
+        self.places[number] = server.position
+        return number
 
     def acknowledge(self, write: int, server: Server, place: str) -> None:
         self.acknowledged[write] = server.name

@@ -1,0 +1,47 @@
+"""What the runs read of texts, remembered: the same text is the same node, the same proxy, the same users.
+
+A run reads some forty INFOs, and most of them differ in numbers alone that each write and each second change. These are
+read anew by the same functions; everything else of a text is read once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from keydb_runbooks.facts import users
+from keydb_runbooks.runbooks import condition, proxy, replication
+from keydb_runbooks.runbooks.replication import Address, Node
+from keydb_runbooks.runbooks.values import changed
+from tests.simulation.commands import MOVING
+
+REMEMBERED = 4096
+"""How many texts of a kind: worlds are much alike."""
+
+_still = lru_cache(REMEMBERED)(replication.node_from_info)
+statistics = lru_cache(REMEMBERED)(proxy.proxy_from_statistics)
+
+
+def node(name: str, address: Address, text: str) -> Node:
+    """As ``node_from_info``."""
+    still, _, moving = text.partition(MOVING)
+    known, told = _still(name, address, still), replication.read_info(moving)
+    fields = replication._Fields(told)
+    uptime = condition._whole(told, "uptime_in_seconds")
+    return changed(
+        known,
+        offset=replication._offset(fields),
+        keys=replication._keys(fields),
+        condition=changed(known.condition, uptime_seconds=uptime),
+    )
+
+
+_USERS: dict[tuple[str, ...], Any] = {}
+
+
+def clients(entry: Any, rows: list[str]) -> Any:
+    """As ``read_clients``, whose names of users are the same in every world."""
+    known = tuple(rows)
+    if known not in _USERS:
+        _USERS[known] = users.read_clients(entry, known)
+    return _USERS[known]
