@@ -34,3 +34,24 @@ def fleet() -> Iterator[Fleet]:
         yield made
     finally:
         made.end()
+
+
+@pytest.fixture
+def bare(fleet: Fleet) -> Fleet:
+    """The same, on which nothing was installed yet: whoever needs it stands before everybody who needs ``installed``."""
+    assert fleet["keydb-1"].shell("ls -d /etc/keydb 2>/dev/null", check=False) == "", "something is installed already"
+    return fleet
+
+
+@pytest.fixture(scope="session")
+def exposure_before(fleet: Fleet) -> float:
+    """How exposed systemd calls the package's own unit of HAProxy, before install adds to it."""
+    return fleet["proxy-1"].exposure("haproxy.service")
+
+
+@pytest.fixture(scope="session")
+def installed(fleet: Fleet, exposure_before: float) -> Fleet:
+    """The same with a group on them: keydb-1 is the primary, and tests leave it so."""
+    first = fleet.run("install").ok()
+    print(f"the first install: {first.seconds:.1f} s")
+    return fleet
