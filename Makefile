@@ -26,12 +26,14 @@ export KEYDB_SANDBOX_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all simulate coverage mutants bench check stop clean lock
+.PHONY: help demo test test-all fleet test-fleet simulate coverage mutants bench check stop clean lock
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
 	@echo "make test      every test that needs no root (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
 	@echo "make test-all  the slow ones too"
+	@echo "make fleet     a shell beside five real machines: systemd, sshd, a network to cut (root; RUN='pyinfra ...' instead of the shell)"
+	@echo "make test-fleet  the tests on such machines (root; ARGS='-k install' picks some; five minutes, and two more the first time)"
 	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; two hours)"
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
@@ -48,6 +50,12 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)
+
+fleet: $(VENV)/.dev
+	@$(BIN)/python -m tests.fleet $(RUN)
+
+test-fleet: $(VENV)/.dev
+	@$(BIN)/python -m tests.fleet --test $(ARGS)
 
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation.runner --runs $(or $(RUNS),1000000) --jobs $(JOBS)

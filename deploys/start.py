@@ -2,7 +2,8 @@
 
     pyinfra inventories/sandbox.py deploys/start.py -y
 
-A guarded server is nobody's primary and nobody's replica, and read-only. Rejoin makes it a replica.
+A guarded server is nobody's primary and nobody's replica, and read-only. Rejoin makes it a replica. On machines its
+boot guard looks at it behind the start, and gives it its role if that is proved to be safe.
 """
 
 from pyinfra import host, logger

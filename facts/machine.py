@@ -93,6 +93,20 @@ class RealDirectory(FactBase[str]):
         return output[0]
 
 
+class HasUser(FactBase[bool]):
+    """Returns whether the system knows a user, None if that is unknown.
+
+    + user: its name
+    """
+
+    def command(self, user: str) -> StringCommand:
+        script = 'if id -u -- "$1" >/dev/null 2>&1; then echo yes; else echo no; fi'
+        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(user))
+
+    def process(self, output: list[str]) -> bool:
+        return output[0] == "yes"
+
+
 class State(TypedDict):
     """What ``MachineState`` returns; sizes in bytes, None is unknown."""
 

@@ -2,9 +2,9 @@
 
     pyinfra inventories/prod.py deploys/status.py
 
-What works on machines today: status, switchover, failover and rejoin of a group that is installed already, given the
-five users of docs/users.md and HAProxy backends named `sessions-write` and `sessions-read`. Installing on
-machines is not there yet: install refuses to start a server anywhere but in the sandbox.
+Machines need sshd, sudo, systemd, the server's program and, for the proxies, HAProxy and socat: docs/fleet.md.
+Install does not take over yet a group that somebody else installed; the role verbs work on one, given the five users
+of docs/users.md and HAProxy backends named `sessions-write` and `sessions-read`.
 """
 
 keydb = [

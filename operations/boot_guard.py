@@ -1,6 +1,7 @@
 """The boot guard's files on a node: the script, its settings and the credentials that it asks with.
 
-What the script does is told in docs/boot-guard.md. They lie beside ``keydb.conf``, for the owner alone.
+What the script does is told in docs/boot-guard.md. They lie beside ``keydb.conf``, closed to others; on a machine they
+are root's, and the server can't replace them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
-from keydb_runbooks.operations import keydb
-from keydb_runbooks.operations.files import read_file, replace_file
+from keydb_runbooks.operations import keydb, owners
+from keydb_runbooks.operations.files import Access, put_file
 from keydb_runbooks.operations.service import guard_settings
 from keydb_runbooks.runbooks.configuration import quote
 from keydb_runbooks.templates import plain, render
 
-EXECUTABLE = 'chmod 700 "$1" && bash -n "$1"'
+Check = Callable[[str], StringCommand]
+
+EXECUTABLE = 'chmod u+x "$1" && bash -n "$1"'
 # $1 the new settings, $2 the script, which says what it can't use: here, and not when the machine boots.
 USABLE = 'set -a && . "$1" && exec "$2" check'
 
@@ -35,12 +38,11 @@ def installed() -> Generator[PyinfraCommand, None, None]:
     """
     entry = keydb.this_node(host)
     group = next(group for group in all_groups(host.inventory).values() if group.node_of(host) is not None)
-    changed = False
-    for path, (content, check) in wanted_files(group, entry).items():
-        if read_file(host, path) != content:
-            changed = True
-            yield from replace_file(path, content, check)
-    if not changed:
+    changes = []
+    for path, (content, check, access) in wanted_files(group, entry).items():
+        changes += put_file(host, path, content, check, access)
+    yield from changes
+    if not changes:
         host.noop(f"{script_path(entry)} and its settings are as wanted")
 
 
@@ -52,8 +54,8 @@ def credentials_path(entry: NodeEntry) -> str:
     return f"{entry.data('keydb_config_directory')}/operator.auth"
 
 
-def wanted_files(group: Group, entry: NodeEntry) -> dict[str, tuple[str, Callable[[str], StringCommand] | None]]:
-    """Each file's text, and what has to succeed with a new one; the settings come last, since they name the others."""
+def wanted_files(group: Group, entry: NodeEntry) -> dict[str, tuple[str, Check | None, Access | None]]:
+    """Each file's text, what has to succeed with a new one, and whose it is; the settings, which name it, are last."""
     operator = entry.user("operator")
     settings = render(
         "boot-guard.env.j2",
@@ -65,9 +67,21 @@ def wanted_files(group: Group, entry: NodeEntry) -> dict[str, tuple[str, Callabl
     )
     script = script_path(entry)
     return {
-        script: (plain("boot-guard.sh"), lambda new: _shell(EXECUTABLE, new)),
-        credentials_path(entry): (f"AUTH {quote(operator.name)} {quote(operator.password)}\n", None),
-        guard_settings(keydb.config_path(entry)): (settings, lambda new: _shell(USABLE, new, script)),
+        script: (
+            plain("boot-guard.sh"),
+            lambda new: _shell(EXECUTABLE, new),
+            owners.read_by_server(entry, "750"),
+        ),
+        credentials_path(entry): (
+            f"AUTH {quote(operator.name)} {quote(operator.password)}\n",
+            None,
+            owners.roots(entry, "600"),
+        ),
+        guard_settings(keydb.config_path(entry)): (
+            settings,
+            lambda new: _shell(USABLE, new, script),
+            owners.read_by_server(entry, "640"),
+        ),
     }
 
 

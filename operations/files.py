@@ -7,10 +7,12 @@ input and output: in no argument, no diff, nothing that is printed, and no file 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from secrets import token_hex
 from types import EllipsisType
+from typing import Any
 
 from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.command import PyinfraCommand
@@ -20,11 +22,12 @@ from pyinfra.facts.files import File
 
 from keydb_runbooks.connectors.quiet import run_quietly
 
-# $1 the new file, $2 the one that it replaces. A run that was killed leaves its new file behind, with passwords in it.
+# $1 the new file, $2 the one that it replaces, $3 and $4 its owner and mode, if these are told. A run that was killed
+# leaves its new file behind, with passwords in it.
 WRITE = """
 find "$(dirname "$2")" -maxdepth 1 -name "$(basename "$2").new.*" -mmin +60 -exec rm -f {} +
 umask 077
-cat >"$1" && sync "$1" && exit
+cat >"$1" && { [ -z "$3" ] || { chown "$3" "$1" && chmod "$4" "$1"; }; } && sync "$1" && exit
 rm -f "$1"
 echo "$1 can't be written; $2 stays as it is" >&2
 exit 1
@@ -59,11 +62,47 @@ mv "$new" "$file" || stop 1 "$file can't be replaced, so it stays as it is"
 """
 
 
+@dataclass(frozen=True)
+class Access:
+    """Whose a file or a directory is, and its mode as octal digits."""
+
+    user: str
+    group: str
+    mode: str
+
+    def described_by(self, seen: Mapping[str, Any]) -> bool:
+        """Whether pyinfra's fact of a file or a directory says so."""
+        return (seen["user"], seen["group"], seen["mode"]) == (self.user, self.group, int(self.mode))
+
+
+def put_file(
+    target: Host,
+    path: str,
+    content: str,
+    check: Callable[[str], StringCommand] | None = None,
+    access: Access | None = None,
+) -> list[PyinfraCommand]:
+    """Commands that give a host a file; none if it has it, with this access."""
+    if read_file(target, path) != (content if content.endswith("\n") else f"{content}\n"):
+        return list(replace_file(path, content, check, access=access))
+    return mend_access(target, path, access)
+
+
+def mend_access(target: Host, path: str, access: Access | None) -> list[PyinfraCommand]:
+    """Commands that make a file that is there somebody's; none if it is."""
+    seen = target.get_fact(File, path=path) if access is not None else None
+    if access is None or not seen or access.described_by(seen):
+        return []
+    owner = QuoteString(f"{access.user}:{access.group}")
+    return [StringCommand("chown", owner, QuoteString(path)), StringCommand("chmod", access.mode, QuoteString(path))]
+
+
 def replace_file(
     path: str,
     content: str,
     check: Callable[[str], StringCommand] | None,
     *,
+    access: Access | None = None,
     seen: str | EllipsisType | None = ...,
     before: PyinfraCommand | None = None,
 ) -> Iterator[PyinfraCommand]:
@@ -71,12 +110,14 @@ def replace_file(
 
     Two runs at once have a new file each. Nothing is done without this program: if it is killed, the old file stays.
 
+    :param access: whose the new file is; without it that of who writes it, closed to others
     :param check: makes the command that fails if the file of this name is no good; the old file stays then
     :param seen: the text from which ``content`` was made, None for no file; if it is another one by now, it stays
     :param before: is done before the file is replaced, so that a run that dies in between does it again
     """
     new = f"{path}.new.{token_hex(4)}"
-    yield _script(WRITE, content, new, path)
+    owner = () if access is None else (f"{access.user}:{access.group}", access.mode)
+    yield _script(WRITE, content, new, path, *owner)
     if check is not None:
         yield StringCommand("sh", "-c", QuoteString(CHECK), "sh", QuoteString(new), check(new))
     if before is not None:

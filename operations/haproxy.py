@@ -18,13 +18,22 @@ from pyinfra.connectors.local import LocalConnector
 from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
 from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
-from keydb_runbooks.operations.files import read_file, replace_file
+from keydb_runbooks.operations import owners
+from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.service import reload_proxy, start_proxy
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
 
 PID_FILE_SECONDS = 0.5
+
+# $1 HAProxy's program, $2 the new file. The check's password stands in there as digits, which are not repeated.
+CHECK = """
+told=$("$1" -c -f "$2" 2>&1) && exit
+echo "HAProxy refuses the new configuration:" >&2
+echo "$told" | sed -E "s/[0-9a-fA-F]{24,}/.../g" >&2
+exit 1
+"""
 
 
 @operation()
@@ -43,14 +52,13 @@ def configuration(program: str) -> Commands:
     path = config_path(entry)
     wanted = wanted_configuration(group, entry)
     pid_file = entry.data("haproxy_pid_file")
-    changes = read_file(host, path) != wanted
-    if changes:
-        yield from replace_file(path, wanted, partial(_check, program))
+    changes = put_file(host, path, wanted, partial(_check, program), owners.roots(entry, "600"))
+    yield from changes
     # A run that died behind the rename left a proxy that doesn't know its new file.
     runs = host.get_fact(HaproxyProcess, pid_file=pid_file)
     paths = [path, *([ca_path(entry)] if entry.data("keydb_tls_ca") else [])]
     if runs and host.get_fact(HaproxyOutdated, paths=paths, pid_file=pid_file):
-        yield from reload_proxy(host, program, path, pid_file, entry.data("haproxy_runtime_socket"))
+        yield from reload_proxy(entry, program, path)
     elif not changes:
         host.noop(f"{path} is as wanted")
 
@@ -67,10 +75,10 @@ def trusted_ca() -> Commands:
     """
     _, entry = this_proxy(host)
     content = Path(entry.data("keydb_tls_ca")).read_text(encoding="utf-8")
-    if read_file(host, ca_path(entry)) == "\n".join([*content.splitlines(), ""]):
+    changes = put_file(host, ca_path(entry), content, access=owners.roots(entry, "600"))
+    yield from changes
+    if not changes:
         host.noop(f"{ca_path(entry)} is as wanted")
-        return
-    yield from replace_file(ca_path(entry), content, None)
 
 
 @operation()
@@ -93,7 +101,7 @@ def running(program: str) -> Commands:
         host.noop(f"HAProxy runs as process {pid}")
         return
     yield FunctionCommand(_ports_are_free, (entry,), {})
-    yield from start_proxy(host, program, config_path(entry), entry.data("haproxy_pid_file"))
+    yield from start_proxy(entry, program, config_path(entry))
 
 
 def this_proxy(target: Host) -> tuple[Group, ProxyEntry]:
@@ -136,6 +144,7 @@ def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
         runtime_socket=entry.data("haproxy_runtime_socket"),
         pid_file=entry.data("haproxy_pid_file"),
         max_connections=entry.data("haproxy_max_connections"),
+        user=owners.system_user(entry),
         statistics_port=entry.data("haproxy_statistics_port"),
         source=entry.data("haproxy_source_address"),
         groups={group.name: listeners},
@@ -150,7 +159,7 @@ def _resp(*words: str) -> bytes:
 
 
 def _check(program: str, new: str) -> StringCommand:
-    return StringCommand(*map(QuoteString, (program, "-c", "-q", "-f", new)))
+    return StringCommand("sh", "-c", QuoteString(CHECK), "sh", QuoteString(program), QuoteString(new))
 
 
 def _is_started(host: Host, entry: ProxyEntry) -> bool:

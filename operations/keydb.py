@@ -23,8 +23,9 @@ from keydb_runbooks.connectors.group import NodeEntry, all_groups
 from keydb_runbooks.connectors.link import Client, LinkError, explain, link
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.users import read_clients
-from keydb_runbooks.operations.files import read_file, replace_file
-from keydb_runbooks.operations.service import start_server
+from keydb_runbooks.operations import owners
+from keydb_runbooks.operations.files import mend_access, put_file, read_file, replace_file
+from keydb_runbooks.operations.service import has_systemd, start_server
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
 from keydb_runbooks.runbooks.fencing import with_fence
@@ -82,14 +83,18 @@ def configuration(program: str) -> Commands:
     wanted = wanted_configuration(entry, fenced)
     if fenced is not None:
         logger.info(f"    {entry.name} is fenced, and installing leaves it so: unfence ends that")
+    access = owners.servers(entry, "600")
     changes = differences(wanted, present) if present is not None else []
     if present is not None and not changes:
-        host.noop(f"{path} has every directive as wanted")
+        mended = mend_access(host, path, access)
+        yield from mended
+        if not mended:
+            host.noop(f"{path} has every directive as wanted")
         return
     content = wanted if present is None else merge(wanted, present)
     kept: list[str] = []
     live = FunctionCommand(_apply, (entry, tuple(changes), kept), {}) if changes else None
-    yield from replace_file(path, content, partial(_check, entry, program), seen=present, before=live)
+    yield from replace_file(path, content, partial(_check, entry, program), access=access, seen=present, before=live)
     if kept:
         yield FunctionCommand(_tell_kept, tuple(kept), {})
 
@@ -105,13 +110,12 @@ def certificates() -> Commands:
         keydb.certificates(name="Give the server its certificate")
     """
     entry = this_node(host)
-    changed = []
+    access = owners.read_by_server(entry, "640")
+    changes = []
     for key, path in certificate_paths(entry).items():
-        content = Path(entry.data(key)).read_text(encoding="utf-8")
-        if read_file(host, path) != "\n".join([*content.splitlines(), ""]):
-            yield from replace_file(path, content, None)
-            changed.append(path)
-    if changed:
+        changes += put_file(host, path, Path(entry.data(key)).read_text(encoding="utf-8"), access=access)
+    yield from changes
+    if changes:
         yield FunctionCommand(_reload_certificates, (entry,), {})
     else:
         host.noop("its certificates are as wanted")
@@ -131,10 +135,10 @@ def credentials() -> Commands:
     user = entry.user("monitoring")
     content = f"AUTH {quote(user.name)} {quote(user.password)}\n"
     path = credentials_path(entry)
-    if read_file(host, path) == content:
+    changes = put_file(host, path, content, access=owners.roots(entry, "600"))
+    yield from changes
+    if not changes:
         host.noop(f"{path} is as wanted")
-        return
-    yield from replace_file(path, content, None)
 
 
 @operation()
@@ -159,7 +163,7 @@ def running(program: str) -> Commands:
         host.noop(f"the server runs as process {pid}")
         return
     yield FunctionCommand(_port_is_free, (entry,), {})
-    yield from start_server(host, program, config_path(entry), entry.data("keydb_pid_file"))
+    yield from start_server(entry, program, config_path(entry))
     yield FunctionCommand(_answers, (entry,), {})
 
 
@@ -271,7 +275,8 @@ def _unfenced_configuration(entry: NodeEntry) -> str:
         bind=entry.data("keydb_bind") or [entry.address.host],
         port=entry.address.port,
         tls={key.removeprefix("keydb_tls_"): path for key, path in certificate_paths(entry).items()},
-        daemonize="yes",
+        # systemd keeps the process that it starts.
+        daemonize="no" if has_systemd(entry.host) else "yes",
         pid_file=entry.data("keydb_pid_file"),
         log_file=entry.data("keydb_log_file"),
         data_directory=entry.data("keydb_data_directory"),
@@ -370,7 +375,10 @@ def _reload_certificates(state: State, host: Host, entry: NodeEntry) -> bool:
 def _check(entry: NodeEntry, program: str, new: str) -> StringCommand:
     without_tls = "--tls-port 0" if entry.data("keydb_tls_ca") else ""
     arguments = map(QuoteString, (program, new, without_tls, "|".join(SECRET_DIRECTIVES)))
-    return StringCommand("sh", "-c", QuoteString(CHECK), "sh", *arguments)
+    user = owners.system_user(entry)
+    # As the server will be: what it can't read is told now.
+    runs = ("runuser", "-u", user, "--") if user else ()
+    return StringCommand(*runs, "sh", "-c", QuoteString(CHECK), "sh", *arguments)
 
 
 def _apply(state: State, host: Host, entry: NodeEntry, changes: tuple[Difference, ...], kept: list[str]) -> bool:

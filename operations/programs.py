@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
+from pyinfra.connectors.local import LocalConnector
 from pyinfra.facts.server import Which
 
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
@@ -27,8 +28,11 @@ def server(node: NodeEntry) -> str:
 def proxy(entry: ProxyEntry) -> str:
     """Path of HAProxy's program on a node.
 
-    :raises OperationError: if the inventory names none and none is on PATH
+    :raises OperationError: if the inventory names none and none is on PATH, or if nothing there opens a runtime socket
     """
+    if not issubclass(entry.host.connector_cls, LocalConnector) and not entry.host.get_fact(Which, command="socat"):
+        told = "no socat on PATH, and only by it the runtime socket is reached; install it (apt-get install socat)"
+        raise OperationError(f"{entry.host.name}: {told}")
     named = entry.data("haproxy_program")
     return str(named) if named else _which(entry.host, ("haproxy",), "haproxy_program")
 

@@ -1,8 +1,7 @@
-"""Starting a server on a node: the one place that knows what kind of machine a node is.
+"""Who starts a server and HAProxy on a host: the one place that knows what kind of machine that is.
 
-A server is always started guarded: as nobody's replica, read-only, until a verb says what it is. So one that
-comes back after a crash is never a second primary, and an empty one is nobody's source
-(keydb-facts, "Empty primary").
+In the sandbox pyinfra starts processes itself (``processes``). On every other machine systemd does, so that they come
+back after a reboot as well (``units``). Either way a server starts guarded.
 """
 
 from __future__ import annotations
@@ -11,67 +10,39 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from pyinfra.api import QuoteString, StringCommand
-from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 
+from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.sandbox import SandboxConnector
-from keydb_runbooks.facts.haproxy import HaproxyProcess
-from keydb_runbooks.facts.keydb import KeydbProcess
-from keydb_runbooks.runbooks.replication import GUARD_ADDRESS
+from keydb_runbooks.operations import processes, systemctl
 
-GUARD = ("--replicaof", GUARD_ADDRESS, "1")
-"""Arguments that guard a start. Two words behind the option: as one argument the start fails."""
 
-# $1 the boot guard's settings, then what is to be started. The boot guard says in place of the 1 whom the file names
-# as the last primary (docs/boot-guard.md), so that other nodes' guards can see it.
-GUARDED = f"""
-settings=$1; shift
-[ -e "$settings" ] || exec "$@" {" ".join(GUARD)}
-set -a && . "$settings" && exec "${{settings%.env}}" pre "$@"
-"""
+def has_systemd(host: Host) -> bool:
+    """Whether systemd starts what runs there; it is not asked, since the files have to be the same if it is off."""
+    return not issubclass(host.connector_cls, SandboxConnector)
 
-# Two runs at once come here one after the other. What is locked is the pid file's directory; a server doesn't inherit
-# the lock.
-LOCKED = """
-cd / && exec 9<"$(dirname "$file")" || exit 1
-flock -w 30 9 || { echo "another run has been starting this for 30 s" >&2; exit 1; }
-"""
 
-# $1 a command that prints the process that runs, 0 if there is none; $2 the pid file; then what is to be started.
-START = f"""
-look=$1 file=$2; shift 2
-{LOCKED}
-case $(eval "$look") in
-    0) ;;
-    "") echo "it is unknown whether it runs; look at $file" >&2; exit 1 ;;
-    *) exit 0 ;;
-esac
-# A server gives its umask to the files that it writes, keydb.conf with its password among them.
-umask 077
-rm -f "$file"
-"$@" 9<&- || exit 1
+def server_unit(entry: NodeEntry) -> str:
+    """The server's unit, with the name that the engine's packages give it."""
+    return f"{entry.data('keydb_engine')}-server.service"
+
+
+def guard_unit(entry: NodeEntry) -> str:
+    """The unit of what decides behind a start: docs/boot-guard.md."""
+    return f"{entry.data('keydb_engine')}-server-guard.service"
+
+
+PROXY_UNIT = "haproxy.service"
+
+# $1 the pid file, which HAProxy's master writes anew when it has read $2, its file. The reload itself only tells it to.
+RELOADED = """
 n=0
-# 10 s at most: a server that daemonizes has its pid file long before.
-until [ -s "$file" ]; do
+until [ "$1" -nt "$2" ]; do
     n=$((n+1))
-    [ $n -gt 500 ] && {{ echo "it was started, but there is no $file after 10 s; look at its log" >&2; exit 1; }}
+    [ $n -gt 500 ] && { echo "HAProxy has not read $2 within 10 s; look at journalctl -u haproxy" >&2; exit 1; }
     sleep 0.02
 done
 """
-
-# $1 the pid file, $2 the runtime socket, over which the listening sockets are handed on; then what is to be started.
-RELOAD = f"""
-file=$1 socket=$2; shift 2
-{LOCKED}
-"$@" -x "$socket" -sf $(cat "$file") 9<&-
-"""
-
-
-def start_server(host: Host, program: str, config: str, pid_file: str) -> Iterator[StringCommand]:
-    """Commands that start a server, guarded, unless it runs by now, and wait until it has written its pid file."""
-    look = KeydbProcess().command(pid_file=pid_file)
-    guarded = ("sh", "-c", GUARDED, "sh", guard_settings(config))
-    yield _script(host, START, look.get_raw_value(), pid_file, *guarded, program, config, "--set-proc-title", "no")
 
 
 def guard_settings(config: str) -> str:
@@ -79,26 +50,28 @@ def guard_settings(config: str) -> str:
     return str(PurePosixPath(config).with_name("boot-guard.env"))
 
 
-def start_proxy(host: Host, program: str, config: str, pid_file: str) -> Iterator[StringCommand]:
-    """Commands that start HAProxy, unless it runs by now, and wait until it has written its pid file."""
-    look = HaproxyProcess().command(pid_file=pid_file)
-    yield _script(host, START, look.get_raw_value(), pid_file, program, "-D", "-f", config)
+def start_server(entry: NodeEntry, program: str, config: str) -> Iterator[StringCommand]:
+    """Commands that start a server, guarded, unless it runs by now."""
+    if has_systemd(entry.host):
+        yield systemctl.start(server_unit(entry))
+    else:
+        yield from processes.start_server(program, config, guard_settings(config), entry.data("keydb_pid_file"))
 
 
-def reload_proxy(host: Host, program: str, config: str, pid_file: str, socket: str) -> Iterator[StringCommand]:
-    """Commands that replace HAProxy's process; the listening sockets are handed over, so nobody is refused."""
-    yield _script(host, RELOAD, pid_file, socket, program, "-D", "-f", config)
+def start_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[StringCommand]:
+    """Commands that start HAProxy, unless it runs by now, and wait until it serves."""
+    if has_systemd(entry.host):
+        yield systemctl.start(PROXY_UNIT)
+    else:
+        yield from processes.start_proxy(program, config, entry.data("haproxy_pid_file"))
 
 
-def _script(host: Host, script: str, *arguments: str) -> StringCommand:
-    _known(host)
-    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))
-
-
-def _known(host: Host) -> None:
-    if not isinstance(host.connector, SandboxConnector):
-        raise OperationError(
-            f"{host.name}: starting servers is known for @sandbox nodes only; "
-            "on machines and pods start them with your own unit, guarded by "
-            f"`{' '.join(GUARD)}`, then run the role verbs"
-        )
+def reload_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[StringCommand]:
+    """Commands that replace HAProxy's process by one with its present file; nobody is refused meanwhile."""
+    if has_systemd(entry.host):
+        yield systemctl.reload(PROXY_UNIT)
+        arguments = map(QuoteString, (entry.data("haproxy_pid_file"), config))
+        yield StringCommand("sh", "-c", QuoteString(RELOADED), "sh", *arguments)
+    else:
+        pid_file, socket = entry.data("haproxy_pid_file"), entry.data("haproxy_runtime_socket")
+        yield from processes.reload_proxy(program, config, pid_file, socket)

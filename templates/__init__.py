@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from functools import cache
 from importlib.resources import files
@@ -26,6 +27,9 @@ def _environment() -> Environment:
     environment.filters["one_line"] = _one_line
     environment.filters["quoted"] = quote
     environment.filters["shell_quoted"] = shlex.quote
+    environment.filters["unit_path"] = _unit_path
+    environment.filters["unit_quoted"] = lambda text: _unit_quoted(_unit_path(text))
+    environment.filters["unit_command"] = lambda text: _unit_quoted(_unit_path(text).replace("$", "$$"))
     environment.filters["sha256"] = lambda text: hashlib.sha256(text.encode()).hexdigest()
     return environment
 
@@ -36,6 +40,18 @@ def _one_line(value: Any) -> str:
     if "\n" in text or "\r" in text:
         raise ValueError(f"{text!r} must be one line")
     return text
+
+
+def _unit_path(text: str) -> str:
+    """A path where a unit takes it to the end of the line; ``%`` begins a specifier there."""
+    return _one_line(text).replace("%", "%%")
+
+
+def _unit_quoted(text: str) -> str:
+    """One word of several in a unit, as systemd.syntax has it."""
+    if re.fullmatch(r"[A-Za-z0-9_.:@/+=-]+", text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def plain(name: str) -> str:

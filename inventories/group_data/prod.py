@@ -5,6 +5,8 @@ import os
 from keydb_runbooks.connectors.secrets import Secret
 
 ssh_user = "ops"
+# An ordinary user who may do everything by sudo.
+_sudo = True
 
 keydb_group = "sessions"
 keydb_engine = "keydb"

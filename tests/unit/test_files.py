@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keydb_runbooks.operations.files import replace_file
+from keydb_runbooks.operations.files import Access, replace_file
 
 SH = shutil.which("sh")
 TEXTS = [b"a\n", b"a", b"", b"a\n\n", b"a\r\n", b"\xff\xfe \n"]
@@ -30,6 +30,42 @@ def replaced(file: Path, seen, *, programs: str | None = None, meanwhile: bytes 
         path = {"PATH": programs} if programs and command is rename else None
         done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=10, env=path, check=False)
     return done.returncode, done.stderr
+
+
+def test_a_file_is_given_its_owner_and_mode_before_it_has_its_name(tmp_path):
+    me = tmp_path.owner()
+    write, rename = replace_file(str(tmp_path / "a b"), "x\n", None, access=Access(me, tmp_path.group(), "640"))
+    run(write)
+    (new,) = tmp_path.iterdir()
+    assert new.stat().st_mode & 0o777 == 0o640
+    run(rename)
+    assert names(tmp_path / "a b") == ["a b"]
+
+
+def test_a_file_that_can_not_be_given_its_owner_is_not_written(tmp_path):
+    write, _ = replace_file(str(tmp_path / "a"), "x\n", None, access=Access("no-such-user", "no-such-group", "640"))
+    assert run(write).returncode == 1
+    assert not [*tmp_path.iterdir()]
+
+
+def run(command) -> subprocess.CompletedProcess:
+    words = [SH, "-c", command.get_raw_value()]
+    given = command.connector_arguments["_stdin"]
+    return subprocess.run(words, input=given, capture_output=True, text=True, timeout=10, check=False)
+
+
+# (what pyinfra's fact says, whether it is as wanted)
+ACCESS = [
+    ({"user": "root", "group": "keydb", "mode": 640}, True),
+    ({"user": "root", "group": "keydb", "mode": 644}, False),
+    ({"user": "root", "group": "root", "mode": 640}, False),
+    ({"user": "keydb", "group": "keydb", "mode": 640}, False),
+]
+
+
+@pytest.mark.parametrize("seen, same", ACCESS)
+def test_a_file_of_somebody_else_is_noticed(seen, same):
+    assert Access("root", "keydb", "640").described_by(seen) is same
 
 
 def names(file: Path) -> list[str]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.sandbox import SandboxConnector
 from keydb_runbooks.operations import haproxy, keydb
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import parse
@@ -34,7 +35,9 @@ def users(password: str) -> dict:
 
 
 def entry(number: int, password: str, **data) -> NodeEntry:
-    host = SimpleNamespace(name=f"keydb-{number}", data={"keydb_users": users(password), **data})
+    host = SimpleNamespace(
+        name=f"keydb-{number}", connector_cls=SandboxConnector, data={"keydb_users": users(password), **data}
+    )
     return NodeEntry(host, Address(f"10.0.0.{number}", 6379))
 
 
@@ -43,7 +46,7 @@ def keydb_conf(password: str = "x", **data) -> str:
 
 
 def haproxy_cfg(password: str = "x", **data) -> str:
-    host = SimpleNamespace(name="proxy-1", data={"keydb_users": users(password)})
+    host = SimpleNamespace(name="proxy-1", connector_cls=SandboxConnector, data={"keydb_users": users(password)})
     proxy = ProxyEntry(host, Address("10.0.0.9", 6380))
     group = Group("demo", tuple(entry(number, password, **data) for number in (1, 2, 3)), (proxy,))
     return haproxy.wanted_configuration(group, proxy)

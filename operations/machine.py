@@ -1,0 +1,40 @@
+"""What a machine needs before something is installed on it, and pyinfra's own operations don't do as it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+
+from keydb_runbooks.facts.machine import HasUser
+
+# $1 the user, $2 its home. Somebody else may have made it meanwhile.
+MAKE = """
+id -u -- "$1" >/dev/null 2>&1 && exit
+useradd --system --user-group --no-create-home --home-dir "$2" --shell "$(command -v nologin || echo /bin/false)" "$1"
+"""
+
+
+@operation()
+def system_user(user: str, home: str) -> Generator[PyinfraCommand, None, None]:
+    """Let there be a user that nobody logs in as. One that is there stays as a package made it.
+
+    + user: its name
+    + home: the directory that it is told to have; it is not made
+
+    **Example:**
+
+    .. code:: python
+
+        machine.system_user(name="Make the server's user", user="keydb", home="/var/lib/keydb")
+    """
+    known = host.get_fact(HasUser, user=user)
+    if known is None:
+        raise OperationError(f"{host.name}: it is unknown whether there is a user {user}; try `id {user}` there")
+    if known:
+        host.noop(f"there is a user {user}")
+        return
+    yield StringCommand("sh", "-c", QuoteString(MAKE), "sh", QuoteString(user), QuoteString(home))

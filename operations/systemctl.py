@@ -1,0 +1,37 @@
+"""Commands for systemd, with what they say when a unit doesn't do as it is told."""
+
+from __future__ import annotations
+
+from pyinfra.api import QuoteString, StringCommand
+
+# $1 is what to do, $2 the unit. One that crashed too often is given a new chance by whoever starts it on purpose. What
+# systemd says of a failure is its own line and the end of the unit's journal; neither has anything of a file in it.
+ACT = """
+systemctl reset-failed "$2" 2>/dev/null
+systemctl "$1" "$2" && exit
+echo "systemctl $1 $2 failed; what it said last (journalctl -u $2 has the rest):" >&2
+journalctl --no-pager --quiet --output=cat --lines=8 --unit="$2" >&2
+exit 1
+"""
+
+# $1 the unit. What it has enabled is told to systemd by the same command.
+ENABLE = 'systemctl daemon-reload && systemctl enable --quiet "$1"'
+
+
+def start(unit: str) -> StringCommand:
+    """Start a unit, and wait until systemd calls it started."""
+    return _script(ACT, "start", unit)
+
+
+def reload(unit: str) -> StringCommand:
+    """Let a unit's process read its files again."""
+    return _script(ACT, "reload", unit)
+
+
+def enable(unit: str) -> StringCommand:
+    """Let systemd read its units' files, and start this one with the machine from now on."""
+    return _script(ENABLE, unit)
+
+
+def _script(script: str, *arguments: str) -> StringCommand:
+    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))

@@ -1,0 +1,167 @@
+"""systemd's units of a node and of a proxy: a drop-in beside the package's unit, or beside one of our own without any.
+
+A vendor's file is never edited. What is running goes on: systemd applies what changed when a unit starts the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from pathlib import PurePosixPath
+
+from pyinfra import host
+from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
+from keydb_runbooks.facts.unit import State as UnitState
+from keydb_runbooks.facts.unit import Unit
+from keydb_runbooks.operations import boot_guard, haproxy, keydb, owners, systemctl
+from keydb_runbooks.operations.files import Access, put_file, read_file
+from keydb_runbooks.operations.service import PROXY_UNIT, guard_settings, guard_unit, server_unit
+from keydb_runbooks.templates import render
+
+Commands = Generator[PyinfraCommand, None, None]
+
+DIRECTORY = "/etc/systemd/system"
+OURS = "# Written by keydb-runbooks"
+READABLE = Access("root", "root", "644")
+
+
+@operation()
+def server(program: str) -> Commands:
+    """Let systemd start this node's server, guarded, now and with the machine, and its boot guard behind it.
+
+    + program: path of the server's program
+
+    **Example:**
+
+    .. code:: python
+
+        units.server(name="Let systemd start the server", program="/usr/bin/keydb-server")
+    """
+    entry = keydb.this_node(host)
+    unit = server_unit(entry)
+    yield from _installed(unit, _ask(unit), wanted_for_server(entry, program))
+
+
+@operation()
+def proxy(program: str) -> Commands:
+    """Let systemd start this proxy's HAProxy, now and with the machine.
+
+    + program: path of HAProxy's program
+
+    **Example:**
+
+    .. code:: python
+
+        units.proxy(name="Let systemd start the proxy", program="/usr/sbin/haproxy")
+    """
+    _, entry = haproxy.this_proxy(host)
+    state = _ask(PROXY_UNIT)
+    yield from _installed(PROXY_UNIT, state, wanted_for_proxy(entry, program, packaged=_is_packaged(PROXY_UNIT, state)))
+
+
+def wanted_for_server(entry: NodeEntry, program: str) -> dict[str, str]:
+    """The text of each file."""
+    config = keydb.config_path(entry)
+    names = {"unit": server_unit(entry), "guard_unit": guard_unit(entry)}
+    files = {"guard": boot_guard.script_path(entry), "guard_settings": guard_settings(config), "config": config}
+    drop_in = render(
+        "server-unit.conf.j2",
+        **names,
+        **files,
+        engine=entry.data("keydb_engine"),
+        program=program,
+        user=owners.system_user(entry),
+        data_directory=entry.data("keydb_data_directory"),
+        runtime_directory=_below_run(entry.data("keydb_pid_file")),
+        written=_written(entry),
+    )
+    return {
+        f"{DIRECTORY}/{names['unit']}": render("server.service.j2", engine=entry.data("keydb_engine"), **names),
+        f"{DIRECTORY}/{names['unit']}.d/keydb-runbooks.conf": drop_in,
+        f"{DIRECTORY}/{names['guard_unit']}": render("server-guard.service.j2", **names, **files),
+    }
+
+
+def wanted_for_proxy(entry: ProxyEntry, program: str, *, packaged: bool) -> dict[str, str]:
+    """The text of each file.
+
+    :param packaged: whether a package brought the unit; it runs as that says, unless the inventory names a program
+    """
+    drop_in = render(
+        "proxy-unit.conf.j2",
+        packaged=packaged and not entry.data("haproxy_program"),
+        program=program,
+        config=haproxy.config_path(entry),
+        pid_file=entry.data("haproxy_pid_file"),
+        runtime_directory=_below_run(entry.data("haproxy_runtime_socket")),
+        max_connections=entry.data("haproxy_max_connections"),
+    )
+    return {
+        f"{DIRECTORY}/{PROXY_UNIT}": render("proxy.service.j2", unit=PROXY_UNIT),
+        f"{DIRECTORY}/{PROXY_UNIT}.d/keydb-runbooks.conf": drop_in,
+    }
+
+
+def _installed(unit: str, state: UnitState, wanted: Mapping[str, str]) -> Commands:
+    own = f"{DIRECTORY}/{unit}"
+    changes: list[PyinfraCommand] = []
+    for path, content in wanted.items():
+        if path != own or not _is_packaged(unit, state):
+            changes += put_file(host, path, content, access=READABLE)
+    if changes:
+        yield StringCommand("mkdir", "-p", QuoteString(f"{own}.d"))
+    yield from changes
+    if changes or state["outdated"] or not state["enabled"]:
+        yield systemctl.enable(unit)
+        if changes and state["active"] == "active":
+            yield FunctionCommand(_tell_later, (unit,), {})
+    else:
+        host.noop(f"{unit} is as wanted")
+
+
+def _is_packaged(unit: str, state: UnitState) -> bool:
+    """Whether somebody else brought the unit: a package, or who runs the machine."""
+    own = f"{DIRECTORY}/{unit}"
+    return state["file"] not in ("", own) or (
+        state["file"] == own and not (read_file(host, own) or "").startswith(OURS)
+    )
+
+
+def _ask(unit: str) -> UnitState:
+    """How a unit is, on a machine where units can be changed.
+
+    :raises OperationError: if they can't
+    """
+    state: UnitState | None = host.get_fact(Unit, unit=unit)
+    if state is None:
+        raise OperationError(f"{host.name}: systemd does not say how {unit} is; try `systemctl status {unit}` there")
+    if not state["systemd"]:
+        told = "it is not systemd that started this machine, and nothing else is known here to keep a server running"
+        raise OperationError(f"{host.name}: {told}; start it by something of your own, through docs/boot-guard.md")
+    if not state["root"]:
+        raise OperationError(f"{host.name}: only root can install; set _sudo = True in the inventory's data")
+    return state
+
+
+def _tell_later(state: State, host: Host, unit: str) -> bool:
+    host.log_styled(f"{unit} runs on as it was started; what changed takes effect with a restart", fg="yellow")
+    return True
+
+
+def _below_run(path: str) -> str:
+    """The directory of a file below /run, where directories are gone after a reboot; else systemd leaves it alone."""
+    place = PurePosixPath(path).parent
+    below = place.is_relative_to("/run") and place != PurePosixPath("/run")
+    return str(place.relative_to("/run")) if below else ""
+
+
+def _written(entry: NodeEntry) -> list[str]:
+    """The directories that the server writes to, beside those that systemd makes for it."""
+    directories = [entry.data("keydb_config_directory"), entry.data("keydb_data_directory")]
+    directories += [str(PurePosixPath(entry.data(key)).parent) for key in ("keydb_log_file", "keydb_pid_file")]
+    return [path for path in dict.fromkeys(directories) if not _below_run(f"{path}/x")]

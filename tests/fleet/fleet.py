@@ -1,0 +1,248 @@
+"""The fleet: three nodes and two proxies as the Vagrantfile has them, and pyinfra on ``inventories/vagrant.py``.
+
+Everything is below one tmpfs that only this process and its children see, so nothing is left of it when they end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from keydb_runbooks.connectors.programs import find_server
+from tests.fleet import base, cgroups, network
+from tests.fleet.machine import Machine
+
+INVENTORY = "inventories/vagrant.py"
+NODES = {"keydb-1": "192.168.56.11", "keydb-2": "192.168.56.12", "keydb-3": "192.168.56.13"}
+PROXIES = {"proxy-1": "192.168.56.21", "proxy-2": "192.168.56.22"}
+SERVER_PORT, WRITE_PORT = 6379, 6380
+DISK = ("/var/lib/keydb", 64 << 20)
+"""The data's disk of each node: small, so that it can be full."""
+
+COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one command ended with: its exit code, all that it printed, without colours, and how long it took."""
+
+    code: int
+    text: str
+    seconds: float
+
+    def ok(self) -> Result:
+        """The same, if it succeeded."""
+        assert self.code == 0, self.text
+        assert "Traceback" not in self.text, self.text
+        return self
+
+    def refused(self, *sentences: str) -> Result:
+        """The same, if it failed with code 1 and all these sentences, and without a traceback."""
+        assert self.code == 1, self.text
+        assert "Traceback" not in self.text, self.text
+        words = " ".join(self.text.split())
+        for sentence in sentences:
+            assert sentence in words, f"{sentence!r} is not in:\n{self.text}"
+        return self
+
+    def changed(self) -> int:
+        """How many operations changed something, on all hosts together."""
+        match = re.search(r"Grand total +(\d+|-) +(\d+|-) +(\d+|-) +(\d+|-)", self.text)
+        assert match, self.text
+        return 0 if match[2] == "-" else int(match[2])
+
+
+class Fleet:
+    """Five machines that are switched on, with a server's program and nothing else of ours on them."""
+
+    def __init__(self, engine: str | None = None) -> None:
+        self.engine, self.program = find_server(engine)
+        self.name = secrets.token_hex(4)
+        assert base.ready(), "there is no base image: python -m tests.fleet.base"
+        self.home = base.BUILD / "run"
+        self.home.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=700", "tmpfs", self.home], check=True)
+        network.set_up()
+        layers = [self._layer_of_server()]
+        self.machines: dict[str, Machine] = {}
+        for name, address in {**NODES, **PROXIES}.items():
+            disk = DISK if name in NODES else None
+            self.machines[name] = Machine(self.name, name, address, self.home / name, layers, disk)
+        self._lay_out_keys()
+        for machine in self.machines.values():
+            machine.power_on()
+        self.wait()
+        self._has_libraries()
+
+    def __getitem__(self, name: str) -> Machine:
+        return self.machines[name]
+
+    @property
+    def nodes(self) -> list[Machine]:
+        return [self.machines[name] for name in NODES]
+
+    @property
+    def proxies(self) -> list[Machine]:
+        return [self.machines[name] for name in PROXIES]
+
+    def wait(self, names: Iterable[str] | None = None) -> None:
+        """Wait until machines have booted, all of them without names."""
+        for name in names or self.machines:
+            self.machines[name].wait()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What pyinfra needs to know; Vagrant's own name for the folder with its machines' keys."""
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "VAGRANT_DOTFILE_PATH": str(self.home / "vagrant"),
+            "KEYDB_VAGRANT_ENGINE": self.engine,
+            # pyinfra reads the sandbox's group data as well, and that makes passwords.
+            "KEYDB_SANDBOX_DIRECTORY": str(self.home / "sandbox"),
+            "KEYDB_RUNBOOKS_HISTORY": str(self.home / "history.jsonl"),
+        }
+
+    # Running pyinfra
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start ``pyinfra`` with these arguments on the fleet's inventory, and don't wait for it."""
+        return subprocess.Popen(
+            ["pyinfra", INVENTORY, *arguments],
+            cwd=base.REPOSITORY,
+            env={**self.environment, "PYINFRA_PROGRESS": "off", "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(
+        self, deploy: str, *arguments: str, dry: bool = False, patience_seconds: float = 120, **data: str
+    ) -> Result:
+        """Run a deploy of the repository by name, ``-y`` or ``--dry``, with ``--data`` for each keyword."""
+        given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
+        begun = time.monotonic()
+        process = self.start(f"deploys/{deploy}.py", *given, "--dry" if dry else "-y", *arguments)
+        try:
+            text, _ = process.communicate(timeout=patience_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            text, _ = process.communicate()
+            raise AssertionError(f"{deploy} did not end in {patience_seconds} s:\n{text}") from None
+        return Result(process.returncode, COLOR.sub("", text), time.monotonic() - begun)
+
+    def status(self) -> dict[str, object]:
+        """The status deploy's JSON, whatever its exit code."""
+        text = self.run("status", format="json").text
+        return dict(json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0])
+
+    def findings(self) -> list[str]:
+        """The codes of what status finds."""
+        return [str(finding["code"]) for finding in self.status()["findings"]]  # type: ignore[attr-defined]
+
+    # Asking servers, by the network and not by SSH
+
+    @property
+    def passwords(self) -> dict[str, str]:
+        return dict(json.loads((self.home / "vagrant" / "passwords.json").read_text()))
+
+    @contextmanager
+    def client(self, name: str, role: str = "operator", timeout: float = 2) -> Iterator[redis.Redis]:
+        """A client of a server or of a proxy, logged in as one of the group's users."""
+        client = redis.Redis(
+            host=self.machines[name].address,
+            port=SERVER_PORT if name in NODES else WRITE_PORT,
+            username=role,
+            password=self.passwords[role],
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            driver_info=None,
+            decode_responses=True,
+        )
+        try:
+            yield client
+        finally:
+            client.connection_pool.disconnect()
+
+    def ask(self, name: str, *command: object, role: str = "operator") -> object:
+        with self.client(name, role) as client:
+            return client.execute_command(*command)
+
+    def info(self, name: str) -> dict[str, object]:
+        return dict(self.ask(name, "INFO"))  # type: ignore[call-overload]
+
+    def primaries(self) -> list[str]:
+        """The nodes that answer and say that they are primaries."""
+        return [name for name in NODES if self._role(name) == "master"]
+
+    def replicas_of(self, primary: str) -> list[str]:
+        """The nodes that follow another one, and whose link to it is up."""
+        rows = {name: self.info(name) for name in NODES if self._role(name) == "slave"}
+        address = self.machines[primary].address
+        return [n for n, row in rows.items() if row["master_host"] == address and row["master_link_status"] == "up"]
+
+    def writable(self, proxy: str) -> bool:
+        """Whether an application can write through a proxy."""
+        try:
+            return bool(self.ask(proxy, "SET", "test:writable", "x", role="application"))
+        except redis.RedisError:
+            return False
+
+    def end(self) -> None:
+        """Switch everything off and remove it; what was killed earlier as well."""
+        for machine in self.machines.values():
+            machine.remove()
+        subprocess.run(["umount", self.home], check=True)
+        for fleet in cgroups.left_behind():
+            cgroups.remove(fleet)
+
+    def _role(self, name: str) -> str | None:
+        try:
+            return str(self.info(name)["role"])
+        except redis.RedisError:
+            return None
+
+    def _layer_of_server(self) -> Path:
+        layer = self.home / "server"
+        programs = layer / "usr" / "local" / "bin"
+        programs.mkdir(parents=True)
+        shutil.copy2(self.program, programs / f"{self.engine}-server")
+        return layer
+
+    def _has_libraries(self) -> None:
+        path = f"/usr/local/bin/{self.engine}-server"
+        told = self["keydb-1"].shell(f"ldd {path} 2>&1; {path} --version", check=False)
+        lacking = re.findall(r"^\s*(\S+) => not found", told, re.MULTILINE)
+        if lacking or "v=" not in told:
+            raise RuntimeError(
+                f"{self.program} doesn't run on Debian {base.SUITE}: {', '.join(lacking) or told}; "
+                "add the packages of these libraries to SERVER in tests/fleet/base.py, or take another engine (ENGINE=)"
+            )
+
+    def _lay_out_keys(self) -> None:
+        """As Vagrant does it: a private key for each machine below its folder."""
+        folder = self.home / "vagrant"
+        for machine in self.machines.values():
+            key = folder / "machines" / machine.name / "nspawn" / "private_key"
+            key.parent.mkdir(parents=True)
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+            machine.allow(key.with_name("private_key.pub").read_text())
+        known = [f"{machine.address} {machine.host_key}\n" for machine in self.machines.values()]
+        (folder / "known_hosts").write_text("".join(known))
