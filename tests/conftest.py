@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 from keydb_runbooks.connectors.programs import ENGINES, engines, find_proxy
 
@@ -13,6 +14,13 @@ SBIN = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 def missing_for_ssh() -> list[str]:
     """The programs that the SSH tests need and this machine lacks."""
     return [name for name in ("sshd", "ssh-keygen", "socat") if shutil.which(name, path=SBIN) is None]
+
+
+def pytest_configure() -> None:
+    """What a background job ignores, nohup's SIGHUP for instance, the programs under test would ignore as well."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_report_header() -> list[str]:

@@ -172,6 +172,7 @@ def test_demote_makes_a_primary_that_was_superseded_follow(group: Fleet) -> None
         gone.heal()
         gone.wait()
     (primary,) = {*group.primaries()} - {"keydb-1"}
+    eventually(lambda: group.info("keydb-1")["connected_slaves"] == 0, "keydb-1 notices that nobody follows it", 60)
 
     demoted = group.run("demote", node="keydb-1")
 
