@@ -68,8 +68,10 @@ def test_whoever_does_what_the_card_says_has_a_healthy_group(
 def follow_the_card(group: Sandbox) -> list[str]:
     """What was run, in order. A failed run is repeated once the proxy and the replicas have noticed what happened."""
     done: list[str] = []
+    told: list[tuple[str, str, str]] = []
 
     def healthy() -> bool:
+        nonlocal told
         findings = group.status()["findings"]
         told = [(one["code"], one["severity"], one["sentence"]) for one in findings]  # type: ignore[attr-defined]
         deploys = first_row(told)
@@ -78,7 +80,10 @@ def follow_the_card(group: Sandbox) -> list[str]:
             done.append(f"{deploys[0]}: {result.code}")
         return not told
 
-    eventually(healthy, f"status finds nothing; {done}", 60)
+    try:
+        eventually(healthy, "status finds nothing", 60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {done}, told was {told}") from None
     assert len(done) <= 8, done
     return done
 
