@@ -22,8 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Where no fleet may be made, its network and its mounts would be those of this machine.
     if "KEYDB_RUNBOOKS_FLEET" not in os.environ:
         raise pytest.UsageError("run these by `make test-fleet`, as root: they need namespaces of their own")
-    # The first process of its namespace has no signal that ends it by itself.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # The first process of its namespace has no signal that ends it by itself; this one ends all tests, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

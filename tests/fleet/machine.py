@@ -62,7 +62,10 @@ class Machine:
 
     def power_on(self) -> None:
         """Switch it on; it boots, and ``wait`` sees when that is done."""
-        assert self._nspawn is None, f"{self.name} is on"
+        assert not self.is_on, f"{self.name} is on"
+        if self._nspawn is not None:
+            # It went off by itself; what is left of it goes as well.
+            self.power_off()
         network.plug_in(self.name, self.address)
         self._start()
 
@@ -190,10 +193,13 @@ class Machine:
         self._nspawn = None
 
     def _greets(self) -> bool:
-        assert self.is_on, f"{self.name} went off while it booted; see {self.console}"
+        assert self.is_on, f"{self.name} went off while it booted; its console ended with: {self._last_words()}"
         with suppress(OSError), socket.create_connection((self.address, 22), 1) as opened:
             return opened.recv(4) == b"SSH-"
         return False
+
+    def _last_words(self) -> str:
+        return "\n".join(self.console.read_text(errors="replace").splitlines()[-10:])
 
     def _make_host_key(self) -> str:
         key = self.root / "etc" / "ssh" / "ssh_host_ed25519_key"
