@@ -344,7 +344,9 @@ def _routes(topology: Topology) -> Iterator[Finding]:
     primary = topology.rightful_primary()
     for proxy in topology.proxies:
         targets = proxy.writes_go_to
-        if primary is not None and targets != (primary.name,):
+        # Proxies leave out a primary that refuses writes; rejoin alone would not mend that.
+        consequence = not targets and primary is not None and primary.good_replicas == 0
+        if primary is not None and targets != (primary.name,) and not consequence:
             sentence = f"sends writes to {' and '.join(targets) or 'nobody'}, not to {primary.name} alone; run rejoin"
             yield Finding("wrong-route", Severity.CRITICAL, proxy.name, sentence)
 

@@ -166,6 +166,17 @@ CASES = [
         "critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run start, then rejoin",
         f"warning node-refused keydb-2: {STOPPED}; run start, then rejoin",
     ]),
+    # A proxy that leads nowhere because of that is no finding of its own.
+    ((primary(1, good_replicas=0), stopped(2), proxy()), [
+        "critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run start, then rejoin",
+        f"warning node-refused keydb-2: {STOPPED}; run start, then rejoin",
+    ]),
+    ((primary(1, good_replicas=0), guarded(2), proxy(2)), [
+        "critical no-good-replica keydb-1: refuses writes, since no replica hears it (min-replicas-to-write); run rejoin",
+        "critical wrong-route proxy-1: sends writes to keydb-2, not to keydb-1 alone; run rejoin",
+        "warning guarded keydb-2: was started guarded and follows nobody; run rejoin",
+    ]),
+    ((primary(1, good_replicas=1), replica(2), proxy()), ["critical wrong-route proxy-1: sends writes to nobody, not to keydb-1 alone; run rejoin"]),
     ((primary(1, paused=True), replica(2)), ["critical paused keydb-1: holds all writes back (a pause that a dead run left); run abort"]),
     ((fenced(primary(1)), replica(2)), ["critical fenced keydb-1: is the primary and fenced: nobody can write; run unfence node=keydb-1, or switchover"]),
     ((primary(1), fenced(replica(2))), ["warning fenced keydb-2: is fenced: no verb makes it the primary until unfence node=keydb-2"]),
