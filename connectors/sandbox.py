@@ -98,9 +98,10 @@ class Processes:
 
     def all(self) -> list[int]:
         """Process ids of everything that runs in this sandbox."""
-        mark = f"{MARK}={self.directory}".encode()
-        found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [pid for pid in found if pid != os.getpid() and mark in _environment(pid)]
+        return [pid for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._has(pid := int(entry.name))]
+
+    def _has(self, pid: int) -> bool:
+        return pid != os.getpid() and f"{MARK}={self.directory}".encode() in _environment(pid)
 
     def of(self, pid_file: Path) -> int | None:
         """The process id in a file, None if there is no such process in this sandbox."""
@@ -108,7 +109,7 @@ class Processes:
             pid = int(pid_file.read_text())
         except (OSError, ValueError):
             return None
-        return pid if pid in self.all() else None
+        return pid if self._has(pid) else None
 
     def send(self, pid_file: Path, number: signal.Signals) -> None:
         """Send a signal to a node's process: SIGTERM stops, SIGKILL kills, SIGSTOP freezes, SIGCONT thaws.

@@ -29,6 +29,8 @@ find "$(dirname "$2")" -maxdepth 1 -name "$(basename "$2").new.*" -mmin +60 -exe
 umask 077
 cat >"$1" && { [ -z "$3" ] || { chown "$3" "$1" && chmod "$4" "$1"; }; } && sync "$1" && exit
 rm -f "$1"
+# Who sends the content would fail by that, and say nothing of this.
+cat >/dev/null
 echo "$1 can't be written; $2 stays as it is" >&2
 exit 1
 """

@@ -8,6 +8,7 @@ imports by itself; nothing is connected, read or started before the fork.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -148,6 +149,9 @@ def serve(folder: str) -> None:
     from gevent.monkey import get_original
 
     fork, waitpid = get_original("os", "fork"), get_original("os", "waitpid")
+    # Each fork would look through all that is loaded here, and copy the memory that it is in.
+    gc.collect()
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pending = b""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from card import card, first_row, rows
-from test_refusal_codes import first_words, proxy_codes
 from worlds import codes, fenced, group, guarded, orphan, primary, promoted, proxy, replica, silent, stream
 
 from keydb_runbooks.operations.options import OPTIONS
@@ -15,6 +14,7 @@ from keydb_runbooks.runbooks.plan import Plan, Request
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import SILENT
 from keydb_runbooks.runbooks.topology import find
+from tests.unit.test_refusal_codes import first_words, proxy_codes
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
