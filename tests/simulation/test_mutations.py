@@ -11,8 +11,15 @@ from tests.simulation.small_worlds import STARTS, Search
 
 RUNS = 3000
 
+EVERY = 3
+"""``make test`` tries so many of them once, ``make test-all`` each."""
 
-@pytest.mark.parametrize("name", MUTATIONS)
+TRIED = [
+    pytest.param(name, marks=[] if number % EVERY == 0 else [pytest.mark.slow]) for number, name in enumerate(MUTATIONS)
+]
+
+
+@pytest.mark.parametrize("name", TRIED)
 def test_a_broken_runbook_is_found(name):
     mutation = MUTATIONS[name]
     with installed(), broken(name):
