@@ -149,13 +149,16 @@ def _diverged(sandbox: Sandbox, places: Places) -> World:
     return World(places, {"accept_loss": places.sibling}, places.primary, own=own)
 
 
+NOTED_LATER_SECONDS = 0.25
+
+
 def _two_primaries(sandbox: Sandbox, places: Places) -> World:
     """A switchover died before the old primary followed, and that took a write since."""
     _superseded(sandbox, places)
     began = time.monotonic()
     own = _write_alone(sandbox, places.primary, ("CLIENT", "UNPAUSE"), ("PING",))
-    # A proxy that looked just then took it for the primary, too.
-    lossy = (began, time.monotonic())
+    # A proxy that looked just then took it for the primary, too; a busy writer notes its answer a little later.
+    lossy = (began, time.monotonic() + NOTED_LATER_SECONDS)
     return World(places, {"accept_loss": places.primary}, places.target, lossy, own)
 
 
