@@ -25,6 +25,7 @@ from redis.retry import Retry
 from keydb_runbooks.connectors.programs import find_server
 from tests.fleet import base, cgroups, network
 from tests.fleet.machine import Machine
+from tests.sandbox.printed import COLOR, Result
 
 INVENTORY = "inventories/vagrant.py"
 NODES = {"keydb-1": "192.168.56.11", "keydb-2": "192.168.56.12", "keydb-3": "192.168.56.13"}
@@ -33,37 +34,16 @@ SERVER_PORT, WRITE_PORT = 6379, 6380
 DISK = ("/var/lib/keydb", 64 << 20)
 """The data's disk of each node: small, so that it can be full."""
 
-COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
 
 @dataclass(frozen=True)
-class Result:
-    """What one command ended with: its exit code, all that it printed, without colours, and how long it took."""
+class Timed(Result):
+    """The same, and how long it took, in seconds."""
 
-    code: int
-    text: str
     seconds: float
-
-    def ok(self) -> Result:
-        """The same, if it succeeded."""
-        assert self.code == 0, self.text
-        assert "Traceback" not in self.text, self.text
-        return self
-
-    def refused(self, *sentences: str) -> Result:
-        """The same, if it failed with code 1 and all these sentences, and without a traceback."""
-        assert self.code == 1, self.text
-        assert "Traceback" not in self.text, self.text
-        words = " ".join(self.text.split())
-        for sentence in sentences:
-            assert sentence in words, f"{sentence!r} is not in:\n{self.text}"
-        return self
 
     def changed(self) -> int:
         """How many operations changed something, on all hosts together."""
-        match = re.search(r"Grand total +(\d+|-) +(\d+|-) +(\d+|-) +(\d+|-)", self.text)
-        assert match, self.text
-        return 0 if match[2] == "-" else int(match[2])
+        return self.total()[1]
 
 
 class Fleet:
@@ -131,9 +111,7 @@ class Fleet:
             text=True,
         )
 
-    def run(
-        self, deploy: str, *arguments: str, dry: bool = False, patience_seconds: float = 120, **data: str
-    ) -> Result:
+    def run(self, deploy: str, *arguments: str, dry: bool = False, patience_seconds: float = 120, **data: str) -> Timed:
         """Run a deploy of the repository by name, ``-y`` or ``--dry``, with ``--data`` for each keyword."""
         given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
         begun = time.monotonic()
@@ -144,7 +122,7 @@ class Fleet:
             process.kill()
             text, _ = process.communicate()
             raise AssertionError(f"{deploy} did not end in {patience_seconds} s:\n{text}") from None
-        return Result(process.returncode, COLOR.sub("", text), time.monotonic() - begun)
+        return Timed(process.returncode, COLOR.sub("", text), time.monotonic() - begun)
 
     def status(self) -> dict[str, object]:
         """The status deploy's JSON, whatever its exit code."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.fleet import NODES, PROXIES, Fleet, Result
+from tests.fleet.fleet import NODES, PROXIES, Fleet, Timed
 from tests.fleet.machine import eventually
 from tests.fleet.writer import writing
 
@@ -38,14 +38,14 @@ def group(installed: Fleet) -> Iterator[Fleet]:
         eventually(lambda: is_healthy(installed, "keydb-1"), "the group is as it was", 30)
 
 
-def rejoin(fleet: Fleet) -> Result:
+def rejoin(fleet: Fleet) -> Timed:
     """Run rejoin as it is; and if a node holds what nobody else has, once more with its leave to throw that away."""
     first = fleet.run("rejoin")
     asked = re.search(r"accept_loss=(\S+)", first.text)
     return fleet.run("rejoin", accept_loss=asked[1]) if asked else first
 
 
-def fail_over(fleet: Fleet) -> tuple[Result, int]:
+def fail_over(fleet: Fleet) -> tuple[Timed, int]:
     """Run failover, and again while it refuses since the proxies have not given up the last sessions yet."""
     for tries in range(1, 6):
         result = fleet.run("failover")

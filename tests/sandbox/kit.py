@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -20,12 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
 import redis
 from prefork import Prefork, Run
+from printed import COLOR, Result
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -39,39 +38,7 @@ INVENTORY = "inventories/sandbox.py"
 FAULTS = "tests/sandbox/faults.py"
 NODES = ("keydb-1", "keydb-2", "keydb-3")
 PORTS_USED = (0, 1, 2, 11, 12, 13)
-COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 GUARD = ("--replicaof", "255.255.255.255", "1", "--set-proc-title", "no")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one command ended with: its exit code, and all that it printed, without colours."""
-
-    code: int
-    text: str
-
-    def ok(self) -> Result:
-        """The same, if it succeeded."""
-        assert self.code == 0, self.text
-        assert "Traceback" not in self.text, self.text
-        return self
-
-    def refused(self, *sentences: str) -> Result:
-        """The same, if it failed with code 1 and all these sentences, and without a traceback."""
-        assert self.code == 1, self.text
-        assert "Traceback" not in self.text, self.text
-        # A long sentence may be wrapped.
-        words = " ".join(self.text.split())
-        for sentence in sentences:
-            assert sentence in words, f"{sentence!r} is not in:\n{self.text}"
-        return self
-
-    def total(self) -> tuple[int, int, int, int]:
-        """The grand total of the results table: hosts, success, error, no change."""
-        match = re.search(r"Grand total +(\d+|-) +(\d+|-) +(\d+|-) +(\d+|-)", self.text)
-        assert match, self.text
-        hosts, success, error, same = (0 if word == "-" else int(word) for word in match.groups())
-        return hosts, success, error, same
 
 
 class Sandbox:

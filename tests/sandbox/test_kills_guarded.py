@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 import redis
 from kit import NODES, REPOSITORY, Sandbox, eventually
+from loaded import server_on
 from moments import Moment, changes, insisted, spread
 from rounds import Rounds, at_each, moments_of, recovered
 
 from demo.measure import Write, find_lost, read_journal
 from keydb_runbooks.connectors.booting import LOG
-from keydb_runbooks.connectors.programs import engines, find_server
-from keydb_runbooks.connectors.sandbox import MARK
+from keydb_runbooks.connectors.programs import engines
 
 WATCH_SECONDS = 8
 DECIDED = ("guarded: ", "follow: ", "primary: ", "done: ")
@@ -30,30 +29,10 @@ IN_CI = {"switchover": 1, "failover": 1}
 ALL = {"switchover": 16, "failover": 10, "failover-empty": 6, "promote": 6, "demote": 4, "rejoin-two-primaries": 6}
 
 
-@contextmanager
-def reading(group: Sandbox, node: str) -> Iterator[redis.Redis]:
-    """A server that nobody else reaches, on a copy of a node's data as its disk has them."""
-    _, program = find_server(group.engine)
-    directory = group.directory / "read"
-    directory.mkdir(exist_ok=True)
-    dump, copy = group.directory / node / "data" / "dump.rdb", directory / "dump.rdb"
-    copy.unlink(missing_ok=True)
-    if dump.exists():
-        copy.write_bytes(dump.read_bytes())
-    path = directory / "socket"
-    process = subprocess.Popen(
-        [program, "--port", "0", "--unixsocket", str(path), "--dir", str(directory), "--save", ""],
-        env={MARK: str(group.directory)},
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(unix_socket_path=str(path), protocol=2, driver_info=None)
-    try:
-        eventually(lambda: bool(client.ping()), f"{node}'s data are loaded", 20)
-        yield client
-    finally:
-        client.connection_pool.disconnect()
-        process.kill()
-        process.wait()
+def reading(group: Sandbox, node: str) -> AbstractContextManager[redis.Redis]:
+    """A server on a node's data as its disk has them."""
+    dump = group.directory / node / "data" / "dump.rdb"
+    return server_on(group, dump if dump.exists() else None)
 
 
 def on_disks(group: Sandbox, writes: list[Write]) -> list[Write]:

@@ -6,19 +6,14 @@ import hashlib
 import json
 import resource
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 from kit import FAULTS, GUARD, NODES, Sandbox, eventually
-
-from keydb_runbooks.connectors.programs import find_server
-from keydb_runbooks.connectors.sandbox import MARK
+from loaded import server_on
 
 
 def raw(group: Sandbox, node: str, database: int = 0, role: str = "application") -> redis.Redis:
@@ -129,33 +124,6 @@ def write_lost(group: Sandbox) -> None:
 
 def saved(group: Sandbox, node: str = "keydb-1") -> list[Path]:
     return sorted((group.directory / node / "data").glob(f"{node}-*.rdb"))
-
-
-@contextmanager
-def server_on(group: Sandbox, file: Path) -> Iterator[redis.Redis]:
-    """A server of the same engine that was started on a saved file."""
-    _, program = find_server(group.engine)
-    directory = group.directory / "loaded"
-    directory.mkdir()
-    (directory / "dump.rdb").write_bytes(file.read_bytes())
-    path = directory / "socket"
-    process = subprocess.Popen(
-        [program, "--port", "0", "--unixsocket", str(path), "--dir", str(directory), "--save", ""],
-        env={MARK: str(group.directory)},
-        stdout=subprocess.DEVNULL,
-    )
-    client = redis.Redis(unix_socket_path=str(path), protocol=2, driver_info=None)
-    try:
-
-        def loaded() -> bool:
-            return bool(client.ping())
-
-        eventually(loaded, "the server has loaded the file")
-        yield client
-    finally:
-        client.connection_pool.disconnect()
-        process.kill()
-        process.wait()
 
 
 def sound(file: Path) -> dict[str, object]:
