@@ -12,7 +12,7 @@ from tests.simulation.scripts import script_of
 from tests.simulation.small_worlds import STARTS, Search, key_of
 from tests.simulation.world import World
 
-SPREAD = 100
+SPREAD = 300
 """In ``make test`` a second fault is tried at every n-th point behind the first, in ``make test-all`` at each."""
 
 
