@@ -299,14 +299,27 @@ def _in_sync(step: InSync, links: Links) -> str:
     def joined() -> Node | None:
         nonlocal seen
         node = seen = links.read(step.where)
-        followed = node.link is not None and node.link.primary == step.address
-        return node if followed and node.link is not None and node.link.up else None
+        if node.link is not None and node.link.primary == step.address and node.link.up:
+            return node
+        _still_primary(step.primary, links)
+        return None
 
     told = lambda: f"{step.where} is not in sync with {step.primary} yet: {_link_state(seen)}"  # noqa: E731
     node = until(joined, step.timeout_seconds, SLOW_POLL_SECONDS, told)
     if node is None:
         raise StepFailed(f"{step.where} is not in sync with {step.primary} after {step.timeout_seconds:g} s")
     return f"is in sync with {step.primary} at offset {node.offset:,}"
+
+
+def _still_primary(name: str, links: Links) -> None:
+    """Nobody comes in sync with a primary that is gone, so nobody waits for it."""
+    try:
+        stands = links.read(name).is_primary
+    except (redis.RedisError, OSError) as error:
+        address = links.group.node(name).address
+        raise StepFailed(f"{name}, its primary, no longer answers: {explain(error, address).detail}") from None
+    if not stands:
+        raise StepFailed(f"{name}, its primary, no longer says that it is one")
 
 
 def _link_state(node: Node | None) -> str:

@@ -282,3 +282,16 @@ def test_a_fault_in_the_middle_of_any_other_verb_ends_well(networked: Sandbox, r
 @pytest.mark.parametrize("row", [row for row in OTHER_ROWS if row not in OTHER_CHOSEN], ids="-".join)
 def test_every_fault_in_the_middle_of_any_other_verb_ends_well(networked: Sandbox, row: Row) -> None:
     disturb(networked, row)
+
+
+@pytest.mark.first_engine
+def test_nobody_waits_for_a_replica_of_a_primary_that_no_longer_answers(networked: Sandbox) -> None:
+    world = VERBS["failover"].world(networked, places_of(networked))
+    target = {place: name for name, place in world.places.names.items()}["target"]
+    kill = begin(networked, "killed", target)
+
+    told = run_at(networked, "failover", moment_of("failover", "behind"), kill, world.places.names, **world.data)
+
+    assert f"{target}, its primary, no longer answers: the link to" in " ".join(told.text.split()), told.text
+    assert said("failed and incomplete", told)
+    assert "(3 s of 60 s" not in told.text

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from collections import Counter
@@ -164,8 +165,14 @@ def main() -> int:
         first = next(failure for failure in summary.failures if failure.check == check)
         print(f"\n{kinds[check]:,} runs failed in {check}; the first of them:\n{tell(first)}")
     seconds = time.monotonic() - began
-    print(f"{summary.runs:,} runs, {len(summary.failures):,} failed, {seconds:.1f} s")
+    print(f"{summary.runs:,} runs, {len(summary.failures):,} failed, {seconds:.1f} s ({_busy():.1f} s of processor time)")
     return 1 if summary.failures else 0
+
+
+def _busy() -> float:
+    """Processor time of all processes that played, seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _tell_one(seed: int) -> int:

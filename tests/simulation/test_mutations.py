@@ -11,7 +11,7 @@ from tests.simulation.small_worlds import STARTS, Search
 
 RUNS = 3000
 
-EVERY = 3
+EVERY = 5
 """``make test`` tries so many of them once, ``make test-all`` each."""
 
 TRIED = [
