@@ -165,7 +165,9 @@ def main() -> int:
         first = next(failure for failure in summary.failures if failure.check == check)
         print(f"\n{kinds[check]:,} runs failed in {check}; the first of them:\n{tell(first)}")
     seconds = time.monotonic() - began
-    print(f"{summary.runs:,} runs, {len(summary.failures):,} failed, {seconds:.1f} s ({_busy():.1f} s of processor time)")
+    print(
+        f"{summary.runs:,} runs, {len(summary.failures):,} failed, {seconds:.1f} s ({_busy():.1f} s of processor time)"
+    )
     return 1 if summary.failures else 0
 
 
