@@ -34,6 +34,9 @@ NOBODY = Credentials("", "")
 """Does not log in."""
 
 
+PROXY_LOOK_SECONDS = 0.1
+"""Between two looks at proxies that still lead to a node that doesn't answer."""
+
 RETURN_SECONDS = 0.3
 """How long a node that was silent a moment ago is waited for, to see whether it has come back."""
 
@@ -41,7 +44,8 @@ RETURN_SECONDS = 0.3
 def observe(group: Group, patience_seconds: float = 0, silent: Container[str] = ()) -> Topology:
     """Read every node, what its configuration file says of its role, and every proxy of a group.
 
-    :param patience_seconds: for how long links to a primary that doesn't answer are watched for their silence
+    :param patience_seconds: for how long links to a primary that doesn't answer are watched for their silence, and then
+        the proxies' ways to it for their end
     :param silent: names of nodes that did not answer within ``keydb_connect_timeout`` a moment ago
     """
     work: list[Callable[[], Node | Unread | Proxy | UnreadProxy]] = [
@@ -51,9 +55,9 @@ def observe(group: Group, patience_seconds: float = 0, silent: Container[str] = 
     seen = in_parallel(lambda read: read(), work)
     nodes = look_again(group, tuple(item for item in seen if isinstance(item, Node)), patience_seconds)
     fronts = [item for item in seen if isinstance(item, Proxy | UnreadProxy)]
-    if any(isinstance(item, Unread) for item in seen):
+    if unread := {item.name for item in seen if isinstance(item, Unread)}:
         # Meanwhile their checks may have found out what the operator waited for.
-        fronts = in_parallel(lambda proxy: _observe_proxy(proxy, group.name), group.proxies)
+        fronts = _observe_proxies_again(group, unread, patience_seconds)
     return Topology(
         group=group.name,
         nodes=nodes,
@@ -63,6 +67,17 @@ def observe(group: Group, patience_seconds: float = 0, silent: Container[str] = 
         clients_only_through_proxies=bool(group.nodes[0].data("keydb_clients_only_through_proxies")),
         preferred_zones=tuple(group.nodes[0].data("keydb_preferred_zones")),
     )
+
+
+def _observe_proxies_again(group: Group, unread: set[str], patience_seconds: float) -> list[Proxy | UnreadProxy]:
+    """The proxies as soon as none leads to a node that can't be read any more, or when time is up."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        fronts = in_parallel(lambda proxy: _observe_proxy(proxy, group.name), group.proxies)
+        ways = [way for front in fronts if isinstance(front, Proxy) for way in front.writers if way.node in unread]
+        if time.monotonic() > deadline or not any(way.up or way.sessions for way in ways):
+            return fronts
+        time.sleep(PROXY_LOOK_SECONDS)
 
 
 def _observe_node(entry: NodeEntry, patience: float | None) -> Node | Unread:

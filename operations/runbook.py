@@ -34,7 +34,6 @@ from keydb_runbooks.operations.run import Decide, Run, finish
 from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
 from keydb_runbooks.runbooks import founding
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
-from keydb_runbooks.runbooks.failover import TIME_MAY_TELL
 from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, is_number
 from keydb_runbooks.runbooks.topology import Topology
@@ -178,8 +177,8 @@ def _look(group: Group, decide: Decide) -> tuple[Topology, Answer]:
     """What is there, and what to do; where a moment may tell more it is looked at for that long."""
     seen = observe(group)
     answer = decide(seen)
-    if isinstance(answer, Refusal) and answer.code in TIME_MAY_TELL:
-        logger.info(f"    {answer.where} {answer.sentence} yet; looking again for {LINK_ALIVE_SECONDS} s")
+    if isinstance(answer, Refusal) and answer.passing:
+        logger.info(f"    {answer.where}: {answer.sentence}; looking again for {LINK_ALIVE_SECONDS} s")
         seen = observe(group, LINK_ALIVE_SECONDS)
         answer = decide(seen)
     return seen, answer

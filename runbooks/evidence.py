@@ -42,7 +42,7 @@ def refuse_reached(topology: Topology, request: Request, evidence: tuple[Evidenc
         if item.about in doubtful and item.verdict is Verdict.ALIVE and not request.accept_split:
             told = f"still gets answers from {item.about}: it is not gone"
             hint = f"mend the way to {item.about} and use switchover; or accept_split=yes to go on without it"
-            return Refusal("still-reached", item.who, told, hint)
+            return Refusal("still-reached", item.who, told, hint, passing=True)
     return None
 
 

@@ -59,9 +59,6 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     return replace(made, evidence=evidence, ranking=ranking.places)
 
 
-TIME_MAY_TELL = ("still-followed", "still-reached")
-"""Refusals of which a moment may tell more: whoever fell silent just now still counts as heard."""
-
 LAST_NODE = (
     "nobody follows it at once, so min-replicas-to-write becomes 0, or it would refuse all writes; "
     "run install when the others follow, it restores the setting"
@@ -70,10 +67,11 @@ LAST_NODE = (
 
 @dataclass(frozen=True)
 class Proof:
-    """Why the silent nodes acknowledge no writes, or why that is not known."""
+    """Why the silent nodes acknowledge no writes, or why that is not known; ``passing`` if a moment may prove it."""
 
     sufficient: bool
     sentence: str
+    passing: bool = False
 
 
 def prove_silence(topology: Topology) -> Proof:
@@ -93,12 +91,18 @@ def prove_silence(topology: Topology) -> Proof:
         names = " and ".join(node.name for node in topology.unread)
         return Proof(True, f"no server process runs on {names}")
     names = " and ".join(node.name for node in doubtful)
+    return _prove_by_routes(topology, {node.name for node in doubtful}, names)
+
+
+def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proof:
+    """A server that is down keeps the sessions that nobody cut (keydb-facts, "HAProxy in front")."""
     if topology.clients_only_through_proxies and topology.proxies and not topology.unread_proxies:
-        # A server that is down keeps the sessions that nobody cut (keydb-facts, "HAProxy in front").
-        servers = [server for proxy in topology.proxies for server in proxy.writers]
-        reached = {server.node for server in servers if server.up or server.sessions}
-        if not reached & {node.name for node in doubtful}:
+        ways = [way for proxy in topology.proxies for way in proxy.writers if way.node in doubtful]
+        if not any(way.up or way.sessions for way in ways):
             return Proof(True, f"clients can't go around the proxies, and none of these leads to {names}")
+        if not any(way.up for way in ways):
+            held = f"{sum(way.sessions for way in ways):,} sessions"
+            return Proof(False, f"the proxies still hold {held} to {names}, which may take writes", passing=True)
     return Proof(False, f"{names} may still take writes")
 
 
@@ -165,7 +169,8 @@ def _refuse_followed(topology: Topology) -> Refusal | None:
             if isinstance(source, Node):
                 continue
             told = f"still follows {name} (link up, heard {node.link.last_io_seconds} s ago): it is not gone"
-            return Refusal("still-followed", node.name, told, "use switchover, or wait 3 s and look again")
+            hint = "use switchover, or wait 3 s and look again"
+            return Refusal("still-followed", node.name, told, hint, passing=True)
     return None
 
 
@@ -192,7 +197,7 @@ def _refuse_split(proof: Proof) -> Refusal:
         "stop its server or its machine, then this again "
         "(last resort: accept_split=yes, and its writes from now on are lost)"
     )
-    return Refusal("not-fenced", "old primary", proof.sentence, hint)
+    return Refusal("not-fenced", "old primary", proof.sentence, hint, passing=proof.passing)
 
 
 def _situation(topology: Topology, candidate: Node, request: Request, min_replicas: int) -> Situation:

@@ -64,6 +64,7 @@ class Refusal:
     """Nothing was changed: the fact that forbids it, the node, and what to do or to type instead.
 
     ``also`` are the other reasons that were found at the same time, ``warnings`` what would not have forbidden it.
+    ``passing`` is what a moment may change: whoever fell silent just now still counts as heard, for instance.
     """
 
     code: str
@@ -74,6 +75,7 @@ class Refusal:
     warnings: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     ranking: tuple[Place, ...] = ()
+    passing: bool = False
 
     def __str__(self) -> str:
         own = f"refused: {self.code} {self.where}: {self.sentence}; {self.hint}"

@@ -8,7 +8,7 @@ from worlds import ROOMY, group, guarded, link, orphan, primary, proxy, replica,
 from keydb_runbooks.runbooks import failover, switchover
 from keydb_runbooks.runbooks.evidence import gather, witnesses
 from keydb_runbooks.runbooks.grounds import Evidence, Verdict
-from keydb_runbooks.runbooks.plan import Plan, Request
+from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer
 
 ANY = Request()
@@ -124,6 +124,23 @@ def test_a_primary_is_gone_only_if_two_places_say_so_and_none_says_otherwise(mem
     answer = failover.plan(group(*members, **changes), ANY, 1)
     assert str(answer) == sentence
     assert answer.evidence == gather(group(*members, **changes), "keydb-1")
+
+
+# (members, what forbids failover, whether a moment may change that)
+PASSING = [
+    ((silent(1), replica(2), orphan(3)), "still-followed", True),
+    ((silent(1), orphan(2), front("UP", "L7OK", up=True)), "still-reached", True),
+    ((silent(1), orphan(2), proxy(sessions=3, nodes=2)), "not-fenced", True),
+    ((silent(1), orphan(2)), "not-fenced", False),
+    ((silent(1), guarded(2), front("DOWN", "L7RSP")), "one-witness", False),
+]
+
+
+@pytest.mark.parametrize("members, code, passing", PASSING)
+def test_a_refusal_says_whether_a_moment_may_change_it(members, code, passing):
+    answer = failover.plan(group(*members, **THROUGH), ANY, 1)
+    assert isinstance(answer, Refusal)
+    assert (answer.code, answer.passing) == (code, passing)
 
 
 def test_both_can_be_accepted_by_who_knows_better():
