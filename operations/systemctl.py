@@ -23,6 +23,11 @@ def start(unit: str) -> StringCommand:
     return _script(ACT, "start", unit)
 
 
+def restart(unit: str) -> StringCommand:
+    """End a unit's process in order and start another one, and wait until systemd calls it started."""
+    return _script(ACT, "restart", unit)
+
+
 def reload(unit: str) -> StringCommand:
     """Let a unit's process read its files again."""
     return _script(ACT, "reload", unit)
