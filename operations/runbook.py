@@ -43,6 +43,7 @@ from keydb_runbooks.runbooks.verified import truths
 
 Commands = Generator[PyinfraCommand, None, None]
 
+AGAIN_SECONDS = 0.1
 LONGEST_CATCH_UP_SECONDS = 86_400.0
 
 _stopped: WeakSet[State] = WeakSet()
@@ -136,7 +137,11 @@ def request_of(host: Host) -> Request:
 
 
 def carry_out(
-    host: Host, title: str, decide: Callable[[Topology, Request, int], Answer], *, named_by: str = "to"
+    host: Host,
+    title: str,
+    decide: Callable[[Topology, Request, int], Answer],
+    *,
+    named_by: str = "to",
 ) -> None:
     """The body of a role verb's deploy: on the conductor show the plan, and add the operation that runs it.
 
@@ -182,6 +187,9 @@ def _look(group: Group, decide: Decide) -> tuple[Topology, Answer]:
     answer = decide(seen)
     if isinstance(answer, Refusal) and answer.passing:
         logger.info(f"    {answer.where}: {answer.sentence}; looking again for {LINK_ALIVE_SECONDS} s")
+    began = time.monotonic()
+    while isinstance(answer, Refusal) and answer.passing and time.monotonic() - began < LINK_ALIVE_SECONDS:
+        time.sleep(AGAIN_SECONDS)
         seen = observe(group, LINK_ALIVE_SECONDS)
         answer = decide(seen)
     return seen, answer

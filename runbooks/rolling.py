@@ -1,8 +1,8 @@
 """One node after the other: what restart and upgrade have in common.
 
 Replicas first, each back in sync before the next one is touched; the primary last, as a replica of one that was
-restarted already. So no write waits for a restart, at most one node needs a full resync at a time, and until then nobody
-reads what a newer program wrote. The role is not moved back.
+restarted already. So no write waits for a restart, at most one node needs a full resync at a time, and nobody reads
+what a newer program wrote before the end. The role is not moved back.
 
 The plan is made of what is seen, and never of what a run before it did: what is left is the same plan, begun later.
 That is how another run goes on, and how a run looks again before each node (``steps_restart.LookAgain``).
@@ -38,6 +38,9 @@ ENGINES = {"keydb": "KeyDB", "valkey": "Valkey", "redis": "Redis"}
 
 CODES = ("cannot-save",)
 """Refusals that ``accept=CODE`` overrides."""
+
+PASSING = ("node-refused", "node-no-answer", "loading", "not-in-sync")
+"""Refusals of a state that a run which died a moment ago may have left, and that ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,13 @@ def roll(wish: Wish, topology: Topology, request: Request, min_replicas: int) ->
 
     :param min_replicas: ``min-replicas-to-write`` that a new primary has after its promotion
     """
+    answer = _decide(wish, topology, request, min_replicas)
+    if isinstance(answer, Refusal) and answer.code in PASSING:
+        return replace(answer, passing=True)
+    return answer
+
+
+def _decide(wish: Wish, topology: Topology, request: Request, min_replicas: int) -> Answer:
     primary = _primary(topology, request)
     if isinstance(primary, Refusal):
         return primary
@@ -89,17 +99,15 @@ def roll(wish: Wish, topology: Topology, request: Request, min_replicas: int) ->
         return refusal
     mend = left.steps if isinstance(left, Plan) else ()
     due = tuple(sorted(filter(wish.due, seen.nodes), key=lambda node: (in_sync(node, primary), node.name)))
+    if primary not in due and request.to not in (None, primary.name):
+        told = f"{wish.done}, so the role stays there"
+        return Refusal("role-stays", primary.name, told, "leave to= out, and run switchover afterwards")
     if not due and isinstance(left, Plan):
         return replace(left, again=wish.again)
     if not due:
         return NothingToDo("already-done", topology.group, f"every node {wish.done}; {primary.name} is the primary")
     case = _Case(wish, seen, primary, due, request, min_replicas)
-    if primary in due:
-        return _moving(case, mend)
-    if request.to not in (None, primary.name):
-        told = f"{wish.done}, so the role stays there"
-        return Refusal("role-stays", primary.name, told, "leave to= out, and run switchover afterwards")
-    return _staying(case, mend)
+    return _moving(case, mend) if primary in due else _staying(case, mend)
 
 
 def _primary(topology: Topology, request: Request) -> Node | Refusal:

@@ -214,6 +214,16 @@ def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, request_, sen
     assert isinstance(answer, Refusal) and str(answer) == f"refused: {sentence}"
 
 
+def test_what_a_run_that_died_may_have_left_is_looked_at_again():
+    answers = {(answer := asked(*members, request=given)).code: answer.passing for members, given, _ in REFUSALS}
+    assert {code for code, passing in answers.items() if passing} == {
+        "node-refused",
+        "node-no-answer",
+        "loading",
+        "not-in-sync",
+    }
+
+
 def test_every_refusal_has_a_case():
     cases = {sentence.split()[0] for *_, sentence in REFUSALS}
     told = codes("Refusal", "rolling", "restart")
