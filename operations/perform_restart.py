@@ -42,7 +42,7 @@ def _restart(step: Restart, links: Links) -> str:
     if links.lock is not None:
         links.lock.adopt(step.where, links.node(step.where))
     send_together(links.node(step.where), step.commands)
-    return f"runs {runs(node)} with {node.keys:,} keys, and follows {step.primary}"
+    return f"runs {runs(node)}, {node.keys:,} keys, follows {step.primary}"
 
 
 def _replace_process(entry: NodeEntry) -> None:

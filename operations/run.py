@@ -188,16 +188,17 @@ class Run:
     def _look_again(self, step: LookAgain, number: int) -> str:
         """Decide anew by what is there now: nothing but the rest of this plan may be left to do."""
         assert self._decide is not None
-        decide, rest, differs = self._decide, needed(self.plan.steps[number:]), ""
+        decide, rest = self._decide, needed(self.plan.steps[number:])
+        answer: Answer = self.plan
 
         def as_planned() -> bool | None:
-            nonlocal differs
+            nonlocal answer
             answer = decide(observe(self.group, silent=self.silent))
-            differs = "" if isinstance(answer, Plan) and needed(answer.steps) == rest else _otherwise(answer)
-            return None if differs else True
+            return True if isinstance(answer, Plan) and needed(answer.steps) == rest else None
 
-        if until(as_planned, step.timeout_seconds, LOOK_AGAIN_SECONDS, lambda: differs) is None:
-            raise StepFailed(f"the group is not as this plan left it: {differs}")
+        told = lambda: f"{step.where} is not touched yet: {_briefly(answer)}"  # noqa: E731
+        if until(as_planned, step.timeout_seconds, LOOK_AGAIN_SECONDS, told) is None:
+            raise StepFailed(f"the group is not as this plan left it: {_otherwise(answer)}")
         return f"everybody else is in order; {step.where} is next"
 
     def _failed(self, host: Host, place: str, step: Step, error: StepFailed) -> bool:
@@ -412,6 +413,10 @@ def _otherwise(answer: Answer) -> str:
         first = next(step for step in answer.steps if step.changes)
         return f"now the first thing to do is, on {first.where}: {first.sentence}"
     return str(answer)
+
+
+def _briefly(answer: Answer) -> str:
+    return "the group changes" if isinstance(answer, Plan) else f"{answer.code} {answer.where}"
 
 
 def finish(host: Host, told: Report, group: Group, reached: list[str]) -> None:
