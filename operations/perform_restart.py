@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import redis
+from pyinfra.api import StringCommand
 
 from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.facts.keydb import KeydbProcess
-from keydb_runbooks.operations import programs, service
+from keydb_runbooks.operations import programs, service, systemctl, units
 from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.operations.files import put_file, read_file
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.perform import Links, perform, send_together
 from keydb_runbooks.operations.save import background_save
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs
-from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, SaveToDisk
+from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, SaveToDisk, UseProgram
 
 POLL_SECONDS = 0.05
 STARTING = ("refused", "no-answer", "loading")
@@ -27,6 +29,24 @@ STARTING = ("refused", "no-answer", "loading")
 def _save_to_disk(step: SaveToDisk, links: Links) -> str:
     background_save(step.where, links.node(step.where))
     return "saved its data"
+
+
+@perform.register
+def _use_program(step: UseProgram, links: Links) -> str:
+    entry = links.group.node(step.where)
+    if not service.has_systemd(entry.host):
+        return step.sentence
+    path, content = units.drop_in(entry, step.program)
+    if read_file(entry.host, path) is None:
+        return "its unit is not install's, and names its program itself"
+    changes = put_file(entry.host, path, content, access=units.READABLE)
+    for command in (*changes, systemctl.reread()) if changes else ():
+        assert isinstance(command, StringCommand)
+        given = command.connector_arguments.get("_stdin")
+        done, output = try_quietly(entry.host, command, stdin=None if given is None else str(given))
+        if not done:
+            raise StepFailed(f"{step.where}: {path} could not be changed: {' '.join(output.stderr_lines)}")
+    return step.sentence
 
 
 @perform.register
@@ -42,6 +62,10 @@ def _restart(step: Restart, links: Links) -> str:
     if links.lock is not None:
         links.lock.adopt(step.where, links.node(step.where))
     send_together(links.node(step.where), step.commands)
+    if step.version not in (None, node.version):
+        raise StepFailed(
+            f"{step.where} runs {node.version} now, not {step.version}: what starts it names another program"
+        )
     return f"runs {runs(node)}, {node.keys:,} keys, follows {step.primary}"
 
 

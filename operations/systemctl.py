@@ -38,5 +38,10 @@ def enable(unit: str) -> StringCommand:
     return _script(ENABLE, unit)
 
 
+def reread() -> StringCommand:
+    """Let systemd read its units' files; what runs goes on."""
+    return StringCommand("systemctl", "daemon-reload")
+
+
 def _script(script: str, *arguments: str) -> StringCommand:
     return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))

@@ -11,7 +11,7 @@ That is how another run goes on, and how a run looks again before each node (``s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from keydb_runbooks.runbooks import switchover
 from keydb_runbooks.runbooks.attach import finish, strays
@@ -36,7 +36,7 @@ from keydb_runbooks.runbooks.values import changed
 
 ENGINES = {"keydb": "KeyDB", "valkey": "Valkey", "redis": "Redis"}
 
-CODES = ("cannot-save",)
+CODES = ("cannot-save", "older-format")
 """Refusals that ``accept=CODE`` overrides."""
 
 PASSING = ("node-refused", "node-no-answer", "loading", "not-in-sync")
@@ -45,9 +45,10 @@ PASSING = ("node-refused", "node-no-answer", "loading", "not-in-sync")
 
 @dataclass(frozen=True)
 class Wish:
-    """What a rolling verb wants: its name, which nodes it has to restart, and what each of them will run then.
+    """What a rolling verb wants: its name, which nodes it has to restart, and in words what each of them runs then.
 
-    ``done`` says of a node that is left alone why.
+    ``done`` says of a node that is left alone why. ``version`` is what a node must run then, None for whatever it is.
+    ``prepare`` are steps before its restart, ``again`` the options with which another run goes on.
     """
 
     verb: str
@@ -55,6 +56,8 @@ class Wish:
     told: Callable[[Node], str]
     done: str
     again: tuple[tuple[str, str], ...] = ()
+    version: Callable[[Node], str | None] = field(default=lambda _: None)
+    prepare: Callable[[Node], tuple[Step, ...]] = field(default=lambda _: ())
 
 
 @dataclass(frozen=True)
@@ -243,9 +246,10 @@ def _move(case: _Case) -> Plan | Refusal:
 def _one(wish: Wish, node: Node, primary: Node) -> Iterator[Step]:
     """One node's turn."""
     yield LookAgain(node.name)
+    yield from wish.prepare(node)
     if not node.condition.saves:
         yield SaveToDisk(node.name)
-    yield Restart(node.name, node.run_id, primary.name, primary.address, wish.told(node))
+    yield Restart(node.name, node.run_id, primary.name, primary.address, wish.told(node), wish.version(node))
     yield BackInSync(node.name, primary.name, primary.address)
 
 

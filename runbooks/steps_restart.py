@@ -51,17 +51,32 @@ class SaveToDisk(Step):
 
 
 @dataclass(frozen=True)
+class UseProgram(Step):
+    """Let the next start of a server take this program, where something else than the inventory names it: its unit."""
+
+    program: str
+
+    lasting: ClassVar[bool] = True
+    ends: ClassVar[bool] = True
+
+    @property
+    def sentence(self) -> str:
+        return f"its next start takes {self.program}"
+
+
+@dataclass(frozen=True)
 class Restart(Step):
     """End a server's process in order, start another one guarded, and let that follow the primary.
 
     ``run_id`` is the process that is meant; another one was started by somebody else. ``told`` says what it runs now,
-    and what then.
+    and what then; ``version`` is that where it must be another one.
     """
 
     run_id: str
     primary: str
     address: Address
     told: str
+    version: str | None = None
     timeout_seconds: float = RESTART_TIMEOUT_SECONDS
 
     lasting: ClassVar[bool] = True
