@@ -271,13 +271,13 @@ def test_a_state_is_refused_by_its_code_and_nothing_changes(group: Sandbox, case
 
 
 @pytest.mark.parametrize(
-    ("code", "engine", "format"), [("other-engine", "Other", 0), ("format-unknown", "", 0), ("older-format", "", 1)]
+    ("code", "same", "format"), [("other-engine", False, 0), ("format-unknown", True, 0), ("older-format", True, 1)]
 )
 def test_a_program_that_can_not_take_over_is_refused_by_its_code(
-    group: Sandbox, tmp_path: Path, code: str, engine: str, format: int
+    group: Sandbox, tmp_path: Path, code: str, same: bool, format: int
 ) -> None:
     names = {"keydb": "KeyDB", "valkey": "Valkey", "redis": "Redis"}
     other = names["redis" if group.engine != "redis" else "keydb"]
-    program = impostor(tmp_path / "server", other if engine else names[group.engine], format)
+    program = impostor(tmp_path / "server", names[group.engine] if same else other, format)
     with group.unchanged():
         group.run("upgrade", keydb_server=program).refused(f"refused: {code} keydb-1: ")
