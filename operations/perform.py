@@ -19,6 +19,7 @@ from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parall
 from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
 from keydb_runbooks.operations.failures import NotSaved, StepFailed, TooLate
 from keydb_runbooks.operations.keydb import config_path
+from keydb_runbooks.operations.lock import Lock
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import (
     NO_REPLICATION_ID,
@@ -69,6 +70,8 @@ class Links:
     def __init__(self, group: Group, needed: set[str], silent: Container[str] = ()) -> None:
         self.group = group
         self.clients: dict[str, Client] = {}
+        # Held over these connections; whoever opens one anew lets it hold the lock as well.
+        self.lock: Lock | None = None
         self._runtimes: dict[str, Runtime] = {}
         members: list[NodeEntry | ProxyEntry] = [*group.nodes, *group.proxies]
         entries = [entry for entry in members if entry.name not in silent]
@@ -333,12 +336,13 @@ def _link_state(node: Node | None) -> str:
 @perform.register
 def _verify_write(step: VerifyWrite, links: Links) -> str:
     entry = links.group.proxy(step.where)
+    run_id = step.primary_run_id or links.read(step.primary).run_id
     seen = ""
 
     def written() -> str | None:
         nonlocal seen
         try:
-            seen = _write_through(entry, links.group, step.primary_run_id)
+            seen = _write_through(entry, links.group, run_id)
         except (LinkError, redis.RedisError, OSError) as error:
             seen = explain(error, entry.write_address).detail
         return "ok" if seen == "ok" else None

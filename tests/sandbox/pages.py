@@ -23,7 +23,7 @@ from pathlib import Path
 from kit import INVENTORY, NODES, REPOSITORY, Result, Sandbox, eventually
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort")
+PAGES = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "restart")
 ASKED = ("status.py", "history.py", "drift.py")
 """Deploys that change nothing, so that pyinfra doesn't ask."""
 
@@ -235,7 +235,8 @@ def _acts(lines: list[str]) -> list[str]:
     if begun is None:
         return []
     shown = lines[begun + 1 : lines.index("--> Results:")]
-    return [line[8:] for line in shown if line.startswith(" " * 8)]
+    # What is waited for between two nodes, a proxy's next check as a rule, takes another time in each run.
+    return [line[8:] for line in shown if line.startswith(" " * 8) and " waits: " not in line]
 
 
 def _plan(lines: list[str]) -> list[str]:
@@ -255,6 +256,7 @@ def _tree(lines: list[str]) -> list[str]:
 
 
 VARIES = (
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"\d\d:\d\d:\d\d", "TIME"),
     (r"\d{8}T\d{6}Z", "TIME"),
     (r"\b[0-9a-f]{40}\b|\b[0-9a-f]{8}\b", "ID"),
@@ -262,7 +264,8 @@ VARIES = (
     (r"-\d+(?=\.rdb|\.differences|$)", "-#"),
     (r"\b(offset|down for|UP for|DOWN for|heard|in) [\d,.]+( s\b)?", r"\1 #\2"),
     (r"(keydb-\d) [\d,]+ 100 ", r"\1 # 100 "),
-    (r"\b(keydb|valkey|redis) \d+(\.\d+)+", "ENGINE"),
+    (r"(?i)\b(keydb|valkey|redis) \d+(\.\d+)+", "ENGINE"),
+    (r"\bfor [\d,]+ s\b", "for # s"),
     (r"; keydb-\d last got .*? a second", ""),
     (r"warning descriptor(-target)? .*?(?=warning|evidence|steps)", ""),
     (r"; about \d+ s at # bytes/s \(its last save or sync\)|; under 1 s \(as its last save or sync took\)", "; RATE"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from keydb_runbooks.connectors.sandbox import MARK
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
 GUARD_ARGUMENTS = ("--replicaof", "255.255.255.255", "1")
 ENDLESS = 10**12
+
+
+def as_it_is(_group: Sandbox) -> None:
+    """The founded group."""
 
 
 def all_guarded(group: Sandbox) -> None:
@@ -187,6 +192,15 @@ def empty_primary(group: Sandbox) -> None:
         group.boot(node, *GUARD_ARGUMENTS)
 
 
+def failing_to_save(group: Sandbox) -> None:
+    """keydb-2 can write no file, as on a full disk, and has tried to save."""
+    pid = group.pid("keydb-2")
+    assert pid is not None
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
+    group.ask("keydb-2", "BGSAVE")
+    eventually(lambda: group.info("keydb-2")["rdb_last_bgsave_status"] == "err", "it could not save")
+
+
 def emptied_by_a_command(group: Sandbox) -> None:
     """Somebody deleted all keys on purpose or not, while keydb-3 was away."""
     group.ask("keydb-3", *GUARD)
@@ -234,6 +248,11 @@ CASES = (
     Case("no-majority", two_dead, "failover"),
     Case("empty-primary", empty_primary, "rejoin"),
     Case("emptied-primary", emptied_by_a_command, "failover"),
+    Case("cannot-save", failing_to_save, "restart"),
+    Case("not-in-sync", locked_out, "restart", {"since": "2026-01-01T00:00:00Z"}),
+    Case("role-stays", as_it_is, "restart", {"since": "2026-01-01T00:00:00Z", **TO_2}),
+    Case("sole-holder", stranger, "restart", {"accept_loss": "keydb-3"}),
+    Case("target-restarts", as_it_is, "restart", {"to": "keydb-1"}),
     Case("nothing-to-undo", guarded("keydb-2"), "abort"),
 )
 

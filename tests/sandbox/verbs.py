@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 
 from kit import NODES, Sandbox, eventually
 from moments import Moment, run_at
@@ -42,7 +43,7 @@ class World:
     """Acknowledged writes of this time (monotonic seconds) may be lost."""
 
     own: str = ""
-    """A key that one node alone holds."""
+    """A key that one node alone holds, or what else the world had of its own."""
 
 
 def nothing_else(_group: Sandbox, _world: World) -> None:
@@ -183,6 +184,23 @@ def _write_alone(sandbox: Sandbox, node: str, *around: tuple[str, ...]) -> str:
     return own
 
 
+def _to_restart(sandbox: Sandbox, places: Places) -> World:
+    """Another run knows by their age whom a killed one restarted, and servers tell that in whole seconds."""
+    eventually(lambda: min(ages(sandbox)) >= 4, "everybody has run for a while")
+    since = datetime.now(timezone.utc) + timedelta(seconds=2 - min(ages(sandbox)))
+    data = {"to": places.target, "since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return World(places, data, places.target, own=" ".join(processes(sandbox)))
+
+
+def ages(sandbox: Sandbox) -> list[int]:
+    return [int(str(sandbox.info(node)["uptime_in_seconds"])) for node in NODES]
+
+
+def processes(sandbox: Sandbox) -> list[str]:
+    """What tells a server's process from the one before."""
+    return [str(sandbox.info(node)["run_id"]) for node in NODES]
+
+
 def _empty(sandbox: Sandbox, places: Places) -> World:
     """The primary lost its disk and was started without its guard, while its replicas followed nobody."""
     began = time.monotonic()
@@ -212,6 +230,10 @@ def _promoted(group: Sandbox, world: World) -> None:
 def _follows(group: Sandbox, world: World) -> None:
     assert group.primaries() == [world.primary]
     assert group.on_disk(world.places.primary) == world.primary
+
+
+def _restarted(group: Sandbox, world: World) -> None:
+    assert not set(processes(group)) & set(world.own.split())
 
 
 def _guarded(group: Sandbox, world: World) -> None:
@@ -252,6 +274,7 @@ VERBS = {
     "fence": Verb("fence", _to_fence, then=("unfence node=primary",), kept=_takes_no_writes),
     "unfence": Verb("unfence", _fenced, kept=_takes_writes),
     "abort": Verb("abort", _paused),
+    "restart": Verb("restart", _to_restart, kept=_restarted),
     "start": Verb("start", _two_dead, then=("rejoin",)),
 }
 """Every verb that moves or guards a role in a group that was founded; install's founding is told apart in its test."""
