@@ -1,4 +1,4 @@
-"""What verbs tell of their end in this process, for the exit code of ``keydb-runbooks``. pyinfra's own doesn't use it."""
+"""What verbs tell of their end in this process, for the exit code of ``keydb-runbooks``; pyinfra has its own."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from pyinfra.api.host import Host
 
 from keydb_runbooks.operations import options
 
-
 called_as: tuple[str, ...] = ()
 """The words before the options, if it was ``keydb-runbooks`` that began this run."""
 

@@ -177,8 +177,6 @@ def carry_out(
         if not called.dry:
             finish(host, told, group, [])
     show_answer(host, shown)
-    if called.dry and isinstance(shown, Plan):
-        endings.tell(ExitCode.DONE)
     if isinstance(shown, Plan):
         silent = frozenset(node.name for node in seen.unread)
         run(name=f"{title} of {group.name}", group=group, decide=decided, shown=shown, silent=silent)
@@ -210,7 +208,7 @@ def show_answer(host: Host, answer: Answer) -> None:
     """
     if isinstance(answer, Refusal):
         stop(host, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
-    if isinstance(answer, NothingToDo):
+    if isinstance(answer, NothingToDo) or invocation().dry:
         endings.tell(ExitCode.DONE)
     for line in plan_lines(answer) if isinstance(answer, Plan) else nothing_lines(answer):
         logger.info(f"    {line}")
