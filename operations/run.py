@@ -15,7 +15,7 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import interrupt, lock, record, report
+from keydb_runbooks.operations import endings, interrupt, lock, record, report
 from keydb_runbooks.operations.failures import NotSaved, StepFailed, Stopped, TooLate
 from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
@@ -367,6 +367,9 @@ class Run:
         self._close()
         self._signals.close()
         self.report.ends(outcome, sentence, code=code, where=where)
+        if self.plan.verb != "install":
+            # Giving a group its first primary is but the last part of an install.
+            endings.tell(endings.OF_OUTCOMES[outcome])
         if outcome in (Outcome.DONE, Outcome.NOTHING_TO_DO):
             logger.info(f"    {format_text(sentence, 'green')}")
         else:

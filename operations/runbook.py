@@ -27,7 +27,7 @@ import keydb_runbooks.operations.perform_fence
 import keydb_runbooks.operations.perform_restart  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import beginning, compare, options, report, save  # noqa: F401 - some perform steps of their own
+from keydb_runbooks.operations import beginning, compare, endings, options, report, save  # noqa: F401 - some perform steps of their own
 from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform_step
@@ -36,6 +36,7 @@ from keydb_runbooks.operations.run import Decide, Run, finish
 from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
 from keydb_runbooks.runbooks import founding, rolling
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
+from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request, Since
 from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, is_number
 from keydb_runbooks.runbooks.topology import Topology
@@ -206,19 +207,24 @@ def show_answer(host: Host, answer: Answer) -> None:
     :raises SystemExit: after a refusal was printed
     """
     if isinstance(answer, Refusal):
-        stop(host, "\n    ".join(refusal_lines(answer)))
+        stop(host, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
+    if isinstance(answer, NothingToDo) or invocation().dry:
+        endings.tell(ExitCode.DONE)
     for line in plan_lines(answer) if isinstance(answer, Plan) else nothing_lines(answer):
         logger.info(f"    {line}")
 
 
-def stop(host: Host, sentence: str) -> NoReturn:
+def stop(host: Host, sentence: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
     """Say why nothing is done, and end the whole run without a traceback.
+
+    :param code: what ``keydb-runbooks`` exits with; pyinfra exits with 1
 
     Every host runs the deploy file for itself: the first one speaks for all.
     """
     if host.state in _stopped:
         raise GreenletExit
     _stopped.add(host.state)
+    endings.tell(code)
     logger.error(format_text(sentence, "red"))
     raise SystemExit(1)
 
