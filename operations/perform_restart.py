@@ -100,10 +100,8 @@ def _answering(entry: NodeEntry, step: Restart) -> Node:
             if error.code not in STARTING:
                 raise
             told = error.detail
-            if (
-                error.code == "refused"
-                and entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file")) == 0
-            ):
+            late = time.monotonic() - began > PROCESS_SECONDS
+            if late and entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file")) == 0:
                 raise StepFailed(f"{step.where} has ended again; look at {entry.data('keydb_log_file')}") from None
             return None
         except (redis.RedisError, OSError) as error:

@@ -274,6 +274,7 @@ VARIES = (
     (r"(keydb-\d) [\d,]+ 100 ", r"\1 # 100 "),
     (r"(?i)\b(keydb|valkey|redis) \d+(\.\d+)+", "ENGINE"),
     (r"\bfor [\d,]+ s\b", "for # s"),
+    (r"-> \d+(\.\d+)+", "-> NEWER"),
     (r"; keydb-\d last got .*? a second", ""),
     (r"warning descriptor(-target)? .*?(?=warning|evidence|steps)", ""),
     (r"; about \d+ s at # bytes/s \(its last save or sync\)|; under 1 s \(as its last save or sync took\)", "; RATE"),
