@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kit import NODES, Sandbox, eventually, writing
 from moments import Moment, list_of, run_at
-from verbs import processes
+from verbs import processes, version_of_node
 from versions import renamed
 
 from keydb_runbooks.connectors.programs import find_server
@@ -116,7 +116,7 @@ def test_an_upgrade_under_a_writer_loses_nothing_and_needs_no_full_resync(group:
         writer.write_on()
         assert writer.lost() == 0
     assert len(re.findall(rf"restart \w+ \S+ -> {newer}, follow", " ".join(told.split()))) == len(NODES)
-    assert {version(group, node) for node in NODES} == {newer}
+    assert {version_of_node(group, node) for node in NODES} == {newer}
     assert full_syncs(group) == full
     group.healthy("keydb-2")
     again = group.run("upgrade", keydb_server=str(tmp_path / "server")).ok().text
@@ -134,12 +134,7 @@ def test_an_upgrade_leaves_alone_who_runs_the_version_already(group: Sandbox, tm
 
     group.run("upgrade", keydb_server=program).ok()
 
-    assert [version(group, node) for node in NODES] == [newer] * len(NODES)
+    assert [version_of_node(group, node) for node in NODES] == [newer] * len(NODES)
     now = processes(group)
     assert now[1:] == upgraded[1:] and now[0] != upgraded[0]
     group.healthy("keydb-2")
-
-
-def version(group: Sandbox, node: str) -> str:
-    info = group.info(node)
-    return str(info.get("valkey_version") or info["redis_version"])
