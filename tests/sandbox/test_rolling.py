@@ -38,6 +38,24 @@ def test_a_restart_under_a_writer_loses_nothing_and_needs_no_full_resync(group: 
     assert group.findings() == []
 
 
+@pytest.mark.parametrize(("setting", "value", "anew"), [("appendonly", "yes", 3), ("save", "", 0)])
+def test_a_restart_of_servers_that_keep_an_aof_or_nothing(group: Sandbox, setting: str, value: str, anew: int) -> None:
+    """A start from an AOF forgets its place in the stream; a server that never saves is told to."""
+    for node in NODES:
+        group.ask(node, "CONFIG", "SET", setting, value)
+        group.ask(node, "CONFIG", "REWRITE")
+        eventually(lambda node=node: group.info(node)["aof_rewrite_in_progress"] == 0, f"{node} has its AOF")
+    before, full = processes(group), full_syncs(group)
+    with writing(group) as writer:
+        told = group.run("restart").ok().text
+
+        writer.write_on()
+        assert writer.lost() == 0
+    assert not set(processes(group)) & set(before)
+    assert full_syncs(group) - full == anew == " ".join(told.split()).count("as always behind a start from an AOF")
+    group.healthy("keydb-2")
+
+
 def test_a_dry_run_shows_the_versions_and_changes_nothing(group: Sandbox) -> None:
     version = str(group.info("keydb-1").get("valkey_version") or group.info("keydb-1")["redis_version"])
     with group.unchanged():
