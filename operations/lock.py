@@ -23,6 +23,7 @@ from keydb_runbooks.connectors.link import Client, in_parallel
 from keydb_runbooks.operations.holders import PREFIX, Holder, Task, told_of, united
 
 WAIT_SECONDS = 2.0
+WAIT_FOR_GUARD_SECONDS = 10.0
 POLL_SECONDS = 0.005
 
 BEAT_SECONDS = 1.0
@@ -102,6 +103,29 @@ class Lock:
         self._answered.clear()
         in_parallel(self._answer, [other for other in self.clients if other != node])
         self._expect_enough()
+        self.clients[node] = client
+        self._answered[node] = _now()
+
+    def reclaim(self, node: str, client: Client) -> None:
+        """A fresh connection to a group's only node claims the lock anew: the one that it had died with the process.
+
+        Who took it meanwhile, a boot guard for instance, is waited for.
+
+        :raises LockRefused: if somebody else keeps it
+        :raises redis.RedisError: if it can't be named
+        """
+        identity, deadline = self.name.split(":")[1], _now() + WAIT_FOR_GUARD_SECONDS
+        while True:
+            client.execute_command("CLIENT", "SETNAME", self.name.replace(":held:", ":claim:"))
+            try:
+                _win({node: client}, identity)
+                break
+            except LockRefused:
+                client.execute_command("CLIENT", "SETNAME", "")
+                if _now() > deadline:
+                    raise
+            time.sleep(BEAT_SECONDS)
+        client.execute_command("CLIENT", "SETNAME", self.name)
         self.clients[node] = client
         self._answered[node] = _now()
 

@@ -15,12 +15,13 @@ from keydb_runbooks.operations import programs, service, systemctl, units
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.files import put_file, read_file
 from keydb_runbooks.operations.keydb import config_path
+from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import Links, perform, send_together
 from keydb_runbooks.operations.save import background_save
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs
-from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, SaveToDisk, UseProgram
+from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, RestartAlone, SaveToDisk, UseProgram
 
 POLL_SECONDS = 0.05
 
@@ -57,6 +58,32 @@ def _use_program(step: UseProgram, links: Links) -> str:
 
 @perform.register
 def _restart(step: Restart, links: Links) -> str:
+    node = _replaced(step, links)
+    if links.lock is not None:
+        links.lock.adopt(step.where, links.node(step.where))
+    send_together(links.node(step.where), step.commands)
+    if step.version not in (None, node.version):
+        raise StepFailed(_otherwise(step, node))
+    return f"runs {runs(node)}, {node.keys:,} keys, follows {step.primary}"
+
+
+@perform.register
+def _restart_alone(step: RestartAlone, links: Links) -> str:
+    node = _replaced(step, links)
+    if links.lock is not None:
+        try:
+            links.lock.reclaim(step.where, links.node(step.where))
+        except LockRefused as error:
+            raise StepFailed(str(error)) from None
+    if step.keys and node.empty:
+        raise StepFailed(f"{step.where} came back without its data, and stays guarded: look at its disk and its log")
+    if step.version not in (None, node.version):
+        raise StepFailed(_otherwise(step, node))
+    return f"runs {runs(node)}, {node.keys:,} keys, guarded"
+
+
+def _replaced(step: Restart | RestartAlone, links: Links) -> Node:
+    """A node's new process, to which a link is open."""
     entry = links.group.node(step.where)
     if links.read(step.where).run_id != step.run_id:
         raise StepFailed(f"{step.where} was restarted meanwhile: it is another process now")
@@ -65,14 +92,11 @@ def _restart(step: Restart, links: Links) -> str:
     if node.run_id == step.run_id:
         raise StepFailed(f"{step.where} still is the same process; look at {entry.data('keydb_log_file')}")
     links.reopen(step.where)
-    if links.lock is not None:
-        links.lock.adopt(step.where, links.node(step.where))
-    send_together(links.node(step.where), step.commands)
-    if step.version not in (None, node.version):
-        raise StepFailed(
-            f"{step.where} runs {node.version} now, not {step.version}: what starts it names another program"
-        )
-    return f"runs {runs(node)}, {node.keys:,} keys, follows {step.primary}"
+    return node
+
+
+def _otherwise(step: Restart | RestartAlone, node: Node) -> str:
+    return f"{step.where} runs {node.version} now, not {step.version}: what starts it names another program"
 
 
 def _replace_process(entry: NodeEntry) -> None:
@@ -84,7 +108,7 @@ def _replace_process(entry: NodeEntry) -> None:
         raise StepFailed(f"{entry.name} could not be restarted: {told}")
 
 
-def _answering(entry: NodeEntry, step: Restart) -> Node:
+def _answering(entry: NodeEntry, step: Restart | RestartAlone) -> Node:
     """What the new process says of itself, as soon as it has loaded its data."""
     told, began = "nobody listens yet", time.monotonic()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from keydb_runbooks.operations import options
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request, Since
 from keydb_runbooks.runbooks.restart import INEXACT_SECONDS
-from keydb_runbooks.runbooks.steps_restart import Restart
+from keydb_runbooks.runbooks.steps_restart import Restart, RestartAlone
 from keydb_runbooks.runbooks.topology import Topology
 
 Verb = Callable[[Topology, Request, int], Answer]
@@ -27,7 +27,7 @@ def staying(plan: Verb) -> Verb:
         request = meant[0] if meant else replace(request, since=request.since or _behind_all(topology))
         answer = plan(topology, request, min_replicas)
         if isinstance(answer, Plan) and not meant:
-            processes = frozenset(step.run_id for step in answer.steps if isinstance(step, Restart))
+            processes = frozenset(step.run_id for step in answer.steps if isinstance(step, Restart | RestartAlone))
             meant.append(replace(request, to=answer.primary, processes=processes))
         return answer
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from keydb_runbooks.runbooks import switchover
-from keydb_runbooks.runbooks.attach import finish, strays
+from keydb_runbooks.runbooks.attach import finish, routes, strays, verify
 from keydb_runbooks.runbooks.checks_group import BACKLOG_SECONDS
 from keydb_runbooks.runbooks.cost import full_resync
 from keydb_runbooks.runbooks.grounds import Evidence, Verdict
@@ -29,8 +29,17 @@ from keydb_runbooks.runbooks.refusals import (
 )
 from keydb_runbooks.runbooks.replication import Link, Node, Role
 from keydb_runbooks.runbooks.rescue import sole_holders
-from keydb_runbooks.runbooks.steps import Step, VerifyWrite
-from keydb_runbooks.runbooks.steps_restart import BackInSync, LookAgain, Restart, SaveToDisk
+from keydb_runbooks.runbooks.steps import (
+    ENDLESS_PAUSE_MILLISECONDS,
+    Pause,
+    Promote,
+    RecordLineage,
+    SaveConfiguration,
+    Step,
+    Unpause,
+    VerifyWrite,
+)
+from keydb_runbooks.runbooks.steps_restart import BackInSync, LookAgain, Restart, RestartAlone, SaveToDisk
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.values import changed
 
@@ -110,6 +119,8 @@ def _decide(wish: Wish, topology: Topology, request: Request, min_replicas: int)
     if not due:
         return NothingToDo("already-done", topology.group, f"every node {wish.done}; {primary.name} is the primary")
     case = _Case(wish, seen, primary, due, request, min_replicas)
+    if len(seen.everybody) == 1:
+        return _alone(case, mend)
     return _moving(case, mend) if primary in due else _staying(case, mend)
 
 
@@ -144,22 +155,11 @@ def _refuse_state(wish: Wish, topology: Topology, seen: Topology, primary: Node,
     if not any(map(wish.due, seen.nodes)):
         return None
     size, answering = len(seen.everybody), len(seen.nodes)
-    if answering - 1 < size - size // 2:
-        return _refuse_few(seen)
+    if size > 1 and answering - 1 < size - size // 2:
+        names = " and ".join(node.name for node in topology.unread)
+        told = f"{answering} of {size} nodes answer: without one more no majority keeps the lock"
+        return Refusal("no-majority", topology.group, told, f"start or reach {names} first")
     return next((refusal for node in filter(wish.due, seen.nodes) if (refusal := _refuse_save(node, request))), None)
-
-
-def _refuse_few(topology: Topology) -> Refusal:
-    """Without the one that is restarted the others must still be a majority: they keep the lock."""
-    if len(topology.everybody) == 1:
-        told = "is the only node: nobody takes writes while it restarts, and nobody keeps the lock"
-        hint = "restart its service at a time that suits its clients; its boot guard gives it its role back"
-        return Refusal("lone-node", topology.nodes[0].name, told, hint)
-    names = " and ".join(node.name for node in topology.unread)
-    told = (
-        f"{len(topology.nodes)} of {len(topology.everybody)} nodes answer: without one more no majority keeps the lock"
-    )
-    return Refusal("no-majority", topology.group, told, f"start or reach {names} first")
 
 
 def _refuse_save(node: Node, request: Request) -> Refusal | None:
@@ -230,6 +230,36 @@ def _moving(case: _Case, mend: tuple[Step, ...]) -> Plan | Refusal:
         needs=(*first.needs, *move.needs, *_resyncs((primary,), target)),
         warnings=(*first.warnings, *move.warnings, f"{target.name} stays the primary: switchover moves the role back"),
         ranking=move.ranking,
+    )
+
+
+def _alone(case: _Case, mend: tuple[Step, ...]) -> Plan:
+    """The only node's turn: nobody can take its role meanwhile, so everybody waits, and it is promoted again.
+
+    Its writes are held back first: what it acknowledges is what it saves.
+    """
+    node, wish = case.primary, case.wish
+    save = () if node.condition.saves else (SaveToDisk(node.name),)
+    written = _unbound(verify(case.topology, node, ()))
+    return replace(
+        _staying(replace(case, due=()), mend),
+        steps=(
+            *mend,
+            LookAgain(node.name),
+            *wish.prepare(node),
+            Pause(node.name, ENDLESS_PAUSE_MILLISECONDS),
+            *save,
+            RestartAlone(node.name, node.run_id, wish.told(node), wish.version(node), not node.empty),
+            Promote(node.name, case.topology.highest_epoch() + 1, 0),
+            RecordLineage(node.name, 0),
+            SaveConfiguration(node.name),
+            *routes(case.topology, node),
+            *written,
+        ),
+        loss=Loss(0, f"{node.name} saves all that it acknowledged when it ends"),
+        proof=f"{node.name} is the only node",
+        gap=f"nobody can read or write while {node.name} restarts and loads its data: no other node can take its role",
+        undo=(Unpause(node.name),),
     )
 
 

@@ -92,6 +92,27 @@ class Restart(Step):
 
 
 @dataclass(frozen=True)
+class RestartAlone(Step):
+    """The same for a group's only node: it is nobody's replica then, until it is promoted again.
+
+    ``keys`` is whether it holds any now: if it comes back without them, it stays guarded.
+    """
+
+    run_id: str
+    told: str
+    version: str | None
+    keys: bool
+    timeout_seconds: float = RESTART_TIMEOUT_SECONDS
+
+    lasting: ClassVar[bool] = True
+    ends: ClassVar[bool] = True
+
+    @property
+    def sentence(self) -> str:
+        return f"restart {self.told}, guarded ({self.timeout_seconds:g} s at most)"
+
+
+@dataclass(frozen=True)
 class BackInSync(Step):
     """Wait until a restarted node has what its primary has, and the primary counts it."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from kit import NODES, Sandbox, eventually, writing
+from kit import NODES, REPOSITORY, Sandbox, eventually, writing
 from moments import Moment, ended, list_of, run_at, start_at, stopped
 from verbs import processes, version_of_node
 from versions import renamed
@@ -54,6 +55,39 @@ def test_a_restart_of_servers_that_keep_an_aof_or_nothing(group: Sandbox, settin
     assert not set(processes(group)) & set(before)
     assert full_syncs(group) - full == anew == " ".join(told.split()).count("as always behind a start from an AOF")
     group.healthy("keydb-2")
+
+
+FEWER = """
+from runpy import run_path
+_all = run_path({inventory!r})
+keydb, haproxy = _all["keydb"][:{count}], _all["haproxy"]
+"""
+
+
+@pytest.mark.first_engine
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_restart_of_one_or_two_nodes_says_what_waits_and_loses_nothing(
+    nothing: Sandbox, tmp_path: Path, count: int
+) -> None:
+    inventory = tmp_path / "fewer.py"
+    inventory.write_text(FEWER.format(inventory=str(REPOSITORY / "inventories/sandbox.py"), count=count))
+    (tmp_path / "group_data").mkdir()
+    shutil.copy(REPOSITORY / "inventories/group_data/sandbox.py", tmp_path / "group_data" / "fewer.py")
+    given = ("--data", f"keydb_min_replicas_to_write={count - 1}", "-y")
+    nothing.pyinfra(str(inventory), "deploys/install.py", *given).ok()
+    there = NODES[:count]
+    before = [nothing.info(node)["run_id"] for node in there]
+    with writing(nothing) as writer:
+        told = " ".join(nothing.pyinfra(str(inventory), "deploys/restart.py", *given).ok().text.split())
+        writer.write_on()
+        assert writer.lost() == 0
+    assert (
+        "nobody can read or write while keydb-1 restarts" if count == 1 else "nobody can write while a node"
+    ) in told
+    assert not {nothing.info(node)["run_id"] for node in there} & set(before)
+    assert nothing.role(there[-1]) == "master"
+    again = nothing.pyinfra(str(inventory), "deploys/rejoin.py", *given).ok().text
+    assert "nothing to do: " in again
 
 
 def test_a_dry_run_shows_the_versions_and_changes_nothing(group: Sandbox) -> None:

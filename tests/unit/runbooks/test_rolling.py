@@ -23,7 +23,8 @@ from worlds import (
 
 from keydb_runbooks.runbooks import restart
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request, Since
-from keydb_runbooks.runbooks.steps_restart import Restart
+from keydb_runbooks.runbooks.steps import Unpause
+from keydb_runbooks.runbooks.steps_restart import Restart, RestartAlone
 
 NOW = Since(1000.0, "2026-01-02T03:04:05Z")
 ALL = Request(since=NOW)
@@ -180,6 +181,32 @@ def test_two_nodes_say_that_nobody_can_write_meanwhile():
     assert "only with 2 replicas" in asked(*THREE, min_replicas=2, request=replace(ALL, accept=frozenset({"x"}))).gap
 
 
+def test_the_only_node_holds_writes_back_restarts_and_is_promoted_again():
+    plan = asked(old(primary(1)), proxy(1, nodes=1), min_replicas=0)
+    assert lines(plan) == [
+        "LookAgain keydb-1",
+        "Pause keydb-1",
+        "RestartAlone keydb-1",
+        "Promote keydb-1",
+        "RecordLineage keydb-1",
+        "SaveConfiguration keydb-1",
+        "Route proxy-1",
+        "VerifyWrite proxy-1",
+    ]
+    assert plan.steps[2] == RestartAlone("keydb-1", "run-1", "KeyDB 6.3.4", None, keys=True)
+    assert (plan.primary, plan.former, plan.undo) == ("keydb-1", "keydb-1", (Unpause("keydb-1"),))
+    told = "nobody can read or write while keydb-1 restarts and loads its data: no other node can take its role"
+    assert (plan.gap, plan.loss.bytes, plan.steps[-1].primary_run_id) == (told, 0, None)
+    assert plan.again == (("since", "2026-01-02T03:04:05Z"),)
+
+
+def test_the_only_node_is_saved_behind_its_last_write_where_it_does_not_save_by_itself():
+    bare = replace(primary(1, keys=0), condition=replace(OLD, saves=False))
+    plan = asked(bare, proxy(1, nodes=1))
+    assert lines(plan)[1:4] == ["Pause keydb-1", "SaveToDisk keydb-1", "RestartAlone keydb-1"]
+    assert not plan.steps[3].keys
+
+
 def test_a_short_backlog_is_told():
     busy = replace(THREE[0], condition=replace(OLD, input_bytes_per_second=100_000))
     told = "the backlog of keydb-1 holds 10 s of writes at 100,000 bytes/s: who restarts for longer needs a full resync"
@@ -194,7 +221,6 @@ REFUSALS = [
     ((silent(1), old(replica(2))), ALL, "node-no-answer keydb-1: does not answer within 2 s; mend that, or allow_unread=keydb-1 if you know that it is no primary"),
     ((*THREE[:2], silent(3, "refused", stopped=True), proxy(1)), ALL, "node-refused keydb-3: does not answer within 2 s; run start, then this again, which lets it follow; or allow_unread=keydb-3 to leave it out"),
     ((*THREE[:2], silent(3, "refused", stopped=True), proxy(1)), replace(ALL, allow_unread=frozenset({"keydb-3"})), "no-majority demo: 2 of 3 nodes answer: without one more no majority keeps the lock; start or reach keydb-3 first"),
-    ((old(primary(1)),), ALL, "lone-node keydb-1: is the only node: nobody takes writes while it restarts, and nobody keeps the lock; restart its service at a time that suits its clients; its boot guard gives it its role back"),
     ((guarded(1), guarded(2)), ALL, "no-primary demo: nobody is primary; run failover"),
     ((old(primary(1, loading=True)), *THREE[1:]), ALL, "loading keydb-1: is loading its data; wait until status says that it is done"),
     ((old(primary(1, keys=0)), *THREE[1:]), ALL, "empty-primary keydb-1: holds no keys, but keydb-2 holds 5; following would wipe them; run failover, which promotes who holds the most"),
