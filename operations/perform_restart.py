@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import redis
 from pyinfra.api import StringCommand
 
@@ -21,6 +23,10 @@ from keydb_runbooks.runbooks.rolling import runs
 from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, SaveToDisk, UseProgram
 
 POLL_SECONDS = 0.05
+
+PROCESS_SECONDS = 15.0
+"""By then a server has its pid file, or systemd has tried five times to start it."""
+
 STARTING = ("refused", "no-answer", "loading")
 """What a link meets while a server starts: nobody yet, nobody who has time, one that loads its data."""
 
@@ -80,7 +86,7 @@ def _replace_process(entry: NodeEntry) -> None:
 
 def _answering(entry: NodeEntry, step: Restart) -> Node:
     """What the new process says of itself, as soon as it has loaded its data."""
-    told = "nobody listens yet"
+    told, began = "nobody listens yet", time.monotonic()
 
     def answers() -> Node | None:
         nonlocal told
@@ -94,10 +100,8 @@ def _answering(entry: NodeEntry, step: Restart) -> Node:
             if error.code not in STARTING:
                 raise
             told = error.detail
-            if (
-                error.code == "refused"
-                and entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file")) == 0
-            ):
+            late = time.monotonic() - began > PROCESS_SECONDS
+            if late and entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file")) == 0:
                 raise StepFailed(f"{step.where} has ended again; look at {entry.data('keydb_log_file')}") from None
             return None
         except (redis.RedisError, OSError) as error:

@@ -170,7 +170,7 @@ class Run:
         """Every step is begun with a lock that is proved: what isn't sent over its connections obeys it as well."""
         assert self.links is not None
         assert self.lock is not None
-        if not self.committed:
+        if step.ends or not self.committed:
             interrupt.check()
         self.lock.prove()
         self.committed = self.committed or step.commits

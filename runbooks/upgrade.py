@@ -46,7 +46,7 @@ def _wish(programs: Mapping[str, Program]) -> Wish:
     return Wish(
         "upgrade",
         due=lambda node: node.version != programs[node.name].version,
-        told=lambda node: f"{runs(node)} as {programs[node.name].version}",
+        told=lambda node: f"{runs(node)} -> {programs[node.name].version}",
         done="runs what its program is",
         version=lambda node: programs[node.name].version,
         prepare=lambda node: (UseProgram(node.name, programs[node.name].path),),

@@ -166,6 +166,11 @@ class Fleet:
     def info(self, name: str) -> dict[str, object]:
         return dict(self.ask(name, "INFO"))  # type: ignore[call-overload]
 
+    def version(self, name: str) -> str:
+        """The version that a server says it is of."""
+        info = self.info(name)
+        return str(info.get("valkey_version") or info["redis_version"])
+
     def primaries(self) -> list[str]:
         """The nodes that answer and say that they are primaries."""
         return [name for name in NODES if self._role(name) == "master"]

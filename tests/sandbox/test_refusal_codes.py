@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from kit import NODES, Sandbox, eventually
+from versions import impostor
 
 from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.connectors.sandbox import MARK
@@ -253,6 +255,7 @@ CASES = (
     Case("role-stays", as_it_is, "restart", {"since": "2026-01-01T00:00:00Z", **TO_2}),
     Case("sole-holder", stranger, "restart", {"accept_loss": "keydb-3"}),
     Case("target-restarts", as_it_is, "restart", {"to": "keydb-1"}),
+    Case("program-unknown", as_it_is, "upgrade", {"keydb_server": "/bin/true"}),
     Case("nothing-to-undo", guarded("keydb-2"), "abort"),
 )
 
@@ -265,3 +268,16 @@ def test_a_state_is_refused_by_its_code_and_nothing_changes(group: Sandbox, case
     refused = result.refused(f"refused: {case.code}")
     told = " ".join(refused.text.split())
     assert f"refused: {case.code}: " in told or f"refused: {case.code} " in told
+
+
+@pytest.mark.parametrize(
+    ("code", "same", "format"), [("other-engine", False, 0), ("format-unknown", True, 0), ("older-format", True, 1)]
+)
+def test_a_program_that_can_not_take_over_is_refused_by_its_code(
+    group: Sandbox, tmp_path: Path, code: str, same: bool, format: int
+) -> None:
+    names = {"keydb": "KeyDB", "valkey": "Valkey", "redis": "Redis"}
+    other = names["redis" if group.engine != "redis" else "keydb"]
+    program = impostor(tmp_path / "server", names[group.engine] if same else other, format)
+    with group.unchanged():
+        group.run("upgrade", keydb_server=program).refused(f"refused: {code} keydb-1: ")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from kit import NODES, Sandbox, eventually, writing
 from moments import Moment, list_of, run_at
-from verbs import processes
+from verbs import processes, version_of_node
+from versions import renamed
+
+from keydb_runbooks.connectors.programs import find_server
 
 BROKEN = "\nno-such-directive yes\n"
 
@@ -98,3 +102,39 @@ def restarted(group: Sandbox, before: list[str]) -> list[str]:
         (node, old) for node, old in zip(NODES, before, strict=True) if group.pid(node) and group.answers(node)
     ]
     return [node for node, old in answering if group.info(node).get("run_id") not in (old, None)]
+
+
+# Upgrade
+
+
+@pytest.mark.every_engine
+def test_an_upgrade_under_a_writer_loses_nothing_and_needs_no_full_resync(group: Sandbox, tmp_path: Path) -> None:
+    newer, full = renamed(find_server(group.engine)[1], tmp_path / "server"), full_syncs(group)
+    with writing(group) as writer:
+        told = group.run("upgrade", keydb_server=str(tmp_path / "server")).ok().text
+
+        writer.write_on()
+        assert writer.lost() == 0
+    assert len(re.findall(rf"restart \w+ \S+ -> {newer}, follow", " ".join(told.split()))) == len(NODES)
+    assert {version_of_node(group, node) for node in NODES} == {newer}
+    assert full_syncs(group) == full
+    group.healthy("keydb-2")
+    again = group.run("upgrade", keydb_server=str(tmp_path / "server")).ok().text
+    assert "nothing to do: already-done demo: every node runs what its program is" in " ".join(again.split())
+
+
+def test_an_upgrade_leaves_alone_who_runs_the_version_already(group: Sandbox, tmp_path: Path) -> None:
+    newer = renamed(find_server(group.engine)[1], tmp_path / "server")
+    first = Moment("keydb-3: REPLICAOF keydb-1 + CONFIG REWRITE #1", "answered")
+    program = str(tmp_path / "server")
+    died = run_at(group, "upgrade", first, "kill", {}, keydb_server=program)
+    list_of(group).unlink()
+    assert died.code == -9, died.text
+    upgraded = processes(group)
+
+    group.run("upgrade", keydb_server=program).ok()
+
+    assert [version_of_node(group, node) for node in NODES] == [newer] * len(NODES)
+    now = processes(group)
+    assert now[1:] == upgraded[1:] and now[0] != upgraded[0]
+    group.healthy("keydb-2")

@@ -5,15 +5,22 @@ A new verb is a row in ``VERBS`` and a function that makes its world.
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cache
+from pathlib import Path
 
 from kit import NODES, Sandbox, eventually
 from moments import Moment, run_at
+from versions import renamed, version_of
+
+from keydb_runbooks.connectors.programs import find_server
 
 ENDLESS = 10**12
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
@@ -192,6 +199,29 @@ def _to_restart(sandbox: Sandbox, places: Places) -> World:
     return World(places, data, places.target, own=" ".join(processes(sandbox)))
 
 
+def _to_upgrade(sandbox: Sandbox, places: Places) -> World:
+    """To a newer program, or back from it in the round behind that."""
+    present = find_server(sandbox.engine)[1]
+    newer = newer_than(present)
+    program = present if version_of_node(sandbox, places.primary) == version_of(newer) else newer
+    return World(places, {"to": places.target, "keydb_server": program}, places.target)
+
+
+@cache
+def newer_than(program: str) -> str:
+    """A program of a newer version, which is there until this process ends."""
+    directory = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))
+    atexit.register(shutil.rmtree, directory)
+    renamed(program, directory / "server")
+    return str(directory / "server")
+
+
+def version_of_node(sandbox: Sandbox, node: str) -> str:
+    """What a server says that its version is."""
+    info = sandbox.info(node)
+    return str(info.get("valkey_version") or info["redis_version"])
+
+
 def ages(sandbox: Sandbox) -> list[int]:
     return [int(str(sandbox.info(node)["uptime_in_seconds"])) for node in NODES]
 
@@ -236,6 +266,11 @@ def _restarted(group: Sandbox, world: World) -> None:
     assert not set(processes(group)) & set(world.own.split())
 
 
+def _upgraded(group: Sandbox, world: World) -> None:
+    wanted = version_of(world.data["keydb_server"])
+    assert [version_of_node(group, node) for node in NODES] == [wanted] * len(NODES)
+
+
 def _guarded(group: Sandbox, world: World) -> None:
     assert group.primaries() == []
     assert group.on_disk(world.places.primary) == " ".join(GUARD[1:])
@@ -275,6 +310,7 @@ VERBS = {
     "unfence": Verb("unfence", _fenced, kept=_takes_writes),
     "abort": Verb("abort", _paused),
     "restart": Verb("restart", _to_restart, kept=_restarted),
+    "upgrade": Verb("upgrade", _to_upgrade, kept=_upgraded),
     "start": Verb("start", _two_dead, then=("rejoin",)),
 }
 """Every verb that moves or guards a role in a group that was founded; install's founding is told apart in its test."""

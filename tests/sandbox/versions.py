@@ -1,9 +1,11 @@
-"""A server's program of another version: the real one, in which nothing but the name of its version is another."""
+"""A server's program of another version: the real one, in which nothing but the name of its version is another; and
+programs that only say so."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -26,3 +28,21 @@ def renamed(program: str | Path, to: Path) -> str:
     to.chmod(0o755)
     assert version_of(to) == newer
     return newer
+
+
+IMPOSTOR = """#!{python}
+import socket, sys, time
+if "--version" in sys.argv:
+    print("{engine} server v=99.9.9 sha=00000000:0 malloc=libc bits=64 build=0")
+elif {format}:
+    open("dump.rdb", "w").write("REDIS%04d" % {format})
+    socket.socket(socket.AF_UNIX).bind("s")
+    time.sleep(60)
+"""
+
+
+def impostor(to: Path, engine: str, format: int = 0) -> str:
+    """Write a program that calls itself a server, and writes an RDB file of this format when it ends; return its path."""
+    to.write_text(IMPOSTOR.format(python=sys.executable, engine=engine, format=format))
+    to.chmod(0o755)
+    return str(to)
