@@ -24,7 +24,8 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 import keydb_runbooks.operations.perform_fence
-import keydb_runbooks.operations.perform_restart  # noqa: F401 - they add the steps that they perform
+import keydb_runbooks.operations.perform_restart
+import keydb_runbooks.operations.perform_service  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import beginning, compare, endings, options, report, save  # noqa: F401 - some perform steps of their own
@@ -94,7 +95,7 @@ def _check_options(host: Host) -> None:
 
 
 def _check_names(host: Host, group: Group, request: Request) -> None:
-    members = tuple(member.name for member in group.hosts)
+    members = (*(host.name for host in group.hosts), *(service.name for service in group.services))
     refused = [
         *options.refuse_names("allow_unread", request.allow_unread, members),
         *options.refuse_names("accept_loss", request.accept_loss, members),
