@@ -133,7 +133,7 @@ def settled(group: Sandbox, _: str) -> None:
 
 
 def gets_program(group: Sandbox, _: str) -> None:
-    renamed(find_server(group.engine)[1], group.directory / "newer-server")
+    renamed(find_server(group.engine)[1], group.directory / "keydb-server")
 
 
 WORLD: dict[str, Callable[[Sandbox, str], None]] = {
