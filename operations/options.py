@@ -33,6 +33,8 @@ OPTIONS = (
     "save_to",
     "compare",
     "listed",
+    "keep",
+    "keep_days",
 )
 
 OTHER_WORDS = {

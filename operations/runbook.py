@@ -130,6 +130,8 @@ def request_of(host: Host) -> Request:
         save_to=str(option(host, "save_to") or Request.save_to),
         compare=one_of(host, "compare", "yes", "no") == "yes",
         listed=whole_number(host, "listed", Request.listed),
+        keep=count(host, "keep"),
+        keep_days=count(host, "keep_days"),
     )
 
 
@@ -306,6 +308,17 @@ def one_of(host: Host, key: str, *words: str) -> str:
     if value not in words:
         stop(host, options.refuse_value(key, value, words))
     return value
+
+
+def count(host: Host, key: str) -> int | None:
+    """The number above 0 that stands behind ``--data KEY=``, None without it.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
+    number = whole_number(host, key, 1)
+    if number < 1:
+        stop(host, f"--data {key}={number}: allowed are whole numbers above 0")
+    return None if option(host, key) is None else number
 
 
 def whole_number(host: Host, key: str, without: int) -> int:

@@ -25,6 +25,7 @@ class Request:
     ``accept``: codes of pre-checks that may fail (``checks``).
     ``save``: where data are saved before they are thrown away, ``node``, ``fetch`` (``save_to`` is a directory of the
     operator's machine then) or ``no``. ``compare``: whether differing keys are told, ``listed`` of them by name.
+    ``keep``, ``keep_days``: how many backups are kept, and for how long; None is no rule.
     """
 
     to: str | None = None
@@ -39,6 +40,8 @@ class Request:
     save_to: str = "saved"
     compare: bool = True
     listed: int = 1000
+    keep: int | None = None
+    keep_days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class Plan:
     ``undo`` is sent if a step fails before the one that commits. ``proof`` says why nobody else
     acknowledges writes meanwhile. ``node`` and ``outcome`` are of verbs that act on one node, whose ``primary`` may be
     None: which it is, and what holds afterwards. ``evidence`` is what was seen, ``ranking`` who else could be the
-    primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk.
+    primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk. ``locks`` is False for a
+    plan that changes nothing of a group: other operators go on meanwhile, however long it takes.
     """
 
     verb: str
@@ -119,6 +123,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     node: str | None = None
     outcome: str = ""
+    locks: bool = True
 
     @property
     def about(self) -> str:

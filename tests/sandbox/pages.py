@@ -23,13 +23,16 @@ from pathlib import Path
 from kit import INVENTORY, NODES, REPOSITORY, Result, Sandbox, eventually
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort")
+PAGES = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "backup")
 ASKED = ("status.py", "history.py", "drift.py")
 """Deploys that change nothing, so that pyinfra doesn't ask."""
 
 INDENT = " " * 4
 COMMAND = f"{INDENT}pyinfra {INVENTORY} "
 ENDLESS = 10**12
+SHOWN = "/srv/demo"
+"""What a page has in place of the sandbox's directory."""
+
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
 
 
@@ -205,7 +208,7 @@ def block(lines: list[str], number: int) -> tuple[int, int]:
 
 def run(group: Sandbox, command: str) -> Result:
     """A command as a page has it; ``-y`` is given where a person would be asked."""
-    words = shlex.split(command)[1:]
+    words = shlex.split(command.replace(SHOWN, str(group.directory)))[1:]
     asked = "--dry" not in words and not words[1].endswith(ASKED)
     return group.pyinfra(*words, *(["-y"] if asked else []))
 
@@ -215,7 +218,7 @@ def excerpt(group: Sandbox, result: Result) -> str:
 
     Of a run these are the steps and the end, since its plan is what a dry run shows.
     """
-    text = re.sub(r" -y$", "", result.text.replace(str(group.directory), "/srv/demo"), flags=re.MULTILINE)
+    text = re.sub(r" -y$", "", result.text.replace(str(group.directory), SHOWN), flags=re.MULTILINE)
     for offset in range(20):
         text = re.sub(rf"\b{group.port + offset}\b", str(17000 + offset), text)
     lines = [line.rstrip() for line in text.splitlines()]
@@ -257,6 +260,7 @@ def _tree(lines: list[str]) -> list[str]:
 VARIES = (
     (r"\d\d:\d\d:\d\d", "TIME"),
     (r"\d{8}T\d{6}Z", "TIME"),
+    (r"\bsha256 [0-9a-f]{8}", "sha256 ID"),
     (r"\b[0-9a-f]{40}\b|\b[0-9a-f]{8}\b", "ID"),
     (r"[\d,.]+ (ms|bytes|%|B\b)", r"# \1"),
     (r"-\d+(?=\.rdb|\.differences|$)", "-#"),

@@ -25,9 +25,21 @@ from worlds import (
     virgin,
 )
 
-from keydb_runbooks.runbooks import abort, demote, failover, fence, founding, promote, rejoin, switchover, unfence
+from keydb_runbooks.runbooks import (
+    abort,
+    backup,
+    demote,
+    failover,
+    fence,
+    founding,
+    promote,
+    rejoin,
+    switchover,
+    unfence,
+)
 from keydb_runbooks.runbooks.grounds import Evidence, Place
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
+from keydb_runbooks.runbooks.shelf import Backup, Shelf
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import Check, truths, verify
 
@@ -39,6 +51,8 @@ GONE = silent(1, "refused", stopped=True)
 
 CASES = {
     "abort": (abort, group(primary(1, paused=True), replica(2), orphan(3, 2), proxy(1)), Request()),
+    "backup": (backup, group(primary(1), replica(2), replica(3), proxy(1)), Request(keep=1, keep_days=30)),
+    "backup, of the primary": (backup, group(primary(1), replica(2), proxy(1)), NODE_1),
     "demote, guarded": (demote, group(primary(1), silent(2, stopped=True), proxy(1)), NODE_1),
     "demote, beside another": (demote, group(primary(1, epoch=1), promoted(2, epoch=2), replica(3, 2), proxy(2)), NODE_1),
     "failover": (failover, group(GONE, orphan(2, round_trip_seconds=0.1), orphan(3, machine=replace(ROOMY, disk_free=ROOMY.disk_size)), proxy(), silent_proxy(2)), Request(allow_unread=frozenset({"proxy-2"}))),
@@ -75,6 +89,10 @@ def told(name: str) -> dict[str, object]:
     module, topology, request = CASES[name]
     if module is founding:
         answer = founding.plan(topology, "keydb-1", min_replicas=1)
+    elif module is backup:
+        answer = backup.plan(
+            topology, request, 1, Shelf("backups", (Backup("demo-20260101T000000Z-from-keydb-2", 31.0),))
+        )
     else:
         answer = module.plan(topology, request, 1)
     assert isinstance(answer, Plan) is ("refused" not in name), f"{name}: {answer}"
