@@ -262,12 +262,13 @@ def room(entry: NodeEntry, fetch_to: Path | None = None, held: Client | None = N
     except (LinkError, redis.RedisError, OSError):
         return Room(None, None)
     needed = int(fields.get("used_memory_dataset", fields["used_memory"])[0])
-    free = [_free_there(entry.host, directory), *([] if fetch_to is None else [_free_here(fetch_to)])]
+    free = [free_there(entry.host, directory), *([] if fetch_to is None else [_free_here(fetch_to)])]
     known = [one for one in free if one is not None]
     return Room(needed, min(known) if len(known) == len(free) else None)
 
 
-def _free_there(host: Host, directory: str) -> int | None:
+def free_there(host: Host, directory: str) -> int | None:
+    """Bytes that are free where a directory of a host is, None if that is unknown."""
     lines = run(host, FREE, directory)
     words = lines[-1].split() if lines else []
     return int(words[3]) * 1024 if len(words) > 4 and words[3].isdigit() else None

@@ -35,6 +35,9 @@ OPTIONS = (
     "listed",
     "keep",
     "keep_days",
+    "backup",
+    "accept_replace",
+    "accept_again",
 )
 
 OTHER_WORDS = {

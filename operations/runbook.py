@@ -132,6 +132,8 @@ def request_of(host: Host) -> Request:
         listed=whole_number(host, "listed", Request.listed),
         keep=count(host, "keep"),
         keep_days=count(host, "keep_days"),
+        accept_replace=yes_or_no(host, "accept_replace"),
+        accept_again=yes_or_no(host, "accept_again"),
     )
 
 

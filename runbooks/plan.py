@@ -25,7 +25,8 @@ class Request:
     ``accept``: codes of pre-checks that may fail (``checks``).
     ``save``: where data are saved before they are thrown away, ``node``, ``fetch`` (``save_to`` is a directory of the
     operator's machine then) or ``no``. ``compare``: whether differing keys are told, ``listed`` of them by name.
-    ``keep``, ``keep_days``: how many backups are kept, and for how long; None is no rule.
+    ``keep``, ``keep_days``: how many backups are kept, and for how long; None is no rule. ``accept_replace``: a restore
+    may replace a group's keys; ``accept_again``: even by the backup that they come from.
     """
 
     to: str | None = None
@@ -42,6 +43,8 @@ class Request:
     listed: int = 1000
     keep: int | None = None
     keep_days: int | None = None
+    accept_replace: bool = False
+    accept_again: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 from kit import INVENTORY, NODES, REPOSITORY, Result, Sandbox, eventually
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "backup")
+PAGES = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "backup", "restore")
 ASKED = ("status.py", "history.py", "drift.py")
 """Deploys that change nothing, so that pyinfra doesn't ask."""
 
@@ -119,6 +119,15 @@ def disk(room: bool) -> Callable[[Sandbox, str], None]:
     return change
 
 
+def backed_up(group: Sandbox, _: str) -> None:
+    """And clients went on."""
+    group.run("backup", save_to=str(group.directory / "backups")).ok()
+    for ending in (".rdb", ".json"):
+        (made,) = (group.directory / "backups").glob(f"*{ending}")
+        made.rename(group.directory / f"backup{ending}")
+    group.fill(60)
+
+
 def settled(group: Sandbox, _: str) -> None:
     """The proxy's own checks have come to what is true."""
     replicas = [node for node in NODES if group.pid(node) and group.role(node) == "slave"]
@@ -146,6 +155,7 @@ WORLD: dict[str, Callable[[Sandbox, str], None]] = {
     "has a full disk": disk(room=False),
     "has room on its disk again": disk(room=True),
     "has settled": settled,
+    "was backed up": backed_up,
 }
 """What a comment may say behind a name: of a node, or ``the group``."""
 
@@ -258,6 +268,8 @@ def _tree(lines: list[str]) -> list[str]:
 
 
 VARIES = (
+    (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
+    (r"\b[0-9a-f]{64}\b", "ID"),
     (r"\d\d:\d\d:\d\d", "TIME"),
     (r"\d{8}T\d{6}Z", "TIME"),
     (r"\bsha256 [0-9a-f]{8}", "sha256 ID"),

@@ -27,7 +27,7 @@ HEADINGS = [
     "When it goes wrong",
     "Exit codes",
 ]
-VERBS = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "backup")
+VERBS = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "backup", "restore")
 
 
 def page(verb: str) -> str:

@@ -34,11 +34,13 @@ from keydb_runbooks.runbooks import (
     founding,
     promote,
     rejoin,
+    restore,
     switchover,
     unfence,
 )
 from keydb_runbooks.runbooks.grounds import Evidence, Place
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
+from keydb_runbooks.runbooks.restore import Held, Source
 from keydb_runbooks.runbooks.shelf import Backup, Shelf
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import Check, truths, verify
@@ -47,6 +49,7 @@ PAGE = Path(__file__).with_name("plans.yaml")
 TO_2, NODE_1, NODE_2 = Request(to="keydb-2"), Request(node="keydb-1"), Request(node="keydb-2")
 FULL = replace(GOOD, saved=False)
 LACKING, CLOSE = replace(GOOD, behind_bytes=50), replace(GOOD, behind_bytes=0)
+SOURCE = Source("demo.rdb", "5" * 64, 1000, 50, "keydb", "6.3.4", "2026-01-02T03:04:05Z")
 GONE = silent(1, "refused", stopped=True)
 
 CASES = {
@@ -74,6 +77,10 @@ CASES = {
     "promote, the rest of one": (promote, group(guarded(1), promoted(2, ancestors=(), config_replicaof="255.255.255.255 1"), guarded(3)), TO_2),
     "rejoin": (rejoin, group(primary(1), replica(2), orphan(3, of=2), proxy(2)), Request()),
     "rejoin, a loss accepted": (rejoin, group(promoted(2), guarded(1, offset=1002), replica(3, 2), proxy(2)), Request(accept_loss=frozenset({"keydb-1"}))),
+    "restore": (restore, group(primary(1), replica(2), replica(3), proxy(1)), Request(accept_replace=True)),
+    "restore, by the primary itself": (restore, group(primary(1), orphan(2), proxy(1)), Request(accept_replace=True)),
+    "restore, into an empty group": (restore, group(virgin(1), virgin(2), virgin(3), proxy()), Request()),
+    "restore, refused for its keys": (restore, group(primary(1), replica(2), proxy(1)), Request()),
     "switchover": (switchover, group(primary(1), replica(2), replica(3), proxy(1)), TO_2),
     "switchover, looked at twice": (switchover, group(primary(1), replica(2, condition=LACKING), replica(3, offset=990, condition=CLOSE), proxy(1)), Request()),
     "switchover, refused for everybody": (switchover, group(primary(1), replica(2, condition=replace(LACKING, saved=False)), replica(3, offset=990, condition=replace(CLOSE, saved=False)), proxy(1)), Request()),
@@ -93,6 +100,9 @@ def told(name: str) -> dict[str, object]:
         answer = backup.plan(
             topology, request, 1, Shelf("backups", (Backup("demo-20260101T000000Z-from-keydb-2", 31.0),))
         )
+    elif module is restore:
+        held = {node.name: Held(node.keys, None, None) for node in topology.nodes}
+        answer = restore.plan(topology, request, 1, SOURCE, held, "keydb-1")
     else:
         answer = module.plan(topology, request, 1)
     assert isinstance(answer, Plan) is ("refused" not in name), f"{name}: {answer}"

@@ -6,7 +6,17 @@ import pytest
 import yaml
 from worlds import group, guarded, orphan, primary, proxy, replica, silent, virgin
 
-from keydb_runbooks.runbooks import failover, founding, rejoin, steps, steps_backup, steps_fence, steps_save, switchover
+from keydb_runbooks.runbooks import (
+    failover,
+    founding,
+    rejoin,
+    steps,
+    steps_backup,
+    steps_fence,
+    steps_restore,
+    steps_save,
+    switchover,
+)
 from keydb_runbooks.runbooks.plan import Request
 from keydb_runbooks.runbooks.replication import Address, ClientUser
 from keydb_runbooks.runbooks.steps import Step
@@ -67,4 +77,7 @@ def test_a_step_without_commands_must_say_so_itself():
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_name_of_a_step_is_found_in_its_module(kind):
-    assert any(getattr(module, kind, None) is KINDS[kind] for module in (steps, steps_backup, steps_fence, steps_save))
+    assert any(
+        getattr(module, kind, None) is KINDS[kind]
+        for module in (steps, steps_backup, steps_fence, steps_restore, steps_save)
+    )
