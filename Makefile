@@ -26,7 +26,7 @@ export KEYDB_SANDBOX_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fleet test-fleet simulate coverage mutants bench check stop clean lock
+.PHONY: help demo test test-all fleet test-fleet kubernetes-lab test-kubernetes simulate coverage mutants bench check stop clean lock
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
@@ -34,6 +34,8 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make fleet     a shell beside five real machines: systemd, sshd, a network to cut (root; RUN='pyinfra ...' instead of the shell)"
 	@echo "make test-fleet  the tests on such machines (root; ARGS='-k install' picks some; five minutes, and two more the first time)"
+	@echo "make kubernetes-lab   a shell beside a Kubernetes of one node (root, Go; KUBECONFIG takes another one; RUN='pyinfra ...' instead of the shell)"
+	@echo "make test-kubernetes  the tests on pods (ARGS='-k switchover' picks some; three minutes, and eight more the first time)"
 	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; 20,000 runs take two minutes of one core)"
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
@@ -56,6 +58,12 @@ fleet: $(VENV)/.dev
 
 test-fleet: $(VENV)/.dev
 	@$(BIN)/python -m tests.fleet --test $(ARGS)
+
+kubernetes-lab: $(VENV)/.dev
+	@$(BIN)/python -m tests.kubernetes.lab $(RUN)
+
+test-kubernetes: $(VENV)/.dev
+	@$(BIN)/python -m tests.kubernetes.lab --test $(ARGS)
 
 simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation.runner --runs $(or $(RUNS),1000000) --jobs $(JOBS)
@@ -101,7 +109,7 @@ COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --univ
 	--no-annotate $(UPGRADE) pyproject.toml
 lock:
 	@$(COMPILE) --extra sandbox --extra build --output-file locks/demo.lock
-	@$(COMPILE) --extra sandbox --extra test --extra check --extra build --constraints locks/demo.lock --output-file locks/dev.lock
+	@$(COMPILE) --extra sandbox --extra kubernetes --extra test --extra check --extra build --constraints locks/demo.lock --output-file locks/dev.lock
 	@$(COMPILE) --extra mutants --constraints locks/dev.lock --output-file locks/mutants.lock
 
 # Set-up. Each stamp is touched last, so that a set-up that was interrupted is simply done again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +12,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.inventory import Inventory
 from pyinfra.connectors.local import LocalConnector
 
+from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.secrets import unmask
 from keydb_runbooks.connectors.tls import refuse_certificate
 from keydb_runbooks.runbooks.replication import Address
@@ -77,12 +78,24 @@ class ProxyEntry:
 
 
 @dataclass(frozen=True)
+class ServiceEntry:
+    """A Service of Kubernetes that the inventory names; any pod's host knows the way to its API server."""
+
+    host: Host
+    name: str
+
+    def data(self, key: str) -> Any:
+        return value_of(self.host, key)
+
+
+@dataclass(frozen=True)
 class Group:
-    """The nodes and proxies that belong together."""
+    """The nodes, proxies and Services that belong together."""
 
     name: str
     nodes: tuple[NodeEntry, ...]
     proxies: tuple[ProxyEntry, ...]
+    services: tuple[ServiceEntry, ...] = ()
 
     @property
     def first_primary(self) -> str:
@@ -123,7 +136,7 @@ def all_groups(inventory: Inventory) -> dict[str, Group]:
     complaints = list(_check_names(inventory))
     if nodes:
         complaints += check_hosts(_data(nodes), _data(proxies), {host.name: _machine(host) for host in inventory})
-    complaints = complaints or list(_check_certificates(nodes, proxies))
+    complaints = complaints or [*_check_services(nodes), *_check_certificates(nodes, proxies)]
     if complaints:
         raise GroupError(_told(complaints))
     names = dict.fromkeys(value_of(host, "keydb_group") for host in nodes)
@@ -157,7 +170,16 @@ def _group(name: str, nodes: list[Host], proxies: list[Host]) -> Group:
             for host in proxies
             if value_of(host, "keydb_group") == name
         ),
+        tuple(_services(host for host in nodes if value_of(host, "keydb_group") == name)),
     )
+
+
+def _services(nodes: Iterable[Host]) -> Iterator[ServiceEntry]:
+    """The Service that clients write through: one, as all nodes of a group name the same."""
+    for host in nodes:
+        if name := value_of(host, "keydb_write_service"):
+            yield ServiceEntry(host, name)
+            return
 
 
 def advised(group: Group) -> list[str]:
@@ -195,6 +217,22 @@ def _is_meant(inventory: Inventory, other: str, name: str) -> bool:
     if inventory.groups.get(other):
         return not inventory.groups.get(name)
     return any(str(key).startswith(PREFIXES) for key in inventory.group_data[other])
+
+
+def _check_services(nodes: list[Host]) -> Iterator[Complaint]:
+    """Only pods have a Service, and one can be moved only among the pods of its own namespace."""
+    places: dict[str, tuple[str, object]] = {}
+    for host in nodes:
+        if not value_of(host, "keydb_write_service"):
+            continue
+        if not issubclass(host.connector_cls, KubernetesConnector):
+            yield Complaint(host.name, "keydb_write_service", "is for pods: @kubernetes/NAMESPACE/POD")
+            continue
+        place = (host.data.get("kubernetes_namespace"), host.data.get("kubernetes_context"))
+        first, other = places.setdefault(value_of(host, "keydb_group"), (host.name, place))
+        if other != place:
+            told = f"is of another namespace or context than {first}; a Service leads to pods of its own only"
+            yield Complaint(host.name, "keydb_write_service", told)
 
 
 def _check_certificates(nodes: list[Host], proxies: list[Host]) -> Iterator[Complaint]:

@@ -19,10 +19,12 @@ from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.condition import QUESTIONS, look_again, moment, read_condition, read_machine, round_trip
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
 from keydb_runbooks.facts.rights import ask_rights
+from keydb_runbooks.facts.service import read_service, with_stragglers
 from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.runbooks.kinds import PROBE_KEY, kind_by_info, kind_of
 from keydb_runbooks.runbooks.proxy import Proxy, StatisticsError, UnreadProxy, proxy_from_statistics
 from keydb_runbooks.runbooks.replication import InfoError, Node, Unread, is_number, node_from_info, read_ancestors
+from keydb_runbooks.runbooks.service import Service, UnreadService
 from keydb_runbooks.runbooks.steps import EPOCH_KEY, LINEAGE_KEY
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.values import changed
@@ -52,18 +54,22 @@ def observe(group: Group, patience_seconds: float = 0, silent: Container[str] = 
         *(partial(_observe_node, node, RETURN_SECONDS if node.name in silent else None) for node in group.nodes),
         *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
     ]
+    reading = [gevent.spawn(read_service, service, group) for service in group.services]
     seen = in_parallel(lambda read: read(), work)
     nodes = look_again(group, tuple(item for item in seen if isinstance(item, Node)), patience_seconds)
     fronts = [item for item in seen if isinstance(item, Proxy | UnreadProxy)]
     if unread := {item.name for item in seen if isinstance(item, Unread)}:
         # Meanwhile their checks may have found out what the operator waited for.
         fronts = _observe_proxies_again(group, unread, patience_seconds)
+    led = [with_stragglers(*greenlet.get(), group, nodes) for greenlet in reading]
     return Topology(
         group=group.name,
         nodes=nodes,
         unread=tuple(item for item in seen if isinstance(item, Unread)),
         proxies=tuple(item for item in fronts if isinstance(item, Proxy)),
         unread_proxies=tuple(item for item in fronts if isinstance(item, UnreadProxy)),
+        services=tuple(item for item in led if isinstance(item, Service)),
+        unread_services=tuple(item for item in led if isinstance(item, UnreadService)),
         clients_only_through_proxies=bool(group.nodes[0].data("keydb_clients_only_through_proxies")),
         preferred_zones=tuple(group.nodes[0].data("keydb_preferred_zones")),
     )

@@ -17,6 +17,7 @@ import redis
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
 from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
+from keydb_runbooks.connectors.services import ServiceClient
 from keydb_runbooks.operations.failures import NotSaved, StepFailed, TooLate
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.lock import Lock
@@ -73,6 +74,8 @@ class Links:
         # Held over these connections; whoever opens one anew lets it hold the lock as well.
         self.lock: Lock | None = None
         self._runtimes: dict[str, Runtime] = {}
+        self.moved_at: dict[str, float] = {}
+        """When a Service was moved by this run, by the monotonic clock."""
         members: list[NodeEntry | ProxyEntry] = [*group.nodes, *group.proxies]
         entries = [entry for entry in members if entry.name not in silent]
         for entry, link_or_error in zip(entries, in_parallel(_try_to_open, entries), strict=True):
@@ -89,6 +92,11 @@ class Links:
 
     def proxy(self, name: str) -> Runtime:
         return self._runtimes[name]
+
+    def service(self, name: str) -> ServiceClient:
+        """A Service of Kubernetes; each call opens its own connection to the API server."""
+        entry = next(service for service in self.group.services if service.name == name)
+        return ServiceClient(entry.host, entry.name, entry.data("keydb_connect_timeout"))
 
     def read(self, name: str) -> Node:
         """What a node says of itself now."""

@@ -24,7 +24,8 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 import keydb_runbooks.operations.perform_fence
-import keydb_runbooks.operations.perform_restart  # noqa: F401 - they add the steps that they perform
+import keydb_runbooks.operations.perform_restart
+import keydb_runbooks.operations.perform_service  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import beginning, compare, endings, options, report, save  # noqa: F401 - some perform steps of their own
@@ -94,7 +95,7 @@ def _check_options(host: Host) -> None:
 
 
 def _check_names(host: Host, group: Group, request: Request) -> None:
-    members = tuple(member.name for member in group.hosts)
+    members = (*(host.name for host in group.hosts), *(service.name for service in group.services))
     refused = [
         *options.refuse_names("allow_unread", request.allow_unread, members),
         *options.refuse_names("accept_loss", request.accept_loss, members),
@@ -134,6 +135,10 @@ def request_of(host: Host) -> Request:
         compare=one_of(host, "compare", "yes", "no") == "yes",
         listed=whole_number(host, "listed", Request.listed),
         since=moment(host, "since"),
+        keep=count(host, "keep"),
+        keep_days=count(host, "keep_days"),
+        accept_replace=yes_or_no(host, "accept_replace"),
+        accept_again=yes_or_no(host, "accept_again"),
     )
 
 
@@ -336,6 +341,17 @@ def moment(host: Host, key: str) -> Since | None:
     if seconds is None:
         stop(host, f"--data {key}={given}: is no moment; allowed is UTC as in {options.written(time.time())}")
     return Since(seconds, options.written(seconds))
+
+
+def count(host: Host, key: str) -> int | None:
+    """The number above 0 that stands behind ``--data KEY=``, None without it.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
+    number = whole_number(host, key, 1)
+    if number < 1:
+        stop(host, f"--data {key}={number}: allowed are whole numbers above 0")
+    return None if option(host, key) is None else number
 
 
 def whole_number(host: Host, key: str, without: int) -> int:

@@ -99,7 +99,9 @@ def _proxies(topology: Topology) -> Table:
         readers = ", ".join(server.node for server in proxy.readers if server.up) or "nobody"
         sessions = sum(server.sessions for server in (*proxy.writers, *proxy.readers))
         table.add_row(proxy.name, ", ".join(proxy.writes_go_to) or "nobody", readers, str(sessions))
-    for unread in topology.unread_proxies:
+    for service in topology.services:
+        table.add_row(service.name, service.target or "nobody", "", "")
+    for unread in topology.unread_fronts:
         table.add_row(unread.name, "? unknown", "? unknown", "?")
     return table
 

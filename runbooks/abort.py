@@ -68,13 +68,14 @@ def _refuse_promoted(topology: Topology, primary: Node) -> Refusal | None:
 def _plan(topology: Topology, primary: Node, held: tuple[Node, ...], away: tuple[Node, ...]) -> Plan:
     ends = tuple(Unpause(node.name) for node in held if node is primary)
     others = release(node for node in held if node is not primary)
-    leading = tuple(proxy for proxy in topology.proxies if proxy.writes_go_to == (primary.name,))
+    proxies = tuple(proxy for proxy in topology.proxies if proxy.writes_go_to == (primary.name,))
+    services = tuple(service for service in topology.services if service.target == primary.name)
     return Plan(
         verb="abort",
         group=topology.group,
         primary=primary.name,
         former=primary.name,
-        steps=(*ends, *others, *verify(replace(topology, proxies=leading), primary, ())),
+        steps=(*ends, *others, *verify(replace(topology, proxies=proxies, services=services), primary, ())),
         loss=Loss(0, "no role moves; what waits is executed now"),
         proof=f"{primary.name} is the only primary",
         gap="it ends with the first step",

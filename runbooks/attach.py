@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from keydb_runbooks.runbooks.cost import resyncs, writes_in
+from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_older, refuse_superseded
@@ -20,6 +21,7 @@ from keydb_runbooks.runbooks.steps import (
     Unpause,
     VerifyWrite,
 )
+from keydb_runbooks.runbooks.steps_service import ServiceLeads
 from keydb_runbooks.runbooks.topology import Topology
 
 SYNC_TIMEOUT_SECONDS = 60.0
@@ -65,7 +67,8 @@ def verify(topology: Topology, primary: Node, replicas: tuple[str, ...]) -> tupl
     written = tuple(
         VerifyWrite(proxy.name, primary.name, primary.run_id, VERIFY_TIMEOUT_SECONDS) for proxy in topology.proxies
     )
-    return (*in_sync, *written)
+    led = tuple(ServiceLeads(service.name, primary.name, VERIFY_TIMEOUT_SECONDS) for service in topology.services)
+    return (*in_sync, *written, *led)
 
 
 def finish(
@@ -89,6 +92,8 @@ def finish(
     route = routes(topology, primary) if wrong or any(node.is_primary for node in nodes) else ()
     # A node that is alone keeps the setting with which it takes writes.
     needed = min_replicas if len(topology.nodes) > 1 else 0
+    move = lead(topology, primary)
+    former = left_by(topology, (node for node in nodes if node.is_primary))
     record = (RecordLineage(primary.name, needed),) if unrecorded(primary) else ()
     saved_first = tuple(node for node in joining if node in held)
     steps: tuple[Step, ...] = (
@@ -97,15 +102,19 @@ def finish(
         *unsaved,
         *settle(nodes, held, primary),
         *route,
+        *move,
+        *end_stragglers(topology, former, primary),
         *release((*followers, *nodes)),
         # Nobody waits for these any more.
         *rescue(saved_first, primary, request),
         *attach(saved_first, primary),
     )
     if not steps:
-        sentence = "is the primary, everybody who answers follows it, and every proxy that answers sends writes to it"
+        fronts = "Service" if topology.services else "proxy"
+        routed = f"every {fronts} that answers sends writes to it"
+        sentence = f"is the primary, everybody who answers follows it, and {routed}"
         if held:
-            sentence = "is the primary, and every proxy that answers sends writes to it"
+            sentence = f"is the primary, and {routed}"
         return NothingToDo("already-primary", primary.name, "; ".join((sentence, *left_out(held))))
     relations = [topology.relation(node, primary) for node in joining]
     accepted = [relation.lost_bytes for relation in relations if not relation.harmless]
@@ -116,7 +125,12 @@ def finish(
         group=topology.group,
         primary=primary.name,
         former=primary.name,
-        steps=(*steps, *verify(topology, primary, tuple(node.name for node in joining))),
+        steps=(
+            *steps,
+            *verify(topology, primary, tuple(node.name for node in joining)),
+            *end_latecomers(topology, former, primary),
+            *label(topology, primary, (node.name for node in topology.nodes if node is not primary)),
+        ),
         loss=_loss(accepted, primary),
         proof=f"{primary.name} is the only rightful primary",
         gap=_gap(topology, primary, steps),
@@ -134,17 +148,17 @@ def finish(
 
 def _gap(topology: Topology, primary: Node, steps: tuple[Step, ...]) -> str:
     """Whether writers wait for anything: for nothing new, but perhaps since long ago."""
-    astray = [proxy for proxy in topology.proxies if proxy.writes_go_to != (primary.name,)]
+    astray = [front for front in topology.fronts if front.writes_go_to != (primary.name,)]
     if not astray and not primary.paused:
         return "none for clients of the primary"
-    names = {proxy.name for proxy in astray}
+    names = {front.name for front in astray}
     ends = max(
         number
         for number, step in enumerate(steps, start=1)
         if step.where in names or (isinstance(step, Unpause) and step.where == primary.name)
     )
     holding = {node.name for node in topology.nodes if node.paused}
-    if primary.paused or all(proxy.writes_go_to and holding.issuperset(proxy.writes_go_to) for proxy in astray):
+    if primary.paused or all(front.writes_go_to and holding.issuperset(front.writes_go_to) for front in astray):
         return f"writers wait already; it ends with step {ends}"
     return f"not every writer reaches the primary now; all do from step {ends} on"
 

@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import CatchUp, Follow, Pause, Promote, Route, SaveConfiguration, Step
+from keydb_runbooks.runbooks.steps_service import EndStragglers, MoveService
 from keydb_runbooks.runbooks.topology import Topology
 
 TRIPS: Mapping[str, int] = {"Promote": 2, "RecordLineage": 3}
 """Round trips of a step to its own node, where it isn't one: as ``operations/perform.py`` sends them."""
+
+END_SECONDS = 0.05
+"""What the rules on a node's machine take to follow a Service that moved (kubernetes-facts, "Moving the write Service";
+28 to 54 ms). Whoever comes back before is ended once more."""
 
 SAVE_SECONDS = 0.004
 """What writing a configuration file takes, about (docs/checks.md, "Costs": measured)."""
@@ -40,16 +45,20 @@ def predict_gap(steps: tuple[Step, ...], topology: Topology) -> Gap:
     They wait from the first pause on, or, where nothing is held back, from the first step; and up to the last route, or
     without a proxy up to the promotion.
     """
-    moved = [number for number, step in enumerate(steps) if isinstance(step, Route | Promote)]
+    moved = [
+        number for number, step in enumerate(steps) if isinstance(step, Route | Promote | MoveService | EndStragglers)
+    ]
     begin = next((number for number, step in enumerate(steps) if isinstance(step, Pause)), 0)
     waited = steps[begin : moved[-1] + 1] if moved else ()
     measured = {node.name: node.round_trip_seconds for node in topology.nodes}
-    measured.update({proxy.name: proxy.round_trip_seconds for proxy in topology.proxies})
+    measured.update({front.name: front.round_trip_seconds for front in topology.fronts})
     trips = [trip for step in waited for trip in _trips(step)]
     saves = sum(isinstance(step, SaveConfiguration | Follow) for step in waited)
     known = [seconds for name in trips if (seconds := measured.get(name)) is not None]
-    whole = len(known) == len(trips)
-    return Gap(sum(known) + saves * SAVE_SECONDS if whole else None, len(trips), saves)
+    if len(known) < len(trips):
+        return Gap(None, len(trips), saves)
+    ends = END_SECONDS if any(isinstance(step, EndStragglers) for step in waited) else 0.0
+    return Gap(sum(known) + saves * SAVE_SECONDS + ends, len(trips), saves)
 
 
 def _trips(step: Step) -> list[str]:

@@ -63,6 +63,7 @@ def _found(topology: Topology, proxies: tuple[ProxyState, ...]) -> Iterator[Drif
     unsure |= {
         proxy.name for proxy in topology.unread_proxies if proxy.code != "no-backend" and proxy.name not in stopped
     }
+    unsure |= {service.name for service in topology.unread_services}
     for finding in find(topology):
         is_unknown = finding.where in unsure or finding.code == "kind-unknown"
         verdict = Verdict.UNKNOWN if is_unknown else Verdict.DRIFTED

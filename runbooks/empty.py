@@ -8,6 +8,7 @@ primary"). So whoever would follow it is sent nowhere first, and only then looke
 from __future__ import annotations
 
 from keydb_runbooks.runbooks.attach import release, routes, verify
+from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, lead, left_by
 from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.plan import Loss, Plan, Refusal
 from keydb_runbooks.runbooks.replication import Node
@@ -52,6 +53,7 @@ def replace_empty(topology: Topology, primary: Node, candidate: Node, min_replic
     endangered = tuple(node for node in (candidate, *ordered) if node.follows(primary) and not node.empty)
     held = sole_holders(topology, ordered[:-1], candidate)
     joining = tuple(node.name for node in ordered if node not in held)
+    former = left_by(topology, (primary,))
     return Plan(
         verb="failover",
         group=topology.group,
@@ -64,12 +66,15 @@ def replace_empty(topology: Topology, primary: Node, candidate: Node, min_replic
             *(Guard(node.name) for node in endangered),
             StillHolds(candidate.name, candidate.run_id, keys=True),
             Promote(candidate.name, topology.highest_epoch() + 1, min_replicas),
+            *lead(topology, candidate),
             RecordLineage(candidate.name, min_replicas),
             SaveConfiguration(candidate.name),
             *settle(ordered, held, candidate),
             *routes(topology, candidate),
+            *end_stragglers(topology, former, candidate),
             Unpause(primary.name),
             *verify(topology, candidate, joining),
+            *end_latecomers(topology, former, candidate),
         ),
         loss=Loss(None, f"what {primary.name} acknowledged last before it lost its data can't be counted"),
         proof=f"{primary.name} holds no keys, and holds writes back until it is a replica; {proof}",

@@ -15,6 +15,7 @@ from keydb_runbooks.runbooks.cost import predict_gap, rate_of_stream, resyncs, w
 from keydb_runbooks.runbooks.empty import lost_its_data, refuse_emptied, replace_empty
 from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
 from keydb_runbooks.runbooks.grounds import Evidence
+from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import FAILOVER, Ranking, Wish, rank
@@ -103,6 +104,9 @@ def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proo
         if not any(way.up for way in ways):
             held = f"{sum(way.sessions for way in ways):,} sessions"
             return Proof(False, f"the proxies still hold {held} to {names}, which may take writes", passing=True)
+    if topology.services or topology.unread_services:
+        held = "moving the Service leaves connections that are open where they are"
+        return Proof(False, f"{names} may still take writes: {held}")
     return Proof(False, f"{names} may still take writes")
 
 
@@ -293,17 +297,22 @@ def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: i
     held = sole_holders(topology, whole, candidate)
     joining = tuple(node for node in whole if node not in held)
     needed = min_replicas if joining else 0
+    left = left_by(topology, ())
     # Whoever points to the candidate already would be its copy the moment it is promoted.
     endangered = tuple(node for node in held if node.follows(candidate))
     steps = (
         *release((candidate, *others)),
         *settle(endangered, held, candidate),
         Promote(candidate.name, topology.highest_epoch() + 1, needed),
+        *lead(topology, candidate),
         RecordLineage(candidate.name, needed),
         SaveConfiguration(candidate.name),
         *settle((node for node in whole if node not in endangered), held, candidate),
         *routes(topology, candidate),
+        *end_stragglers(topology, left, candidate),
         *verify(topology, candidate, tuple(node.name for node in joining)),
+        *end_latecomers(topology, left, candidate),
+        *label(topology, candidate, (node.name for node in others)),
     )
     return Plan(
         verb="failover",

@@ -47,6 +47,8 @@ def _half(topology: Topology, request: Request, answer: Plan) -> Answer:
         return refusal
     end = next(number for number, step in enumerate(answer.steps) if isinstance(step, SaveConfiguration))
     ends = "it ends when the proxies' own checks find the new one"
+    if topology.services:
+        ends = "it ends when the Service has moved"
     if any(isinstance(step, Promote) and step.min_replicas for step in answer.steps):
         ends = "it ends behind rejoin: without a replica the new one refuses writes (min-replicas-to-write)"
     return replace(

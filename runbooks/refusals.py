@@ -54,6 +54,20 @@ def refuse_unread_proxies(topology: Topology, request: Request) -> Refusal | Non
             mend = "run start" if proxy.code == "refused" else "mend that"
             hint = f"{mend}, or allow_unread={proxy.name} to leave it to its own checks"
             return Refusal(f"proxy-{proxy.code}", proxy.name, proxy.detail, hint)
+    return _refuse_services(topology, request)
+
+
+def _refuse_services(topology: Topology, request: Request) -> Refusal | None:
+    """A Service that can't be moved: clients would stay with the old primary."""
+    for unread in topology.unread_services:
+        if unread.name not in request.allow_unread:
+            hint = f"mend that, or allow_unread={unread.name} and move it yourself, right behind the promotion"
+            return Refusal("service-unread", unread.name, unread.detail, hint)
+    for service in topology.services:
+        if service.movable is False and service.name not in request.allow_unread:
+            told = "can't be moved: there is no right to patch it (RBAC)"
+            hint = f"get the right, or allow_unread={service.name} and move it yourself, right behind the promotion"
+            return Refusal("service-not-movable", service.name, told, hint)
     return None
 
 

@@ -15,6 +15,7 @@ from keydb_runbooks.runbooks.checks import check, together
 from keydb_runbooks.runbooks.checks_server import Situation
 from keydb_runbooks.runbooks.cost import predict_gap, resyncs
 from keydb_runbooks.runbooks.evidence import gather
+from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.plan import Answer, Loss, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import SWITCHOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
@@ -95,6 +96,7 @@ def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Pla
     ordered = (*sorted(others, key=lambda node: node.name), primary)
     held = sole_holders(topology, (node for node in others if not in_sync(node, primary)), primary)
     joining = tuple(node for node in ordered if node not in held)
+    former = left_by(topology, (primary,))
     hold: tuple[Step, ...] = (
         *release((target, *others)),
         ComeClose(target.name, primary.name, primary.run_id, request.catch_up_timeout),
@@ -105,10 +107,12 @@ def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Pla
     )
     move: tuple[Step, ...] = (
         Promote(target.name, topology.highest_epoch() + 1, min_replicas),
+        *lead(topology, target),
         RecordLineage(target.name, min_replicas),
         SaveConfiguration(target.name),
         *settle(ordered, held, target),
         *routes(topology, target),
+        *end_stragglers(topology, former, target),
         Unpause(primary.name),
     )
     return Plan(
@@ -120,6 +124,8 @@ def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Pla
             *hold,
             *move,
             *verify(topology, target, tuple(node.name for node in joining)),
+            *end_latecomers(topology, former, target),
+            *label(topology, target, (node.name for node in (*others, primary))),
         ),
         loss=Loss(0, f"{primary.name} takes no writes until {target.name} has them all"),
         proof=f"{primary.name} holds writes back until it is a replica",

@@ -13,6 +13,7 @@ from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, descends, relate
 from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
 from keydb_runbooks.runbooks.replication import SILENT, Address, Link, Node, Role, Unread
+from keydb_runbooks.runbooks.service import Service, UnreadService
 from keydb_runbooks.runbooks.values import changed
 
 
@@ -36,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Topology:
-    """Everything that was observed of a group: the nodes and proxies that answered, and those that didn't.
+    """Everything that was observed of a group: the nodes, proxies and Services that answered, and those that didn't.
 
     ``preferred_zones`` are where the inventory wants the primary, best first.
     """
@@ -46,6 +47,8 @@ class Topology:
     unread: tuple[Unread, ...] = ()
     proxies: tuple[Proxy, ...] = ()
     unread_proxies: tuple[UnreadProxy, ...] = ()
+    services: tuple[Service, ...] = ()
+    unread_services: tuple[UnreadService, ...] = ()
     clients_only_through_proxies: bool = False
     preferred_zones: tuple[str, ...] = ()
 
@@ -57,6 +60,15 @@ class Topology:
     def names(self) -> tuple[str, ...]:
         """Every node's name, in the order of their names."""
         return tuple(sorted(node.name for node in self.everybody))
+
+    @property
+    def fronts(self) -> tuple[Proxy | Service, ...]:
+        """Whatever leads clients to a node, and answered."""
+        return (*self.proxies, *self.services)
+
+    @property
+    def unread_fronts(self) -> tuple[UnreadProxy | UnreadService, ...]:
+        return (*self.unread_proxies, *self.unread_services)
 
     def node(self, name: str) -> Node | None:
         return next((node for node in self.nodes if node.name == name), None)
@@ -351,6 +363,21 @@ def _routes(topology: Topology) -> Iterator[Finding]:
             yield Finding("wrong-route", Severity.CRITICAL, proxy.name, sentence)
 
 
+def _services(topology: Topology) -> Iterator[Finding]:
+    primary = topology.rightful_primary()
+    for unread in topology.unread_services:
+        sentence = f"{unread.detail}; where it sends writes is unknown"
+        yield Finding("service-unread", Severity.WARNING, unread.name, sentence)
+    for service in topology.services:
+        if primary is not None and service.target != primary.name:
+            sentence = f"sends writes to {service.target or 'nobody'}, not to {primary.name}; run rejoin"
+            yield Finding("wrong-route", Severity.CRITICAL, service.name, sentence)
+        for name in service.stragglers:
+            if primary is not None and name != primary.name:
+                sentence = f"still has clients from before {service.name} moved: they get -READONLY; run rejoin"
+                yield Finding("stragglers", Severity.CRITICAL, name, sentence)
+
+
 def _disk(topology: Topology) -> Iterator[Finding]:
     for node in topology.nodes:
         line = node.config_replicaof
@@ -376,5 +403,6 @@ _RULES = (
     _pauses,
     _fences,
     _routes,
+    _services,
     _disk,
 )

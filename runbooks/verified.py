@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.replication import SILENT, Node
 from keydb_runbooks.runbooks.steps import Follow, Promote, VerifyWrite
+from keydb_runbooks.runbooks.steps_service import MoveService
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -47,7 +48,9 @@ def truths(topology: Topology) -> Iterator[str]:
         yield f"{unread.name} can't be read: {unread.detail}"
     for proxy in topology.proxies:
         yield f"{proxy.name} sends writes to {' and '.join(proxy.writes_go_to) or 'nobody'}"
-    for silent in topology.unread_proxies:
+    for service in topology.services:
+        yield f"{service.name} sends writes to {service.target or 'nobody'}"
+    for silent in topology.unread_fronts:
         yield f"{silent.name} can't be read: {silent.detail}"
 
 
@@ -85,12 +88,15 @@ def _verified(plan: Plan, topology: Topology) -> Iterator[Check]:
     for proxy in topology.proxies:
         if plan.primary is not None and proxy.writes_go_to == (plan.primary,):
             yield Check("route", proxy.name, f"its statistics: writes go to {plan.primary} alone")
+    for service in topology.services:
+        if plan.primary is not None and service.target == plan.primary:
+            yield Check("route", service.name, f"its selector: writes go to {plan.primary} alone")
 
 
 def _not_verified(topology: Topology) -> Iterator[Check]:
     for unread in topology.unread:
         yield Check("everything", unread.name, unread.detail)
-    for silent in topology.unread_proxies:
+    for silent in topology.unread_fronts:
         yield Check("everything", silent.name, silent.detail)
     for node in topology.nodes:
         if node.config_replicaof is None:
@@ -99,6 +105,8 @@ def _not_verified(topology: Topology) -> Iterator[Check]:
             yield Check("pause", node.name, "whether it holds writes back could not be proved")
     for proxy in topology.proxies:
         yield Check("reads", proxy.name, "no read was sent through its port for reads")
+    for service in topology.services:
+        yield Check("a write", service.name, "no write was sent through it: only pods reach it")
 
 
 def _wrong(plan: Plan, topology: Topology) -> Iterator[str]:
@@ -112,3 +120,7 @@ def _wrong(plan: Plan, topology: Topology) -> Iterator[str]:
         follower = topology.node(name)
         if follower is not None and primary is not None and not follower.follows(primary):
             yield f"{name} {_role(topology, follower)} now"
+    moved = {step.where for step in plan.steps if isinstance(step, MoveService)}
+    for service in topology.services:
+        if service.name in moved and service.target != plan.primary:
+            yield f"{service.name} sends writes to {service.target or 'nobody'} now"

@@ -22,8 +22,8 @@ TOGETHER = """## What is checked besides
   loopback that hosts on other machines can't reach.
 - Of a group: two first primaries; proxies without servers; names of groups that differ in capitals only; more
   `keydb_min_replicas_to_write` than there can be replicas; users, `keydb_min_replicas_to_write`,
-  `keydb_min_replicas_max_lag`, `keydb_preferred_zones` or `keydb_clients_only_through_proxies` that differ between its
-  hosts; a preferred zone that no node is in; TLS for some.
+  `keydb_min_replicas_max_lag`, `keydb_preferred_zones`, `keydb_write_service` or `keydb_clients_only_through_proxies`
+  that differ between its hosts; a preferred zone that no node is in; TLS for some.
 - Of a user: a name or a password that another role has, too; the name `default`.
 - Of `keydb_settings`: directives that have a key of their own.
 - On KeyDB: a replication password, or a setting, that needs more than 1023 characters in `keydb.conf`. KeyDB breaks

@@ -21,6 +21,7 @@ SAME_IN_A_GROUP = (
     "keydb_min_replicas_to_write",
     "keydb_min_replicas_max_lag",
     "keydb_preferred_zones",
+    "keydb_write_service",
 )
 NODE_PATHS = ("keydb_config_directory", "keydb_data_directory", "keydb_log_file", "keydb_pid_file")
 PROXY_PATHS = ("haproxy_config_directory", "haproxy_runtime_socket", "haproxy_pid_file")

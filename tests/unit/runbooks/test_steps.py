@@ -11,9 +11,12 @@ from keydb_runbooks.runbooks import (
     founding,
     rejoin,
     steps,
+    steps_backup,
     steps_fence,
     steps_restart,
+    steps_restore,
     steps_save,
+    steps_service,
     switchover,
 )
 from keydb_runbooks.runbooks.plan import Request
@@ -28,8 +31,8 @@ def made(row) -> Step:
     fields = dict(row["fields"])
     if "address" in fields:
         fields["address"] = Address(*fields["address"])
-    if "others" in fields:
-        fields["others"] = tuple(fields["others"])
+    for name in {"others", "unmet", "replicas"} & set(fields):
+        fields[name] = tuple(fields[name])
     if "users" in fields:
         fields["users"] = tuple(ClientUser(*user[:4], fence=tuple(user[4])) for user in fields["users"])
     return KINDS[row["step"]](**fields)
@@ -40,7 +43,7 @@ def test_a_step_says_what_it_does_and_sends_nothing_else(row):
     step = made(row)
     assert (step.sentence, [" ".join(command) for command in step.commands]) == (row["sentence"], row["commands"])
     assert (step.code, step.changes, step.commits) == (row["step"], row["changes"], row["step"] == "Promote")
-    assert step.spare == (row["step"] == "Route")
+    assert step.spare == (row["step"] in ("Route", "LabelPods"))
     assert step.lasting == (row["step"] in ("Follow", "Restart", "RestartAlone", "UseProgram"))
     assert step.ends == (type(step).__module__ == steps_restart.__name__)
 
@@ -78,4 +81,5 @@ def test_a_step_without_commands_must_say_so_itself():
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_name_of_a_step_is_found_in_its_module(kind):
-    assert any(getattr(module, kind, None) is KINDS[kind] for module in (steps, steps_fence, steps_restart, steps_save))
+    own = (steps, steps_backup, steps_fence, steps_restart, steps_restore, steps_save, steps_service)
+    assert any(getattr(module, kind, None) is KINDS[kind] for module in own)

@@ -15,8 +15,10 @@ from worlds import (
     promoted,
     proxy,
     replica,
+    service,
     silent,
     silent_proxy,
+    silent_service,
     stream,
 )
 
@@ -198,6 +200,11 @@ REFUSALS = [
     ((primary(1), promoted(2), orphan(3, replication_id=stream("f"))), accept("keydb-1"), "refused: unrelated keydb-3: shares no known history with keydb-2, so what it alone holds is unknown; rejoin accept_loss=keydb-3 saves them, tells what differs, and attaches it"),
 ]  # fmt: skip
 
+REFUSALS += [
+    ((*HEALTHY[:3], silent_service()), TO_2, "refused: service-unread keydb-write: context c of k lacks a right (RBAC): services is forbidden; mend that, or allow_unread=keydb-write and move it yourself, right behind the promotion"),
+    ((*HEALTHY[:3], service(1, movable=False)), TO_2, "refused: service-not-movable keydb-write: can't be moved: there is no right to patch it (RBAC); get the right, or allow_unread=keydb-write and move it yourself, right behind the promotion"),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("members, request_, sentence", REFUSALS)
 def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, request_, sentence):
@@ -217,6 +224,7 @@ def test_every_refusal_of_a_switchover_has_a_case():
         ((*HEALTHY[:2], silent(3)), Request(to="keydb-2", allow_unread=frozenset({"keydb-3"}))),
         ((*HEALTHY[:2], silent(3, stopped=True)), TO_2),
         ((*HEALTHY[:3], silent_proxy()), Request(to="keydb-2", allow_unread=frozenset({"proxy-1"}))),
+        ((*HEALTHY[:3], silent_service()), Request(to="keydb-2", allow_unread=frozenset({"keydb-write"}))),
         ((*HEALTHY[:2], orphan(3, offset=3345)), accept("keydb-3")),
         ((*HEALTHY[:2], orphan(3, replication_id=stream("f"))), accept("keydb-3")),
     ],

@@ -17,8 +17,10 @@ from worlds import (
     promoted,
     proxy,
     replica,
+    service,
     silent,
     silent_proxy,
+    silent_service,
     stream,
 )
 
@@ -199,6 +201,12 @@ CASES = [
         f"warning node-no-answer keydb-3: does not answer within 2 s; {LOOK}",
         "warning sentinel-process keydb-2: does not answer within 2 s; let keydb_port name the server that it watches",
     ]),
+    ((primary(1), replica(2), service(1)), []),
+    ((primary(1), replica(2), service(2, stragglers=("keydb-1",))), ["critical wrong-route keydb-write: sends writes to keydb-2, not to keydb-1; run rejoin"]),
+    ((primary(1), replica(2), service(None)), ["critical wrong-route keydb-write: sends writes to nobody, not to keydb-1; run rejoin"]),
+    ((primary(1), replica(2), service(1, stragglers=("keydb-2",))), ["critical stragglers keydb-2: still has clients from before keydb-write moved: they get -READONLY; run rejoin"]),
+    ((orphan(2), service(2, stragglers=("keydb-2",))), ["critical no-primary demo: nobody takes writes; run failover", "critical follows-stranger keydb-2: follows 10.0.0.1:6379, which is no node of this group; run failover", "warning link-down keydb-2: has no link to 10.0.0.1:6379"]),
+    ((primary(1), replica(2), silent_service()), ["warning service-unread keydb-write: context c of k lacks a right (RBAC): services is forbidden; where it sends writes is unknown"]),
     ((primary(1, config_replicaof=None), replica(2, config_replicaof="")), ["warning not-saved keydb-2: runs with replicaof 10.0.0.1 6379, but its file says none"]),
     ((primary(1, config_replicaof=""), replica(2, config_replicaof="")), ["warning not-saved keydb-2: runs with replicaof 10.0.0.1 6379, but its file says none"]),
 ]  # fmt: skip

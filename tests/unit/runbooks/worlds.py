@@ -26,6 +26,7 @@ from keydb_runbooks.runbooks.replication import (
     Role,
     Unread,
 )
+from keydb_runbooks.runbooks.service import Service, UnreadService
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     CatchUp,
@@ -192,13 +193,25 @@ def silent_proxy(number: int = 1) -> UnreadProxy:
     return UnreadProxy(f"proxy-{number}", "no-socket", "has no runtime socket")
 
 
-def group(*members: Node | Unread | Proxy | UnreadProxy, **changes) -> Topology:
+def service(to: int | None, **changes) -> Service:
+    """A Service of Kubernetes that sends writes to a node."""
+    target = None if to is None else f"keydb-{to}"
+    return replace(Service("keydb-write", target, round_trip_seconds=0.01), **changes)
+
+
+def silent_service() -> UnreadService:
+    return UnreadService("keydb-write", "not-permitted", "context c of k lacks a right (RBAC): services is forbidden")
+
+
+def group(*members: Node | Unread | Proxy | UnreadProxy | Service | UnreadService, **changes) -> Topology:
     """A topology of whatever is given, each in its place."""
 
     def those(kind: type) -> tuple:
         return tuple(member for member in members if isinstance(member, kind))
 
-    seen = Topology("demo", those(Node), those(Unread), those(Proxy), those(UnreadProxy))
+    seen = Topology(
+        "demo", those(Node), those(Unread), those(Proxy), those(UnreadProxy), those(Service), those(UnreadService)
+    )
     return replace(seen, **changes)
 
 

@@ -1,0 +1,50 @@
+"""An example: the three pods of a StatefulSet, and the Service that leads to the one that takes the writes.
+
+    pyinfra inventories/kubernetes.py deploys/status.py
+
+KUBECONFIG                    the cluster and who you are in it; KEYDB_KUBERNETES_CONTEXT another context of it
+KEYDB_KUBERNETES_NAMESPACE    default keydb
+KEYDB_KUBERNETES_STATEFULSET  default keydb, as its headless Service
+KEYDB_KUBERNETES_ENGINE       keydb, valkey or redis; default keydb
+KEYDB_OPERATOR_PASSWORD, ...  the passwords of the five users of docs/users.md
+
+The pods are taken as they are, whoever made them: docs/kubernetes.md says what they must have, and what works.
+`@kubernetes/NAMESPACE/statefulset/NAME` names all of a StatefulSet's pods at once.
+"""
+
+import os
+
+from keydb_runbooks.connectors.secrets import Secret
+
+_namespace = os.environ.get("KEYDB_KUBERNETES_NAMESPACE", "keydb")
+_name = os.environ.get("KEYDB_KUBERNETES_STATEFULSET", "keydb")
+
+_users = {
+    role: {"name": role, "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", ""))}
+    for role in ("application", "replication", "operator", "monitoring", "check")
+}
+
+
+def _pod(number):
+    pod = f"{_name}-{number}"
+    return f"@kubernetes/{_namespace}/{pod}", {
+        "kubernetes_container": "server",
+        # The name by which its peers follow it: it stays when the pod comes back with another address.
+        "keydb_address": f"{pod}.{_name}.{_namespace}.svc.cluster.local",
+        # A port-forward comes out on the pod's own loopback address.
+        "keydb_bind": ["0.0.0.0"],  # noqa: S104 - the pod's network, not this machine's
+        "keydb_engine": os.environ.get("KEYDB_KUBERNETES_ENGINE", "keydb"),
+        # The Service whose selector names the primary's pod; switchover and failover move it.
+        "keydb_write_service": "keydb-write",
+        # On the volume, so that the `replicaof` line outlives the pod.
+        "keydb_config_directory": "/data",
+        "keydb_data_directory": "/data",
+        "keydb_log_file": "/data/server.log",
+        "keydb_pid_file": "/data/server.pid",
+        "keydb_history_file": "/data/runbook-history.jsonl",
+        "keydb_maxmemory": "64mb",
+        "keydb_users": _users,
+    }
+
+
+keydb = [_pod(0), _pod(1), _pod(2)]

@@ -1,0 +1,112 @@
+"""Performing the steps of ``runbooks/steps_service.py``."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+
+from keydb_runbooks.connectors.cluster import ClusterError
+from keydb_runbooks.facts.service import our_users
+from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.operations.perform import Links, perform
+from keydb_runbooks.operations.waits import until
+from keydb_runbooks.runbooks.clients import SLACK_SECONDS, connections
+from keydb_runbooks.runbooks.steps_service import (
+    EndLatecomers,
+    EndStragglers,
+    LabelPods,
+    MoveService,
+    ServiceLeads,
+)
+
+POLL_SECONDS = 0.01
+
+PASSES_SECONDS = 0.25
+"""How long connections are ended again and again: the rules on a node's machine follow 28 to 54 ms behind the patch
+(kubernetes-facts, "Moving the write Service")."""
+
+LATE_SECONDS = SLACK_SECONDS + 0.3
+"""From then on nobody counts as somebody from before the move; kube-proxy itself waits a second at most."""
+
+
+@perform.register
+def _move(step: MoveService, links: Links) -> str:
+    """The link to the primary holds the lock, the API server doesn't: whoever lost the lock moves nothing."""
+    try:
+        stands = links.read(step.primary).is_primary
+    except (redis.RedisError, OSError):
+        stands = False
+    if not stands:
+        raise StepFailed(f"{step.primary} no longer says that it is the primary, so {step.where} is not moved")
+    service = links.service(step.where)
+    try:
+        service.patch(step.patch)
+    except ClusterError as error:
+        raise StepFailed(f"{error.detail}; whether it moved is unknown") from None
+    links.moved_at[step.where] = time.monotonic()
+    return f"names {step.primary} now"
+
+
+@perform.register
+def _leads(step: ServiceLeads, links: Links) -> str:
+    service, seen = links.service(step.where), ""
+
+    def led() -> bool | None:
+        nonlocal seen
+        pods = service.leads_to()
+        seen = " and ".join(sorted(pods)) or f"nobody: is pod {step.primary} ready?"
+        return True if pods == {step.primary} else None
+
+    try:
+        told = lambda: f"{step.where} still leads to {seen}"  # noqa: E731
+        if until(led, step.timeout_seconds, POLL_SECONDS, told) is None:
+            raise StepFailed(f"{step.where} names {step.primary}, but leads to {seen}")
+    except ClusterError as error:
+        raise StepFailed(error.detail) from None
+    return f"leads to {step.primary} alone"
+
+
+@perform.register
+def _end_stragglers(step: EndStragglers, links: Links) -> str:
+    ended = 0
+    deadline = time.monotonic() + PASSES_SECONDS
+    while True:
+        ended += _end(step.where, links)
+        if time.monotonic() > deadline:
+            return f"{ended} connections of clients ended"
+        time.sleep(POLL_SECONDS)
+
+
+@perform.register
+def _end_latecomers(step: EndLatecomers, links: Links) -> str:
+    moved = links.moved_at.get(step.service)
+    if moved is not None:
+        time.sleep(max(0.0, moved + LATE_SECONDS - time.monotonic()))
+    return f"{_end(step.where, links)} more connections of clients ended"
+
+
+def _end(name: str, links: Links) -> int:
+    """End every connection of a client to a node, and count them."""
+    client, entry = links.node(name), links.group.node(name)
+    found = [one.identity for one in connections(str(client.execute_command("CLIENT LIST")), our_users(entry))]
+    if not found:
+        return 0
+    pipeline = client.pipeline(transaction=False)
+    for identity in found:
+        pipeline.execute_command("CLIENT KILL", "ID", identity)
+    # One that ended by itself meanwhile counts 0.
+    return sum(answer == 1 for answer in pipeline.execute(raise_on_error=False))
+
+
+@perform.register
+def _label(step: LabelPods, links: Links) -> str:
+    service, labelled = links.service(step.where), []
+    for pod, role in step.roles.items():
+        try:
+            service.patch_pod(pod, step.patch(role))
+            labelled.append(pod)
+        except ClusterError as error:
+            if error.code != "missing":
+                raise StepFailed(error.detail) from None
+    return f"{len(labelled)} pods labelled with their roles"

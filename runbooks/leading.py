@@ -1,0 +1,54 @@
+"""Letting a Service lead to the primary, and its former clients find it: nothing of this where there is no Service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.steps import Step
+from keydb_runbooks.runbooks.steps_service import EndLatecomers, EndStragglers, LabelPods, MoveService
+from keydb_runbooks.runbooks.topology import Topology
+
+
+def lead(topology: Topology, primary: Node) -> tuple[Step, ...]:
+    """Steps that let every Service lead to the primary, where it doesn't yet."""
+    return tuple(
+        MoveService(service.name, primary.name, service.unmet)
+        for service in topology.services
+        if service.target != primary.name or service.unmet
+    )
+
+
+def left_by(topology: Topology, former: Iterable[Node]) -> tuple[str, ...]:
+    """Nodes whose clients have to look for the Service again: who gave the role away, and whose clients were never
+    told because a run died."""
+    if not topology.services:
+        return ()
+    seen = {name for service in topology.services for name in service.stragglers}
+    return tuple(sorted(seen | {node.name for node in former}))
+
+
+def end_stragglers(topology: Topology, names: Iterable[str], primary: Node) -> tuple[Step, ...]:
+    """Steps that end the connections that are open to nodes which are no longer the primary."""
+    return tuple(
+        EndStragglers(name, service.name, primary.name)
+        for service in topology.services
+        for name in names
+        if name != primary.name
+    )
+
+
+def end_latecomers(topology: Topology, names: Iterable[str], primary: Node) -> tuple[Step, ...]:
+    """The last steps of a plan that moves a Service."""
+    return tuple(
+        EndLatecomers(name, service.name, primary.name)
+        for service in topology.services
+        for name in names
+        if name != primary.name
+    )
+
+
+def label(topology: Topology, primary: Node, replicas: Iterable[str]) -> tuple[Step, ...]:
+    """Steps that label the pods."""
+    named = tuple(sorted(replicas))
+    return tuple(LabelPods(service.name, primary.name, named) for service in topology.services[:1])

@@ -1,0 +1,43 @@
+"""A Service of Kubernetes that clients write through: its selector names the pod that new connections go to.
+
+It is a route, and no proof: connections that are open stay where they are when it moves, and nobody tells where they
+lead. So nothing that asks whether an old primary is silent looks at it (docs/kubernetes.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Service that the API server told of.
+
+    ``target``: the node whose pod its selector names, None if it names none of the group.
+    ``unmet``: keys of its selector that not every pod of the group meets; moving it takes them out.
+    ``movable``: whether we have the right to move it, None if that is unknown.
+    ``stragglers``: nodes with clients whose connections are older than its last move.
+    """
+
+    name: str
+    target: str | None
+    unmet: tuple[str, ...] = ()
+    movable: bool | None = True
+    stragglers: tuple[str, ...] = ()
+    observed_at: str = ""
+    round_trip_seconds: float | None = None
+
+    @property
+    def writes_go_to(self) -> tuple[str, ...]:
+        """The nodes that a new writing connection may reach."""
+        return () if self.target is None else (self.target,)
+
+
+@dataclass(frozen=True)
+class UnreadService:
+    """A Service that could not be read; ``detail`` is a sentence for people."""
+
+    name: str
+    code: str
+    detail: str
+    observed_at: str = ""

@@ -1,0 +1,25 @@
+"""``pyinfra``, which kills itself before a step: ``python tests/kubernetes/dying.py STEP ARGUMENTS...``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+# First, since it makes the standard library cooperative.
+from pyinfra_cli.__main__ import execute_pyinfra
+
+from keydb_runbooks.operations.run import Run
+
+wanted = sys.argv.pop(1)
+do = Run._do
+
+
+def die(self, step):
+    if step.code == wanted:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return do(self, step)
+
+
+Run._do = die
+sys.exit(execute_pyinfra())

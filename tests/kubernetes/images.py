@@ -1,0 +1,44 @@
+"""The images of the tests' pods, made of what this machine has: ``python -m tests.kubernetes.images FOLDER``.
+
+A cluster of KUBECONFIG needs them loaded beforehand (``kind load image-archive``, ``k3s ctr images import``); their
+names can be changed by KEYDB_LAB_SERVER_IMAGE and KEYDB_LAB_WRITER_IMAGE.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from keydb_runbooks.connectors.programs import find_server
+from tests.kubernetes.lab import images
+
+ENGINE, PROGRAM = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
+SERVER_IMAGE = os.environ.get("KEYDB_LAB_SERVER_IMAGE", f"docker.io/local/{ENGINE}:lab")
+WRITER_IMAGE = os.environ.get("KEYDB_LAB_WRITER_IMAGE", "docker.io/local/writer:lab")
+
+
+def all_images(folder: Path) -> list[Path]:
+    """Write both archives and return their paths."""
+    return [server(folder / "server.tar"), writer(folder / "writer.tar")]
+
+
+def server(target: Path) -> Path:
+    """A server under its engine's name, and the commands of a shell."""
+    files = {**images.commands(), f"usr/local/bin/{ENGINE}-server": Path(PROGRAM)}
+    return images.archive(target, SERVER_IMAGE, files, ["/bin/sh"])
+
+
+def writer(target: Path) -> Path:
+    program = target.with_suffix(".program")
+    source = Path(__file__).parent / "lab" / "writer.c"
+    subprocess.run(["gcc", "-O2", "-o", program, source, "-lpthread"], check=True)
+    made = images.archive(target, WRITER_IMAGE, {**images.commands(), "bin/writer": program}, ["/bin/writer"])
+    program.unlink()
+    return made
+
+
+if __name__ == "__main__":
+    for path in all_images(Path(sys.argv[1])):
+        print(path)

@@ -1,0 +1,210 @@
+"""Runs of pyinfra on the pods, clients in a pod beside them, and faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+
+from demo.measure import find_lost, read_journal
+from keydb_runbooks.connectors.cluster import Cluster
+from keydb_runbooks.connectors.pods import STDOUT, Pod
+from tests.kubernetes.group import POD_NAME, PODS, Group, eventually
+from tests.sandbox.printed import COLOR, Result
+
+REPOSITORY = Path(__file__).parents[2]
+INVENTORY = "inventories/kubernetes.py"
+
+_numbers = count(1)
+
+
+class Runs:
+    """pyinfra with the rights of an operator; faults are made with all rights."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.admin = Cluster()
+        self.environment = {
+            **os.environ,
+            **group.environment(),
+            "PYINFRA_PROGRESS": "off",
+            "COLUMNS": "200",
+            "PYTHONPATH": str(REPOSITORY),
+        }
+
+    def pyinfra(self, *arguments: str, inventory: str = INVENTORY, **environment: str) -> Result:
+        """Run pyinfra to its end."""
+        return self._ended(["pyinfra", inventory, *arguments], environment)
+
+    def run(
+        self, verb: str, *arguments: str, dry: bool = False, environment: dict[str, str] | None = None, **data: str
+    ) -> Result:
+        """Run a deploy by name, ``-y`` or ``--dry``, with ``--data`` for each keyword."""
+        given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
+        words = [f"deploys/{verb}.py", *given, "--dry" if dry else "-y", *arguments]
+        return self.pyinfra(*words, **(environment or {}))
+
+    def dies_before(self, step: str, verb: str, **data: str) -> None:
+        """Run a deploy that is killed before it does a step."""
+        given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
+        words = [sys.executable, "tests/kubernetes/dying.py", step, INVENTORY, f"deploys/{verb}.py", *given, "-y"]
+        ended = self._ended(words, {})
+        assert ended.code == -9, ended.text
+
+    def status(self) -> dict[str, Any]:
+        text = self.run("status", format="json").text
+        assert "\n{" in text, text
+        return dict(json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0])
+
+    def findings(self) -> list[str]:
+        return [f"{one['code']} {one['where']}" for one in self.status()["findings"]]
+
+    def primary(self) -> str:
+        (name,) = [node["name"] for node in self.status()["nodes"] if node["role"] == "primary"]
+        return str(name)
+
+    def heal(self) -> None:
+        """Start what doesn't run, and let everybody follow the primary; nothing if all are well."""
+        for pod in PODS:
+            eventually(lambda pod=pod: self.group.is_ready(pod) or self.resume(pod), f"{pod} is ready", 60)
+        if self.findings():
+            self.run("rejoin")
+            eventually(lambda: self.findings() == [], "the group is well", 60)
+
+    # Faults
+
+    def shell(self, pod: str, script: str) -> str:
+        """What a script prints in a server's container."""
+        printed: list[bytes] = []
+        whole = Pod(self.admin, self.group.namespace, pod, "server")
+        whole.run(["sh", "-c", script], seen=lambda at, text: printed.append(text) if at == STDOUT else None)
+        return b"".join(printed).decode()
+
+    def stop(self, pod: str) -> None:
+        """End a server and keep it from being started again."""
+        self.shell(pod, "touch /data/stopped; kill -9 $(cat /data/server.pid)")
+
+    def freeze(self, pod: str) -> None:
+        self.shell(pod, "kill -STOP $(cat /data/server.pid)")
+
+    def resume(self, pod: str) -> None:
+        """What undoes both; a pod that isn't there has nothing to undo."""
+        from keydb_runbooks.connectors.cluster import ClusterError
+
+        try:
+            self.shell(pod, "rm -f /data/stopped; kill -CONT $(cat /data/server.pid)")
+        except ClusterError:
+            return
+
+    # The Service and its clients
+
+    def selected(self) -> dict[str, str]:
+        return dict(self.group.core.read_namespaced_service("keydb-write", self.group.namespace).spec.selector)
+
+    def service_leads_to(self) -> str | None:
+        return self.selected().get(POD_NAME)
+
+    @contextmanager
+    def writing(self, clients: int = 4, per_second: int = 400) -> Iterator[Writer]:
+        """Clients in a pod of their own, who know the Service's name and nothing else."""
+        name = f"writer-{next(_numbers)}"
+        self.group.create(self.group.writer(name, clients, per_second))
+        writer = Writer(self, name)
+        try:
+            writer.goes_on(patience_seconds=60)
+            yield writer
+        finally:
+            self.group.core.delete_namespaced_pod(name, self.group.namespace, grace_period_seconds=0)
+
+    def _ended(self, words: list[str], environment: dict[str, str]) -> Result:
+        done = subprocess.run(
+            words,
+            cwd=REPOSITORY,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Result(done.returncode, COLOR.sub("", done.stdout))
+
+
+@dataclass
+class Writer:
+    """The clients of one pod."""
+
+    runs: Runs
+    name: str
+
+    def journal(self) -> list[list[str]]:
+        """Every answer so far: seconds, client, number, outcome."""
+        printed: list[bytes] = []
+        pod = Pod(self.runs.admin, self.runs.group.namespace, self.name, "writer")
+        pod.run(["cat", "/tmp/journal"], seen=lambda at, text: printed.append(text) if at == STDOUT else None)
+        rows = [line.split() for line in b"".join(printed).decode().splitlines()]
+        return [row for row in rows if len(row) == 4]
+
+    def acknowledged(self, client: int | None = None) -> int:
+        return sum(row[3] == "ok" and client in (None, int(row[1])) for row in self.journal())
+
+    def goes_on(self, patience_seconds: float = 20) -> None:
+        """Wait until writes of every client are acknowledged again."""
+        before: dict[str, int] = {}
+
+        def more() -> bool:
+            try:
+                rows = self.journal()
+            except Exception:  # the pod is not there yet
+                return False
+            now = {row[1]: int(row[2]) for row in rows if row[3] == "ok"}
+            if not before:
+                before.update(now)
+                return False
+            return len(now) > 1 and all(now[client] > before[client] + 3 for client in before)
+
+        eventually(more, f"every client of {self.name} gets its writes acknowledged", patience_seconds)
+
+    def gap(self) -> float:
+        """The longest time in milliseconds between two acknowledged writes of any one client."""
+        times: dict[str, list[float]] = {}
+        for row in self.journal():
+            if row[3] == "ok":
+                times.setdefault(row[1], []).append(float(row[0]))
+        return 1000 * max(after - before for each in times.values() for before, after in pairwise(sorted(each)))
+
+    def lost(self, folder: Path) -> int:
+        """How many of the acknowledged writes the primary no longer has."""
+        path = folder / "journal.txt"
+        path.write_text("".join(f"{' '.join(row)}\n" for row in self.journal()))
+        writes = read_journal(path)
+        assert len(writes) > 100, "too few writes to tell anything"
+        import redis
+        from redis.connection import ConnectionPool
+
+        from keydb_runbooks.connectors.link import LinkConnection
+
+        pod = Pod(self.runs.admin, self.runs.group.namespace, str(self.runs.service_leads_to()), "server")
+        pool = ConnectionPool(
+            connection_class=LinkConnection,
+            dial=lambda timeout: pod.connect(6379, timeout),
+            tls_ca=None,
+            username="application",
+            password=self.runs.group.passwords["application"],
+            protocol=2,
+            decode_responses=True,
+            driver_info=None,
+        )
+        client = redis.Redis(connection_pool=pool)
+        try:
+            return len(find_lost(writes, client))
+        finally:
+            client.close()
