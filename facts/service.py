@@ -66,7 +66,7 @@ def _has_older(entry: NodeEntry, moved_seconds: float) -> bool:
     with suppress(LinkError, redis.RedisError, OSError):
         client = link(entry)
         try:
-            return older_than(str(client.execute_command("CLIENT LIST")), our_users(entry), moved_seconds)
+            return older_than(str(client.execute_command("CLIENT", "LIST")), our_users(entry), moved_seconds)
         finally:
             client.close()
     return False

@@ -7,7 +7,7 @@ import signal
 import sys
 
 # First, since it makes the standard library cooperative.
-from pyinfra_cli.__main__ import execute_pyinfra
+from pyinfra_cli.main import main
 
 from keydb_runbooks.operations.run import Run
 
@@ -22,4 +22,4 @@ def die(self, step):
 
 
 Run._do = die
-sys.exit(execute_pyinfra())
+sys.exit(main())
