@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
+from pyinfra.connectors.util import CommandOutput
 
 Value = TypeVar("Value")
 
@@ -20,14 +21,21 @@ def run_quietly(
     :param timeout_seconds: how long it may take, instead of what the inventory says
     :returns: the lines of its standard output, None if it failed
     """
+    done, output = try_quietly(host, command, stdin=stdin, timeout_seconds=timeout_seconds)
+    return list(output.stdout_lines) if done else None
+
+
+def try_quietly(
+    host: Host, command: str | StringCommand, *, stdin: str | None = None, timeout_seconds: int | None = None
+) -> tuple[bool, CommandOutput]:
+    """The same with whether it succeeded, and all that it printed."""
     given: dict[str, Any] = dict(host.current_op_global_arguments or {})
     arguments, _ = pop_global_arguments(host.state, host, given)
     connector = {key: value for key, value in arguments.items() if key in CONNECTOR_ARGUMENT_KEYS}
     connector |= {} if stdin is None else {"_stdin": stdin}
     connector |= {} if timeout_seconds is None else {"_timeout": timeout_seconds}
     command = command if isinstance(command, StringCommand) else StringCommand(command)
-    done, output = host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
-    return list(output.stdout_lines) if done else None
+    return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
 
 
 def get_quietly(host: Host, fact: type[FactBase[Value]], **arguments: Any) -> Value:

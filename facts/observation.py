@@ -110,14 +110,18 @@ def _read(entry: NodeEntry, client: Client) -> Node:
     seen_at = (before + time.time()) / 2
     configured = _configured(entry)
     node = node_from_info(entry.name, entry.address, text)
-    served = node.condition.server_time
+    served, uptime = node.condition.server_time, node.condition.uptime_seconds
     node = changed(
         node,
         round_trip_seconds=trip,
         observed_at=moment(seen_at),
         zone=entry.data("keydb_zone") or "",
         config_replicaof=configured and configured["replicaof"],
-        condition=changed(node.condition, clock_seconds=None if served is None else served - seen_at),
+        condition=changed(
+            node.condition,
+            clock_seconds=None if served is None else served - seen_at,
+            began_seconds=None if uptime is None else seen_at - uptime,
+        ),
         config_clients=configured and read_clients(entry, configured["users"]),
     )
     return node if node.loading else _read_more(entry, client, node)

@@ -5,6 +5,7 @@
 KEYDB_SANDBOX_DIRECTORY  where everything is kept; default .sandbox
 KEYDB_SANDBOX_PORT       first of the ports; default 17000: proxy 17000 to 17002, servers 17011 to 17013
 KEYDB_SANDBOX_ENGINE     keydb, valkey or redis; default is the first that is found
+KEYDB_SANDBOX_SERVER     the servers' program, of that engine; default is the one that is found
 KEYDB_SANDBOX_TLS        yes encrypts everything, with certificates of a small CA that is made once
 KEYDB_SANDBOX_RELAYS     yes puts a network between them that can be cut and slowed: connectors/network.py
 """
@@ -19,6 +20,7 @@ _directory = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")).resolve
 _port = int(os.environ.get("KEYDB_SANDBOX_PORT", "17000"))
 _relays = os.environ.get("KEYDB_SANDBOX_RELAYS") == "yes"
 _engine, _server = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
+_server = os.environ.get("KEYDB_SANDBOX_SERVER", _server)
 
 
 def _node(number):

@@ -19,7 +19,9 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_state
 
+from keydb_runbooks.operations import endings
 from keydb_runbooks.operations.show import wrap
+from keydb_runbooks.runbooks.exit_codes import ExitCode
 
 INVENTORIES = Path("inventories")
 
@@ -85,11 +87,16 @@ class Answers:
         state = ctx_state.get() if ctx_state.isset() else None
         if state is not None and nothing_to_execute(state):
             click.echo(" nothing would be executed, so nothing is asked", err=True)
+            if not state.failed_hosts:
+                endings.tell(ExitCode.DONE)
             raise SystemExit(1 if state.failed_hosts else 0)
         line = "" if self.closed else str(self._stream.readline(*size))
         if not line:
             click.echo(err=True)
-            _end("refused: no-answer-possible: nobody can be asked: standard input is no terminal; give -y")
+            _end(
+                "refused: no-answer-possible: nobody can be asked: standard input is no terminal; give -y",
+                ExitCode.REFUSED,
+            )
         return line
 
 
@@ -112,7 +119,8 @@ def _refuse_nobody() -> None:
         )
 
 
-def _end(sentence: str) -> NoReturn:
+def _end(sentence: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
+    endings.tell(code)
     for line in wrap(sentence, "", 2):
         logger.error(format_text(line, "red"))
     raise SystemExit(1)

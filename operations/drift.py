@@ -16,17 +16,25 @@ from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.facts.running import read_proxies, read_servers
-from keydb_runbooks.operations import haproxy, keydb, runbook
+from keydb_runbooks.operations import endings, haproxy, keydb, runbook
 from keydb_runbooks.operations.status import STYLES
 from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_server import not_compared
 from keydb_runbooks.runbooks.drift_values import Drift, Unseen, Verdict, verdict
+from keydb_runbooks.runbooks.exit_codes import ExitCode
 
 VERSION = 1
 """Of the JSON document; a new one is a document that a program for the old one may misread."""
 
 WIDTH = 80
 UNKNOWN_STYLE = "magenta"
+
+CODES = {
+    Verdict.FINE: ExitCode.DONE,
+    Verdict.DRIFTED: ExitCode.DRIFTED,
+    Verdict.UNKNOWN: ExitCode.UNREACHED,
+}
+"""What ``keydb-runbooks`` exits with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +63,7 @@ def report(host: Host) -> None:
         print(drift_json(reports))
     else:
         print_reports(reports)
+    endings.tell(CODES[verdict(found for one in reports for found in one.drifts)])
     raise SystemExit(1 if any(one.drifts for one in reports) else 0)
 
 

@@ -7,18 +7,16 @@ input and output: in no argument, no diff, nothing that is printed, and no file 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from secrets import token_hex
 from types import EllipsisType
-from typing import Any
 
 from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
-from pyinfra.facts.files import File
 
 from keydb_runbooks.connectors.quiet import run_quietly
 
@@ -64,6 +62,13 @@ mv "$new" "$file" || stop 1 "$file can't be replaced, so it stays as it is"
 """
 
 
+# $1 the file.
+LOOK = """
+[ -e "$1" ] || [ -L "$1" ] || { echo missing; exit; }
+LC_ALL=C stat -c %F:%U:%G:%a -- "$1" && base64 <"$1"
+"""
+
+
 @dataclass(frozen=True)
 class Access:
     """Whose a file or a directory is, and its mode as octal digits."""
@@ -72,9 +77,13 @@ class Access:
     group: str
     mode: str
 
-    def described_by(self, seen: Mapping[str, Any]) -> bool:
-        """Whether pyinfra's fact of a file or a directory says so."""
-        return (seen["user"], seen["group"], seen["mode"]) == (self.user, self.group, int(self.mode))
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that is there; ``access`` is None for a link, whose own owner and mode mean nothing."""
+
+    text: str
+    access: Access | None
 
 
 def put_file(
@@ -85,15 +94,15 @@ def put_file(
     access: Access | None = None,
 ) -> list[PyinfraCommand]:
     """Commands that give a host a file; none if it has it, with this access."""
-    if read_file(target, path) != (content if content.endswith("\n") else f"{content}\n"):
+    seen = look(target, path)
+    if seen is None or seen.text != (content if content.endswith("\n") else f"{content}\n"):
         return list(replace_file(path, content, check, access=access))
-    return mend_access(target, path, access)
+    return mend_access(seen, path, access)
 
 
-def mend_access(target: Host, path: str, access: Access | None) -> list[PyinfraCommand]:
+def mend_access(seen: Seen, path: str, access: Access | None) -> list[PyinfraCommand]:
     """Commands that make a file that is there somebody's; none if it is."""
-    seen = target.get_fact(File, path=path) if access is not None else None
-    if access is None or not seen or access.described_by(seen):
+    if access is None or seen.access in (None, access):
         return []
     owner = QuoteString(f"{access.user}:{access.group}")
     return [StringCommand("chown", owner, QuoteString(path)), StringCommand("chmod", access.mode, QuoteString(path))]
@@ -138,16 +147,35 @@ def _checksum(seen: str | EllipsisType | None) -> str:
     return "nothing" if seen is None else sha256(seen.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def read_file(target: Host, path: str) -> str | None:
-    """The text of a file on a host, None if there is none. Whatever bytes it has come back from ``replace_file``.
+def look(target: Host, path: str) -> Seen | None:
+    """A file on a host, None if there is none. Whatever bytes it has come back from ``replace_file``.
+
+    It is one command: a machine is asked for ten files by an install that changes nothing.
 
     :raises OperationError: if it is there and can't be read
     """
-    if target.get_fact(File, path=path) is None:
-        return None
-    command = StringCommand("sh", "-c", QuoteString('base64 <"$1"'), "sh", QuoteString(path))
-    lines = run_quietly(target, command)
+    lines = run_quietly(target, StringCommand("sh", "-c", QuoteString(LOOK), "sh", QuoteString(path)))
     if lines is None:
         raise OperationError(f"{target.name}: {path} can't be read")
-    text = b64decode("".join(lines)).decode("utf-8", "surrogateescape")
-    return text if text.endswith("\n") else f"{text}\n"
+    return seen_in(lines)
+
+
+def seen_in(lines: Sequence[str]) -> Seen | None:
+    """What ``LOOK`` printed."""
+    if lines == ["missing"]:
+        return None
+    kind, *access = lines[0].split(":")
+    text = b64decode("".join(lines[1:])).decode("utf-8", "surrogateescape")
+    return Seen(
+        text=text if text.endswith("\n") else f"{text}\n",
+        access=None if kind == "symbolic link" else Access(*access),
+    )
+
+
+def read_file(target: Host, path: str) -> str | None:
+    """The text of a file on a host, None if there is none.
+
+    :raises OperationError: if it is there and can't be read
+    """
+    seen = look(target, path)
+    return None if seen is None else seen.text

@@ -17,8 +17,9 @@ from rich.text import Text
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import run_quietly
-from keydb_runbooks.operations import runbook
+from keydb_runbooks.operations import endings, runbook
 from keydb_runbooks.operations.record import NODE_SECONDS, operators_file
+from keydb_runbooks.runbooks.exit_codes import ExitCode
 
 VERSION = 1
 """Of the JSON document."""
@@ -59,6 +60,7 @@ def report(host: Host) -> None:
         print(json.dumps({**document, "broken_lines": found.broken}, indent=2))
     else:
         print_history(found)
+    endings.tell(ExitCode.UNREACHED if found.unread else ExitCode.DONE)
     raise SystemExit(0)
 
 

@@ -12,6 +12,9 @@ from pyinfra.api.host import Host
 
 from keydb_runbooks.operations import options
 
+called_as: tuple[str, ...] = ()
+"""The words before the options, if it was ``keydb-runbooks`` that began this run."""
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -52,7 +55,7 @@ def command_line(host: Host, group: str, changes: Mapping[str, str]) -> str:
     """
     called = invocation()
     given = {key: str(value) for key, value in host.inventory.override_data.items() if key in options.OPTIONS}
-    words = ["pyinfra", called.inventory, called.deploy]
+    words = list(called_as or ("pyinfra", called.inventory, called.deploy))
     for key, value in {**given, "group": group, **changes}.items():
-        words += ["--data", f"{key}={value}"]
+        words += [f"{key}={value}"] if called_as else ["--data", f"{key}={value}"]
     return shlex.join([*words, "-y"] if not called.asks else words)

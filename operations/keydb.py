@@ -24,7 +24,7 @@ from keydb_runbooks.connectors.link import Client, LinkError, explain, link
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.operations import owners
-from keydb_runbooks.operations.files import mend_access, put_file, read_file, replace_file
+from keydb_runbooks.operations.files import look, mend_access, put_file, replace_file
 from keydb_runbooks.operations.service import has_systemd, start_server
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
@@ -78,15 +78,16 @@ def configuration(program: str) -> Commands:
     """
     entry = this_node(host)
     path = config_path(entry)
-    present = read_file(host, path)
+    seen = look(host, path)
+    present = None if seen is None else seen.text
     fenced = _fence_of(entry, present)
     wanted = wanted_configuration(entry, fenced)
     if fenced is not None:
         logger.info(f"    {entry.name} is fenced, and installing leaves it so: unfence ends that")
     access = owners.servers(entry, "600")
     changes = differences(wanted, present) if present is not None else []
-    if present is not None and not changes:
-        mended = mend_access(host, path, access)
+    if seen is not None and not changes:
+        mended = mend_access(seen, path, access)
         yield from mended
         if not mended:
             host.noop(f"{path} has every directive as wanted")

@@ -7,6 +7,7 @@ out in silence would move a role to another node than the one that was asked for
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from pyinfra.api.host import Host
@@ -33,6 +34,7 @@ OPTIONS = (
     "save_to",
     "compare",
     "listed",
+    "since",
 )
 
 OTHER_WORDS = {
@@ -99,6 +101,30 @@ def size(value: object) -> int | None:
     text = str(value)
     found = in_bytes(text) if len(text) <= LONGEST_NUMBER else text
     return found if isinstance(found, int) else None
+
+
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def seconds_of(value: object) -> float | None:
+    """A moment as a person writes it, in UTC, as seconds since 1970; None if it is none.
+
+    >>> seconds_of("2026-01-02T03:04:05Z")
+    1767323045.0
+    """
+    try:
+        return datetime.strptime(str(value), MOMENT).replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return None
+
+
+def written(seconds: float) -> str:
+    """A moment as a person writes it; the part of a second is cut off.
+
+    >>> written(1767323045.9)
+    '2026-01-02T03:04:05Z'
+    """
+    return datetime.fromtimestamp(int(seconds), timezone.utc).strftime(MOMENT)
 
 
 def _meant(key: str) -> str | None:

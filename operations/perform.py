@@ -20,6 +20,7 @@ from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runti
 from keydb_runbooks.connectors.services import ServiceClient
 from keydb_runbooks.operations.failures import NotSaved, StepFailed, TooLate
 from keydb_runbooks.operations.keydb import config_path
+from keydb_runbooks.operations.lock import Lock
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import (
     NO_REPLICATION_ID,
@@ -70,6 +71,8 @@ class Links:
     def __init__(self, group: Group, needed: set[str], silent: Container[str] = ()) -> None:
         self.group = group
         self.clients: dict[str, Client] = {}
+        # Held over these connections; whoever opens one anew lets it hold the lock as well.
+        self.lock: Lock | None = None
         self._runtimes: dict[str, Runtime] = {}
         self.moved_at: dict[str, float] = {}
         """When a Service was moved by this run, by the monotonic clock."""
@@ -341,12 +344,13 @@ def _link_state(node: Node | None) -> str:
 @perform.register
 def _verify_write(step: VerifyWrite, links: Links) -> str:
     entry = links.group.proxy(step.where)
+    run_id = step.primary_run_id or links.read(step.primary).run_id
     seen = ""
 
     def written() -> str | None:
         nonlocal seen
         try:
-            seen = _write_through(entry, links.group, step.primary_run_id)
+            seen = _write_through(entry, links.group, run_id)
         except (LinkError, redis.RedisError, OSError) as error:
             seen = explain(error, entry.write_address).detail
         return "ok" if seen == "ok" else None

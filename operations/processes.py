@@ -54,6 +54,22 @@ until [ -s "$file" ]; do
 done
 """
 
+# $1 a command that prints the process that runs, 0 if there is none; $2 the pid file. A server that is told to end
+# saves its data first, for as long as systemd would wait. One that has ended is no more, or waits for its parent.
+STOP = """
+pid=$(eval "$1")
+[ -n "$pid" ] || { echo "it is unknown whether it runs; look at $2" >&2; exit 1; }
+if [ "$pid" != 0 ]; then
+    kill "$pid" || exit 1
+    n=0
+    while grep -qs "^State:.[^Z]" /proc/"$pid"/status; do
+        n=$((n+1))
+        [ $n -gt 30000 ] && { echo "process $pid does not end within 600 s; look at its log" >&2; exit 1; }
+        sleep 0.02
+    done
+fi
+"""
+
 # $1 the pid file, $2 the runtime socket, over which the listening sockets are handed on; then what is to be started.
 RELOAD = f"""
 file=$1 socket=$2; shift 2
@@ -67,6 +83,14 @@ def start_server(program: str, config: str, guard_settings: str, pid_file: str) 
     look = KeydbProcess().command(pid_file=pid_file)
     guarded = ("sh", "-c", GUARDED, "sh", guard_settings)
     yield _script(START, look.get_raw_value(), pid_file, *guarded, program, config, "--set-proc-title", "no")
+
+
+def restart_server(program: str, config: str, guard_settings: str, pid_file: str) -> StringCommand:
+    """A command that ends a server, if it runs, and starts it guarded; once begun it needs nobody who waits for it."""
+    look = KeydbProcess().command(pid_file=pid_file)
+    guarded = ("sh", "-c", GUARDED, "sh", guard_settings)
+    words = (look.get_raw_value(), pid_file, *guarded, program, config, "--set-proc-title", "no")
+    return _script(STOP + START, *words)
 
 
 def start_proxy(program: str, config: str, pid_file: str) -> Iterator[StringCommand]:

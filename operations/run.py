@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 import redis
@@ -15,21 +15,25 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import interrupt, lock, record, report
+from keydb_runbooks.operations import endings, interrupt, lock, record, report
 from keydb_runbooks.operations.failures import NotSaved, StepFailed, Stopped, TooLate
 from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
 from keydb_runbooks.operations.perform import Links, perform_step
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
 from keydb_runbooks.operations.show import failure_lines, wrap
+from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal
 from keydb_runbooks.runbooks.replication import InfoError
 from keydb_runbooks.runbooks.steps import Step, VerifyWrite
+from keydb_runbooks.runbooks.steps_restart import LookAgain
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import left, truths, verify
 
 Decide = Callable[[Topology], Answer]
 Perform = Callable[[Step, Links], str]
+
+LOOK_AGAIN_SECONDS = 0.2
 
 PLAN_DIFFERS = "it changed since the plan was shown; nothing was changed: run this again and read the new plan"
 
@@ -43,6 +47,8 @@ class Run:
 
     A signal (Ctrl-C, SIGTERM, SIGHUP) stops the run before the step that commits, and what was done is undone; behind
     it nothing is waited for any longer, and everything else is done.
+
+    A plan of many nodes looks at the whole group again before each of them (``LookAgain``).
 
     :param told: the report that is filled
     :param perform: does one step, ``perform_step`` unless somebody puts a fault around it
@@ -67,6 +73,8 @@ class Run:
         # A plan that moves no role has nothing to go back to.
         self.committed = not any(step.commits for step in plan.steps)
         self.changed = False
+        # Whether something was done that nothing takes back.
+        self.lasting = False
         # Whether nothing was left to do when it began.
         self.over = False
         self.given_up: set[str] = set()
@@ -75,6 +83,7 @@ class Run:
         self.unfinished: list[str] = []
         self.started = 0.0
         self._perform = perform
+        self._decide: Decide | None = None
         self._signals = ExitStack()
         told.plan = plan
         told.steps = [
@@ -86,6 +95,7 @@ class Run:
     def begin(self, state: State, host: Host, decide: Decide) -> bool:
         """Open every link, lock out other operators, and look once more; nothing is changed yet."""
         self.started = time.monotonic()
+        self._decide = decide
         self._signals.enter_context(interrupt.listening())
         try:
             self._take(host)
@@ -117,7 +127,7 @@ class Run:
         nodes = tuple(node.name for node in self.group.nodes)
         task = Task(self.plan.verb, self.plan.about)
         minority = self.report.options.get("accept_minority_lock", "no").lower() in ("yes", "true")
-        self.lock = lock.take(self.links.clients, nodes, task, minority)
+        self.lock = self.links.lock = lock.take(self.links.clients, nodes, task, minority)
         silent = [name for name in nodes if name not in self.links.clients]
         if len(silent) * 2 >= len(nodes):
             self._notice(f"the lock is held without {', '.join(silent)}, as you accepted")
@@ -143,7 +153,7 @@ class Run:
         before = time.monotonic()
         told.begun = round(before - self.started, 6)
         try:
-            seen = self._do(step)
+            seen = self._do(step, number)
         except lock.LockLost as error:
             told.outcome, told.seen = "not begun", str(error)
             return self._lost(host, place, error)
@@ -156,21 +166,40 @@ class Run:
         logger.info(f"    {place} {told.milliseconds:7.1f} ms  {seen or step.sentence}")
         return True
 
-    def _do(self, step: Step) -> str:
+    def _do(self, step: Step, number: int) -> str:
         """Every step is begun with a lock that is proved: what isn't sent over its connections obeys it as well."""
         assert self.links is not None
         assert self.lock is not None
-        if not self.committed:
+        if step.ends or not self.committed:
             interrupt.check()
         self.lock.prove()
         self.committed = self.committed or step.commits
         self.changed = self.changed or step.changes
+        self.lasting = self.lasting or step.lasting
         try:
+            if isinstance(step, LookAgain):
+                return self._look_again(step, number)
             return self._perform(step, self.links)
         except (StepFailed, lock.LockLost):
             raise
         except Exception as error:  # writers may be waiting, whatever it is
             raise StepFailed(f"a fault of this program: {type(error).__name__}: {error}") from error
+
+    def _look_again(self, step: LookAgain, number: int) -> str:
+        """Decide anew by what is there now: nothing but the rest of this plan may be left to do."""
+        assert self._decide is not None
+        decide, rest = self._decide, needed(self.plan.steps[number:])
+        answer: Answer = self.plan
+
+        def as_planned() -> bool | None:
+            nonlocal answer
+            answer = decide(observe(self.group, silent=self.silent))
+            return True if isinstance(answer, Plan) and needed(answer.steps) == rest else None
+
+        told = lambda: f"{step.where} is not touched yet: {_briefly(answer)}"  # noqa: E731
+        if until(as_planned, step.timeout_seconds, LOOK_AGAIN_SECONDS, told) is None:
+            raise StepFailed(f"the group is not as this plan left it: {_otherwise(answer)}")
+        return f"everybody else is in order; {step.where} is next"
 
     def _failed(self, host: Host, place: str, step: Step, error: StepFailed) -> bool:
         goes_on = self._goes_on(step, error)
@@ -184,6 +213,8 @@ class Run:
 
     def _goes_on(self, step: Step, error: StepFailed) -> bool:
         """Whether the rest is done although a step failed, which is noted then."""
+        if step.ends:
+            return False
         if step.spare:
             return True
         if isinstance(error, NotSaved):
@@ -218,12 +249,12 @@ class Run:
     def _give_up(self, host: Host, error: StepFailed) -> bool:
         """Undo, or say what is true now and how to go on."""
         code = "catch-up-timeout" if isinstance(error, TooLate) else None
-        if self.committed and self.changed:
+        if self.changed and not self.committed and not self._undo():
+            told = f"failed and incomplete: writes may still be held back: {self._again(host)}"
+            return self._ends(host, Outcome.FAILED_INCOMPLETE, told, code=code)
+        if self.lasting or (self.committed and self.changed):
             left = sum(told.outcome == "not begun" for told in self.report.steps) + 1
             told = f"failed and incomplete, {left} steps are left: {self._again(host)}"
-            return self._ends(host, Outcome.FAILED_INCOMPLETE, told, code=code)
-        if self.changed and not self._undo():
-            told = f"failed and incomplete: writes may still be held back: {self._again(host)}"
             return self._ends(host, Outcome.FAILED_INCOMPLETE, told, code=code)
         if code is not None:
             told = f"refused: {code} {error}; nothing was changed: wait until it is closer, or catch_up_timeout=SECONDS"
@@ -326,7 +357,7 @@ class Run:
     def _next(self, host: Host, moved: bool) -> str:
         named = self.plan.verb in ("switchover", "failover", "promote")
         to = self.plan.primary if named and self.committed and moved else None
-        return command_line(host, self.group.name, {} if to is None else {"to": to})
+        return command_line(host, self.group.name, {**dict(self.plan.again), **({} if to is None else {"to": to})})
 
     def _ends(
         self, host: Host, outcome: Outcome, sentence: str, *, code: str | None = None, where: str | None = None
@@ -336,6 +367,9 @@ class Run:
         self._close()
         self._signals.close()
         self.report.ends(outcome, sentence, code=code, where=where)
+        if self.plan.verb != "install":
+            # Giving a group its first primary is but the last part of an install.
+            endings.tell(endings.OF_OUTCOMES[outcome])
         if outcome in (Outcome.DONE, Outcome.NOTHING_TO_DO):
             logger.info(f"    {format_text(sentence, 'green')}")
         else:
@@ -368,11 +402,24 @@ def same(now: Plan, shown: Plan) -> bool:
     A step that is done by itself a moment later, as a proxy's check does it, makes no difference.
     """
     agrees = now.primary == shown.primary and now.former == shown.former
-    return agrees and _needed(now) == _needed(shown)
+    return agrees and needed(now.steps) == needed(shown.steps)
 
 
-def _needed(plan: Plan) -> tuple[Step, ...]:
-    return tuple(step for step in plan.steps if not step.spare)
+def needed(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Those that aren't done by themselves a moment later."""
+    return tuple(step for step in steps if not step.spare)
+
+
+def _otherwise(answer: Answer) -> str:
+    """What would have to be done now, in place of the rest of a plan."""
+    if isinstance(answer, Plan):
+        first = next(step for step in answer.steps if step.changes)
+        return f"now the first thing to do is, on {first.where}: {first.sentence}"
+    return str(answer)
+
+
+def _briefly(answer: Answer) -> str:
+    return "the group changes" if isinstance(answer, Plan) else f"{answer.code} {answer.where}"
 
 
 def finish(host: Host, told: Report, group: Group, reached: list[str]) -> None:

@@ -8,6 +8,7 @@ steps reach every node and proxy of the group through links that are opened befo
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import NoReturn
@@ -23,25 +24,28 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 import keydb_runbooks.operations.perform_fence
+import keydb_runbooks.operations.perform_restart
 import keydb_runbooks.operations.perform_service  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import beginning, compare, options, report, save  # noqa: F401 - some perform steps of their own
+from keydb_runbooks.operations import beginning, compare, endings, options, report, save  # noqa: F401 - some perform steps of their own
 from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
 from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
-from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks import founding, rolling
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
-from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.exit_codes import ExitCode
+from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request, Since
 from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS, is_number
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import truths
 
 Commands = Generator[PyinfraCommand, None, None]
 
+AGAIN_SECONDS = 0.1
 LONGEST_CATCH_UP_SECONDS = 86_400.0
 
 _stopped: WeakSet[State] = WeakSet()
@@ -95,7 +99,7 @@ def _check_names(host: Host, group: Group, request: Request) -> None:
     refused = [
         *options.refuse_names("allow_unread", request.allow_unread, members),
         *options.refuse_names("accept_loss", request.accept_loss, members),
-        *options.refuse_codes("accept", request.accept, codes_that_can_be_accepted()),
+        *options.refuse_codes("accept", request.accept, (*codes_that_can_be_accepted(), *rolling.CODES)),
         *filter(None, [options.refuse_loss_of(request.to, request.accept_loss)]),
     ]
     if refused:
@@ -130,11 +134,16 @@ def request_of(host: Host) -> Request:
         save_to=str(option(host, "save_to") or Request.save_to),
         compare=one_of(host, "compare", "yes", "no") == "yes",
         listed=whole_number(host, "listed", Request.listed),
+        since=moment(host, "since"),
     )
 
 
 def carry_out(
-    host: Host, title: str, decide: Callable[[Topology, Request, int], Answer], *, named_by: str = "to"
+    host: Host,
+    title: str,
+    decide: Callable[[Topology, Request, int], Answer],
+    *,
+    named_by: str = "to",
 ) -> None:
     """The body of a role verb's deploy: on the conductor show the plan, and add the operation that runs it.
 
@@ -180,6 +189,9 @@ def _look(group: Group, decide: Decide) -> tuple[Topology, Answer]:
     answer = decide(seen)
     if isinstance(answer, Refusal) and answer.passing:
         logger.info(f"    {answer.where}: {answer.sentence}; looking again for {LINK_ALIVE_SECONDS} s")
+    began = time.monotonic()
+    while isinstance(answer, Refusal) and answer.passing and time.monotonic() - began < LINK_ALIVE_SECONDS:
+        time.sleep(AGAIN_SECONDS)
         seen = observe(group, LINK_ALIVE_SECONDS)
         answer = decide(seen)
     return seen, answer
@@ -196,19 +208,24 @@ def show_answer(host: Host, answer: Answer) -> None:
     :raises SystemExit: after a refusal was printed
     """
     if isinstance(answer, Refusal):
-        stop(host, "\n    ".join(refusal_lines(answer)))
+        stop(host, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
+    if isinstance(answer, NothingToDo) or invocation().dry:
+        endings.tell(ExitCode.DONE)
     for line in plan_lines(answer) if isinstance(answer, Plan) else nothing_lines(answer):
         logger.info(f"    {line}")
 
 
-def stop(host: Host, sentence: str) -> NoReturn:
+def stop(host: Host, sentence: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
     """Say why nothing is done, and end the whole run without a traceback.
+
+    :param code: what ``keydb-runbooks`` exits with; pyinfra exits with 1
 
     Every host runs the deploy file for itself: the first one speaks for all.
     """
     if host.state in _stopped:
         raise GreenletExit
     _stopped.add(host.state)
+    endings.tell(code)
     logger.error(format_text(sentence, "red"))
     raise SystemExit(1)
 
@@ -306,6 +323,20 @@ def one_of(host: Host, key: str, *words: str) -> str:
     if value not in words:
         stop(host, options.refuse_value(key, value, words))
     return value
+
+
+def moment(host: Host, key: str) -> Since | None:
+    """The moment that stands behind ``--data KEY=``, None without it.
+
+    :raises SystemExit: after it was printed that the value is none
+    """
+    given = option(host, key)
+    if given is None:
+        return None
+    seconds = options.seconds_of(given)
+    if seconds is None:
+        stop(host, f"--data {key}={given}: is no moment; allowed is UTC as in {options.written(time.time())}")
+    return Since(seconds, options.written(seconds))
 
 
 def whole_number(host: Host, key: str, without: int) -> int:

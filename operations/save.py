@@ -134,7 +134,7 @@ def _save_data(step: SaveData, links: Links) -> str:
         free = "an unknown number of" if room.free is None else f"{room.free:,}"
         raise StepFailed(f"{step.where}: saving needs up to {room.needed or 0:,} bytes, and {free} are free; make room")
     node = links.read(step.where)
-    _background_save(step.where, client)
+    background_save(step.where, client)
     stem = file_name(step.where, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), node.replication_id, node.offset)
     place = Kept(f"{_setting(client, 'dir')}/{stem}", entry.host)
     size, checksum = _keep(f"{_setting(client, 'dir')}/{_setting(client, 'dbfilename')}", place, step.where)
@@ -145,7 +145,7 @@ def _save_data(step: SaveData, links: Links) -> str:
     return f"saved {node.keys:,} keys, {size:,} bytes: {place.place}"
 
 
-def _background_save(name: str, client: Client) -> None:
+def background_save(name: str, client: Client) -> None:
     """Let the server save, and wait until it did; a child that already works for something else is waited for."""
     deadline = time.monotonic() + WAIT_FOR_OTHERS_SECONDS
     while True:

@@ -58,6 +58,13 @@ def start_server(entry: NodeEntry, program: str, config: str) -> Iterator[String
         yield from processes.start_server(program, config, guard_settings(config), entry.data("keydb_pid_file"))
 
 
+def restart_server(entry: NodeEntry, program: str, config: str) -> StringCommand:
+    """A command that ends a server in order and starts it again, guarded."""
+    if has_systemd(entry.host):
+        return systemctl.restart(server_unit(entry))
+    return processes.restart_server(program, config, guard_settings(config), entry.data("keydb_pid_file"))
+
+
 def start_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[StringCommand]:
     """Commands that start HAProxy, unless it runs by now, and wait until it serves."""
     if has_systemd(entry.host):

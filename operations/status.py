@@ -14,7 +14,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import runbook
+from keydb_runbooks.operations import endings, runbook
+from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.topology import Finding, Severity, Topology, find
 
@@ -36,6 +37,8 @@ def report(host: Host) -> None:
     else:
         print_topology(topology)
         runbook.advise(group)
+    silent = topology.unread or topology.unread_proxies
+    endings.tell(ExitCode.UNREACHED if silent else ExitCode.DONE)
     raise SystemExit(1 if host.state.failed_hosts else 0)
 
 

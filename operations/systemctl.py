@@ -23,6 +23,11 @@ def start(unit: str) -> StringCommand:
     return _script(ACT, "start", unit)
 
 
+def restart(unit: str) -> StringCommand:
+    """End a unit's process in order and start another one, and wait until systemd calls it started."""
+    return _script(ACT, "restart", unit)
+
+
 def reload(unit: str) -> StringCommand:
     """Let a unit's process read its files again."""
     return _script(ACT, "reload", unit)
@@ -31,6 +36,11 @@ def reload(unit: str) -> StringCommand:
 def enable(unit: str) -> StringCommand:
     """Let systemd read its units' files, and start this one with the machine from now on."""
     return _script(ENABLE, unit)
+
+
+def reread() -> StringCommand:
+    """Let systemd read its units' files; what runs goes on."""
+    return StringCommand("systemctl", "daemon-reload")
 
 
 def _script(script: str, *arguments: str) -> StringCommand:

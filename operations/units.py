@@ -87,6 +87,12 @@ def wanted_for_server(entry: NodeEntry, program: str) -> dict[str, str]:
     }
 
 
+def drop_in(entry: NodeEntry, program: str) -> tuple[str, str]:
+    """Path and text of the file that names a server's program."""
+    path = f"{DIRECTORY}/{server_unit(entry)}.d/keydb-runbooks.conf"
+    return path, wanted_for_server(entry, program)[path]
+
+
 def wanted_for_proxy(entry: ProxyEntry, program: str, *, packaged: bool) -> dict[str, str]:
     """The text of each file.
 

@@ -41,7 +41,8 @@ class Condition:
     ``behind_bytes`` is what a replica still lacked, at a second look, of what its primary had at the first.
     ``input_bytes_per_second`` is all that it gets, health checks among it; ``stream_bytes_per_second`` only what a
     replica gets of its primary, which KeyDB doesn't count.
-    ``client_descriptor`` is whether a client has file descriptor 0. ``uptime_seconds`` is since when it runs.
+    ``client_descriptor`` is whether a client has file descriptor 0. ``uptime_seconds`` is since when it runs, and
+    ``began_seconds`` that moment by the operator's clock, in seconds since 1970, exact to a second.
     """
 
     dataset_bytes: int | None = None
@@ -66,6 +67,7 @@ class Condition:
     diskless_load: bool | None = None
     client_descriptor: bool | None = None
     uptime_seconds: int | None = None
+    began_seconds: float | None = None
 
 
 UNKNOWN = Condition()

@@ -96,7 +96,7 @@ def resyncs(topology: Topology, source: Node, nodes: Iterable[Node], catching_up
     :param catching_up: names of those that are in the same stream as the source now, and will be when it is promoted
     """
     needing = [node for node in nodes if not _partial(topology, node, source, catching_up)]
-    return tuple(f"full resync of {node.name} from {source.name}: {_resync(node, source)}" for node in needing)
+    return tuple(f"full resync of {node.name} from {source.name}: {full_resync(node, source)}" for node in needing)
 
 
 def _partial(topology: Topology, node: Node, source: Node, catching_up: frozenset[str]) -> bool:
@@ -105,8 +105,11 @@ def _partial(topology: Topology, node: Node, source: Node, catching_up: frozense
     return topology.relation(node, source).partial
 
 
-def _resync(node: Node, source: Node) -> str:
-    """Memory: a fork that every page is written to in doubles it. Disk: an RDB is no larger than the data in memory."""
+def full_resync(node: Node, source: Node) -> str:
+    """What a full resync of a node needs.
+
+    Memory: a fork that every page is written to in doubles it. Disk: an RDB is no larger than the data in memory.
+    """
     data, seconds = source.condition.dataset_bytes, source.condition.save_seconds
     if data is None:
         return "time, memory and disk are unknown (it did not tell how much data it has)"

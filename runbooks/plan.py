@@ -12,6 +12,14 @@ CATCH_UP_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
+class Since:
+    """A moment: ``seconds`` since 1970 by the operator's clock, and as a person writes it."""
+
+    seconds: float
+    told: str
+
+
+@dataclass(frozen=True)
 class Request:
     """What a person asked for.
 
@@ -25,6 +33,8 @@ class Request:
     ``accept``: codes of pre-checks that may fail (``checks``).
     ``save``: where data are saved before they are thrown away, ``node``, ``fetch`` (``save_to`` is a directory of the
     operator's machine then) or ``no``. ``compare``: whether differing keys are told, ``listed`` of them by name.
+    ``since``: a node whose process began behind this moment is not restarted. ``processes``: run ids of those that are,
+    None as long as no plan was made.
     """
 
     to: str | None = None
@@ -39,6 +49,8 @@ class Request:
     save_to: str = "saved"
     compare: bool = True
     listed: int = 1000
+    since: Since | None = None
+    processes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,8 @@ class Plan:
     ``undo`` is sent if a step fails before the one that commits. ``proof`` says why nobody else
     acknowledges writes meanwhile. ``node`` and ``outcome`` are of verbs that act on one node, whose ``primary`` may be
     None: which it is, and what holds afterwards. ``evidence`` is what was seen, ``ranking`` who else could be the
-    primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk.
+    primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk. ``again`` are the options
+    that another run needs to go on with it.
     """
 
     verb: str
@@ -121,6 +134,7 @@ class Plan:
     needs: tuple[str, ...] = ()
     node: str | None = None
     outcome: str = ""
+    again: tuple[tuple[str, str], ...] = ()
 
     @property
     def about(self) -> str:

@@ -44,7 +44,8 @@ class Step:
     ``commands`` are sent in one segment, in order. ``changes`` is False for waits and checks.
     ``commits`` marks the step from which on there is no way back: before it a failed run is undone,
     after it the run can only be finished. ``spare`` marks a step that is done by itself a moment later and proved
-    by a later step: if it fails, that is told, and nothing is left out.
+    by a later step: if it fails, that is told, and nothing is left out. ``lasting`` marks one that nothing undoes.
+    ``ends`` marks one for whose like nobody waits: if it fails, nothing else is touched.
     """
 
     where: str
@@ -52,6 +53,8 @@ class Step:
     changes: ClassVar[bool] = True
     commits: ClassVar[bool] = False
     spare: ClassVar[bool] = False
+    lasting: ClassVar[bool] = False
+    ends: ClassVar[bool] = False
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -194,6 +197,8 @@ class Follow(Step):
     primary: str
     address: Address
 
+    lasting: ClassVar[bool] = True
+
     @property
     def commands(self) -> tuple[Command, ...]:
         return (("REPLICAOF", self.address.host, str(self.address.port)), SAVE)
@@ -279,10 +284,13 @@ class InSync(Step):
 
 @dataclass(frozen=True)
 class VerifyWrite(Step):
-    """Write a value through a proxy, read it back, and see which node answered."""
+    """Write a value through a proxy, read it back, and see which node answered.
+
+    ``primary_run_id`` is None where the primary will be another process by then: whatever that is, it must answer.
+    """
 
     primary: str
-    primary_run_id: str
+    primary_run_id: str | None
     timeout_seconds: float
 
     changes: ClassVar[bool] = False

@@ -99,10 +99,10 @@ class Fleet:
 
     # Running pyinfra
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: str = "pyinfra") -> subprocess.Popen[str]:
         """Start ``pyinfra`` with these arguments on the fleet's inventory, and don't wait for it."""
         return subprocess.Popen(
-            ["pyinfra", INVENTORY, *arguments],
+            [program, INVENTORY, *arguments],
             cwd=base.REPOSITORY,
             env={**self.environment, "PYINFRA_PROGRESS": "off", "COLUMNS": "200"},
             stdin=subprocess.DEVNULL,
@@ -112,10 +112,10 @@ class Fleet:
         )
 
     def run(self, deploy: str, *arguments: str, dry: bool = False, patience_seconds: float = 120, **data: str) -> Timed:
-        """Run a deploy of the repository by name, ``-y`` or ``--dry``, with ``--data`` for each keyword."""
-        given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
+        """Run a deploy of the repository by name, ``-y`` or ``--dry``, with an option for each keyword."""
+        given = [f"{key}={value}" for key, value in data.items()]
         begun = time.monotonic()
-        process = self.start(f"deploys/{deploy}.py", *given, "--dry" if dry else "-y", *arguments)
+        process = self.start(deploy, *given, "--dry" if dry else "-y", *arguments, program="keydb-runbooks")
         try:
             text, _ = process.communicate(timeout=patience_seconds)
         except subprocess.TimeoutExpired:
@@ -165,6 +165,11 @@ class Fleet:
 
     def info(self, name: str) -> dict[str, object]:
         return dict(self.ask(name, "INFO"))  # type: ignore[call-overload]
+
+    def version(self, name: str) -> str:
+        """The version that a server says it is of."""
+        info = self.info(name)
+        return str(info.get("valkey_version") or info["redis_version"])
 
     def primaries(self) -> list[str]:
         """The nodes that answer and say that they are primaries."""

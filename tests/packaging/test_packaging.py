@@ -118,6 +118,7 @@ def test_the_wheel_has_everything_that_it_needs_and_nothing_else(wheel: Path) ->
     assert {"keydb_runbooks/schemas/inventory.json", "keydb_runbooks/templates/keydb.conf.j2"} < names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert "sandbox = keydb_runbooks.connectors.sandbox:SandboxConnector" in entry_points
+    assert "keydb-runbooks = keydb_runbooks.operations.command:main" in entry_points
     assert "License-Expression: MIT" in metadata
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from kit import NODES, Sandbox, eventually
+from versions import impostor
 
 from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.connectors.sandbox import MARK
@@ -18,6 +21,10 @@ from keydb_runbooks.connectors.sandbox import MARK
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
 GUARD_ARGUMENTS = ("--replicaof", "255.255.255.255", "1")
 ENDLESS = 10**12
+
+
+def as_it_is(_group: Sandbox) -> None:
+    """The founded group."""
 
 
 def all_guarded(group: Sandbox) -> None:
@@ -187,6 +194,15 @@ def empty_primary(group: Sandbox) -> None:
         group.boot(node, *GUARD_ARGUMENTS)
 
 
+def failing_to_save(group: Sandbox) -> None:
+    """keydb-2 can write no file, as on a full disk, and has tried to save."""
+    pid = group.pid("keydb-2")
+    assert pid is not None
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
+    group.ask("keydb-2", "BGSAVE")
+    eventually(lambda: group.info("keydb-2")["rdb_last_bgsave_status"] == "err", "it could not save")
+
+
 def emptied_by_a_command(group: Sandbox) -> None:
     """Somebody deleted all keys on purpose or not, while keydb-3 was away."""
     group.ask("keydb-3", *GUARD)
@@ -234,6 +250,12 @@ CASES = (
     Case("no-majority", two_dead, "failover"),
     Case("empty-primary", empty_primary, "rejoin"),
     Case("emptied-primary", emptied_by_a_command, "failover"),
+    Case("cannot-save", failing_to_save, "restart"),
+    Case("not-in-sync", locked_out, "restart", {"since": "2026-01-01T00:00:00Z"}),
+    Case("role-stays", as_it_is, "restart", {"since": "2026-01-01T00:00:00Z", **TO_2}),
+    Case("sole-holder", stranger, "restart", {"accept_loss": "keydb-3"}),
+    Case("target-restarts", as_it_is, "restart", {"to": "keydb-1"}),
+    Case("program-unknown", as_it_is, "upgrade", {"keydb_server": "/bin/true"}),
     Case("nothing-to-undo", guarded("keydb-2"), "abort"),
 )
 
@@ -246,3 +268,16 @@ def test_a_state_is_refused_by_its_code_and_nothing_changes(group: Sandbox, case
     refused = result.refused(f"refused: {case.code}")
     told = " ".join(refused.text.split())
     assert f"refused: {case.code}: " in told or f"refused: {case.code} " in told
+
+
+@pytest.mark.parametrize(
+    ("code", "same", "format"), [("other-engine", False, 0), ("format-unknown", True, 0), ("older-format", True, 1)]
+)
+def test_a_program_that_can_not_take_over_is_refused_by_its_code(
+    group: Sandbox, tmp_path: Path, code: str, same: bool, format: int
+) -> None:
+    names = {"keydb": "KeyDB", "valkey": "Valkey", "redis": "Redis"}
+    other = names["redis" if group.engine != "redis" else "keydb"]
+    program = impostor(tmp_path / "server", names[group.engine] if same else other, format)
+    with group.unchanged():
+        group.run("upgrade", keydb_server=program).refused(f"refused: {code} keydb-1: ")

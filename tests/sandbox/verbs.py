@@ -5,14 +5,22 @@ A new verb is a row in ``VERBS`` and a function that makes its world.
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from pathlib import Path
 
 from kit import NODES, Sandbox, eventually
 from moments import Moment, run_at
+from versions import renamed, version_of
+
+from keydb_runbooks.connectors.programs import find_server
 
 ENDLESS = 10**12
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
@@ -42,7 +50,7 @@ class World:
     """Acknowledged writes of this time (monotonic seconds) may be lost."""
 
     own: str = ""
-    """A key that one node alone holds."""
+    """A key that one node alone holds, or what else the world had of its own."""
 
 
 def nothing_else(_group: Sandbox, _world: World) -> None:
@@ -183,6 +191,46 @@ def _write_alone(sandbox: Sandbox, node: str, *around: tuple[str, ...]) -> str:
     return own
 
 
+def _to_restart(sandbox: Sandbox, places: Places) -> World:
+    """Another run knows by their age whom a killed one restarted, and servers tell that in whole seconds."""
+    eventually(lambda: min(ages(sandbox)) >= 4, "everybody has run for a while")
+    since = datetime.now(timezone.utc) + timedelta(seconds=2 - min(ages(sandbox)))
+    data = {"to": places.target, "since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return World(places, data, places.target, own=" ".join(processes(sandbox)))
+
+
+def _to_upgrade(sandbox: Sandbox, places: Places) -> World:
+    """To a newer program, or back from it in the round behind that."""
+    present = find_server(sandbox.engine)[1]
+    newer = newer_than(present)
+    program = present if version_of_node(sandbox, places.primary) == version_of(newer) else newer
+    return World(places, {"to": places.target, "keydb_server": program}, places.target)
+
+
+@cache
+def newer_than(program: str) -> str:
+    """A program of a newer version, which is there until this process ends."""
+    directory = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))
+    atexit.register(shutil.rmtree, directory)
+    renamed(program, directory / "server")
+    return str(directory / "server")
+
+
+def version_of_node(sandbox: Sandbox, node: str) -> str:
+    """What a server says that its version is."""
+    info = sandbox.info(node)
+    return str(info.get("valkey_version") or info["redis_version"])
+
+
+def ages(sandbox: Sandbox) -> list[int]:
+    return [int(str(sandbox.info(node)["uptime_in_seconds"])) for node in NODES]
+
+
+def processes(sandbox: Sandbox) -> list[str]:
+    """What tells a server's process from the one before."""
+    return [str(sandbox.info(node)["run_id"]) for node in NODES]
+
+
 def _empty(sandbox: Sandbox, places: Places) -> World:
     """The primary lost its disk and was started without its guard, while its replicas followed nobody."""
     began = time.monotonic()
@@ -212,6 +260,15 @@ def _promoted(group: Sandbox, world: World) -> None:
 def _follows(group: Sandbox, world: World) -> None:
     assert group.primaries() == [world.primary]
     assert group.on_disk(world.places.primary) == world.primary
+
+
+def _restarted(group: Sandbox, world: World) -> None:
+    assert not set(processes(group)) & set(world.own.split())
+
+
+def _upgraded(group: Sandbox, world: World) -> None:
+    wanted = version_of(world.data["keydb_server"])
+    assert [version_of_node(group, node) for node in NODES] == [wanted] * len(NODES)
 
 
 def _guarded(group: Sandbox, world: World) -> None:
@@ -252,6 +309,8 @@ VERBS = {
     "fence": Verb("fence", _to_fence, then=("unfence node=primary",), kept=_takes_no_writes),
     "unfence": Verb("unfence", _fenced, kept=_takes_writes),
     "abort": Verb("abort", _paused),
+    "restart": Verb("restart", _to_restart, kept=_restarted),
+    "upgrade": Verb("upgrade", _to_upgrade, kept=_upgraded),
     "start": Verb("start", _two_dead, then=("rejoin",)),
 }
 """Every verb that moves or guards a role in a group that was founded; install's founding is told apart in its test."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keydb_runbooks.operations.files import Access, replace_file
+from keydb_runbooks.operations.files import LOOK, Access, Seen, mend_access, replace_file, seen_in
 
 SH = shutil.which("sh")
 TEXTS = [b"a\n", b"a", b"", b"a\n\n", b"a\r\n", b"\xff\xfe \n"]
@@ -54,18 +54,48 @@ def run(command) -> subprocess.CompletedProcess:
     return subprocess.run(words, input=given, capture_output=True, text=True, timeout=10, check=False)
 
 
-# (what pyinfra's fact says, whether it is as wanted)
-ACCESS = [
-    ({"user": "root", "group": "keydb", "mode": 640}, True),
-    ({"user": "root", "group": "keydb", "mode": 644}, False),
-    ({"user": "root", "group": "root", "mode": 640}, False),
-    ({"user": "keydb", "group": "keydb", "mode": 640}, False),
+def looked(path: Path) -> Seen | None:
+    done = subprocess.run([SH, "-c", LOOK, "sh", path], capture_output=True, text=True, timeout=10, check=True)
+    return seen_in(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("present", TEXTS)
+def test_a_file_is_seen_with_its_owner_and_mode(tmp_path, present):
+    file = tmp_path / "a b"
+    file.write_bytes(present)
+    file.chmod(0o640)
+    assert looked(file) == Seen(read(present), Access(file.owner(), file.group(), "640"))
+
+
+def test_no_file_and_a_link_to_one_are_seen_as_such(tmp_path):
+    (tmp_path / "there").write_text("x\n")
+    (tmp_path / "link").symlink_to("there")
+    assert looked(tmp_path / "link") == Seen("x\n", None)
+    assert looked(tmp_path / "missing") is None
+
+
+def test_what_can_not_be_read_is_a_failure_and_not_a_missing_file(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    for path in (tmp_path, tmp_path / "link"):
+        assert subprocess.run([SH, "-c", LOOK, "sh", path], capture_output=True, check=False).returncode != 0
+
+
+OURS = Access("root", "keydb", "640")
+# (whose the file is, what is done)
+MENDED = [
+    (OURS, []),
+    # A link's own owner means nothing.
+    (None, []),
+    (Access("root", "keydb", "644"), ["chown root:keydb f", "chmod 640 f"]),
+    (Access("root", "root", "640"), ["chown root:keydb f", "chmod 640 f"]),
+    (Access("keydb", "keydb", "640"), ["chown root:keydb f", "chmod 640 f"]),
 ]
 
 
-@pytest.mark.parametrize("seen, same", ACCESS)
-def test_a_file_of_somebody_else_is_noticed(seen, same):
-    assert Access("root", "keydb", "640").described_by(seen) is same
+@pytest.mark.parametrize("access, done", MENDED)
+def test_a_file_of_somebody_else_is_noticed(access, done):
+    assert [command.get_raw_value() for command in mend_access(Seen("", access), "f", OURS)] == done
+    assert mend_access(Seen("", access), "f", None) == []
 
 
 def names(file: Path) -> list[str]:

@@ -27,7 +27,7 @@ HEADINGS = [
     "When it goes wrong",
     "Exit codes",
 ]
-VERBS = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort")
+VERBS = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "restart", "upgrade")
 
 
 def page(verb: str) -> str:
@@ -53,7 +53,9 @@ def test_each_refusal_of_a_verb_is_on_its_page(verb):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_option_on_a_page_is_one(verb):
-    named = re.findall(r"--data (?!keydb_)(\w+)=", page(verb)) + re.findall(r"^\| `(\w+)=", page(verb), re.MULTILINE)
+    named = re.findall(r"--data (?!keydb_)(\w+)=", page(verb)) + re.findall(
+        r"^\| `(?!keydb_)(\w+)=", page(verb), re.MULTILINE
+    )
     assert set(named) <= set(OPTIONS)
 
 

@@ -19,8 +19,8 @@ from keydb_runbooks.operations import history, record, report, waits
 from keydb_runbooks.operations.holders import Task, told_of, united
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
 from keydb_runbooks.operations.run import same
-from keydb_runbooks.runbooks import failover, founding, rejoin, switchover
-from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks import failover, founding, rejoin, restart, switchover
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request, Since
 from keydb_runbooks.runbooks.verified import truths
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "report.json").read_text())
@@ -31,6 +31,7 @@ PLANS = (
     failover.plan(group(silent(1, "refused", stopped=True), orphan(2), orphan(3), proxy(1)), Request(), 1),
     rejoin.plan(group(primary(1), replica(2), orphan(3, of=2), proxy(2)), Request(), 1),
     founding.plan(group(virgin(1), virgin(2), proxy(1)), "keydb-1", min_replicas=1),
+    restart.plan(HEALTHY, Request(since=Since(0.0, "1970-01-01T00:00:00Z")), 1),
 )
 
 

@@ -25,9 +25,20 @@ from worlds import (
     virgin,
 )
 
-from keydb_runbooks.runbooks import abort, demote, failover, fence, founding, promote, rejoin, switchover, unfence
+from keydb_runbooks.runbooks import (
+    abort,
+    demote,
+    failover,
+    fence,
+    founding,
+    promote,
+    rejoin,
+    restart,
+    switchover,
+    unfence,
+)
 from keydb_runbooks.runbooks.grounds import Evidence, Place
-from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
+from keydb_runbooks.runbooks.plan import Plan, Refusal, Request, Since
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import Check, truths, verify
 
@@ -36,6 +47,8 @@ TO_2, NODE_1, NODE_2 = Request(to="keydb-2"), Request(node="keydb-1"), Request(n
 FULL = replace(GOOD, saved=False)
 LACKING, CLOSE = replace(GOOD, behind_bytes=50), replace(GOOD, behind_bytes=0)
 GONE = silent(1, "refused", stopped=True)
+SINCE = Request(since=Since(1000.0, "2026-01-02T03:04:05Z"))
+AGED = replace(GOOD, uptime_seconds=990, began_seconds=10.0)
 
 CASES = {
     "abort": (abort, group(primary(1, paused=True), replica(2), orphan(3, 2), proxy(1)), Request()),
@@ -60,6 +73,8 @@ CASES = {
     "promote, the rest of one": (promote, group(guarded(1), promoted(2, ancestors=(), config_replicaof="255.255.255.255 1"), guarded(3)), TO_2),
     "rejoin": (rejoin, group(primary(1), replica(2), orphan(3, of=2), proxy(2)), Request()),
     "rejoin, a loss accepted": (rejoin, group(promoted(2), guarded(1, offset=1002), replica(3, 2), proxy(2)), Request(accept_loss=frozenset({"keydb-1"}))),
+    "restart": (restart, group(primary(1, condition=AGED), replica(2, condition=AGED), replica(3, condition=AGED), proxy(1)), SINCE),
+    "restart, two nodes with an AOF": (restart, group(primary(1, condition=replace(AGED, aof=True)), replica(2, condition=replace(AGED, aof=True)), proxy(1, nodes=2)), SINCE),
     "switchover": (switchover, group(primary(1), replica(2), replica(3), proxy(1)), TO_2),
     "switchover, looked at twice": (switchover, group(primary(1), replica(2, condition=LACKING), replica(3, offset=990, condition=CLOSE), proxy(1)), Request()),
     "switchover, refused for everybody": (switchover, group(primary(1), replica(2, condition=replace(LACKING, saved=False)), replica(3, offset=990, condition=replace(CLOSE, saved=False)), proxy(1)), Request()),

@@ -1,0 +1,141 @@
+"""Performing the steps of restart and upgrade. They are added to ``perform.perform``, which every run calls."""
+
+from __future__ import annotations
+
+import time
+
+import redis
+from pyinfra.api import StringCommand
+
+from keydb_runbooks.connectors.group import NodeEntry
+from keydb_runbooks.connectors.link import LinkError, link
+from keydb_runbooks.connectors.quiet import try_quietly
+from keydb_runbooks.facts.keydb import KeydbProcess
+from keydb_runbooks.operations import programs, service, systemctl, units
+from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.operations.files import put_file, read_file
+from keydb_runbooks.operations.keydb import config_path
+from keydb_runbooks.operations.perform import Links, perform, send_together
+from keydb_runbooks.operations.save import background_save
+from keydb_runbooks.operations.waits import Approach, until
+from keydb_runbooks.runbooks.replication import Node, node_from_info
+from keydb_runbooks.runbooks.rolling import runs
+from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, SaveToDisk, UseProgram
+
+POLL_SECONDS = 0.05
+
+PROCESS_SECONDS = 15.0
+"""By then a server has its pid file, or systemd has tried five times to start it."""
+
+STARTING = ("refused", "no-answer", "loading")
+"""What a link meets while a server starts: nobody yet, nobody who has time, one that loads its data."""
+
+
+@perform.register
+def _save_to_disk(step: SaveToDisk, links: Links) -> str:
+    background_save(step.where, links.node(step.where))
+    return "saved its data"
+
+
+@perform.register
+def _use_program(step: UseProgram, links: Links) -> str:
+    entry = links.group.node(step.where)
+    if not service.has_systemd(entry.host):
+        return step.sentence
+    path, content = units.drop_in(entry, step.program)
+    if read_file(entry.host, path) is None:
+        return "its unit is not install's, and names its program itself"
+    changes = put_file(entry.host, path, content, access=units.READABLE)
+    for command in (*changes, systemctl.reread()) if changes else ():
+        assert isinstance(command, StringCommand)
+        given = command.connector_arguments.get("_stdin")
+        done, output = try_quietly(entry.host, command, stdin=None if given is None else str(given))
+        if not done:
+            raise StepFailed(f"{step.where}: {path} could not be changed: {' '.join(output.stderr_lines)}")
+    return step.sentence
+
+
+@perform.register
+def _restart(step: Restart, links: Links) -> str:
+    entry = links.group.node(step.where)
+    if links.read(step.where).run_id != step.run_id:
+        raise StepFailed(f"{step.where} was restarted meanwhile: it is another process now")
+    _replace_process(entry)
+    node = _answering(entry, step)
+    if node.run_id == step.run_id:
+        raise StepFailed(f"{step.where} still is the same process; look at {entry.data('keydb_log_file')}")
+    links.reopen(step.where)
+    if links.lock is not None:
+        links.lock.adopt(step.where, links.node(step.where))
+    send_together(links.node(step.where), step.commands)
+    if step.version not in (None, node.version):
+        raise StepFailed(
+            f"{step.where} runs {node.version} now, not {step.version}: what starts it names another program"
+        )
+    return f"runs {runs(node)}, {node.keys:,} keys, follows {step.primary}"
+
+
+def _replace_process(entry: NodeEntry) -> None:
+    # Under systemd the unit names the program.
+    program = "" if service.has_systemd(entry.host) else programs.server(entry)
+    done, output = try_quietly(entry.host, service.restart_server(entry, program, config_path(entry)))
+    if not done:
+        told = " ".join(output.stderr_lines) or "its machine did not say why"
+        raise StepFailed(f"{entry.name} could not be restarted: {told}")
+
+
+def _answering(entry: NodeEntry, step: Restart) -> Node:
+    """What the new process says of itself, as soon as it has loaded its data."""
+    told, began = "nobody listens yet", time.monotonic()
+
+    def answers() -> Node | None:
+        nonlocal told
+        try:
+            client = link(entry)
+            try:
+                node = node_from_info(entry.name, entry.address, client.execute_command("INFO"))
+            finally:
+                client.close()
+        except LinkError as error:
+            if error.code not in STARTING:
+                raise
+            told = error.detail
+            late = time.monotonic() - began > PROCESS_SECONDS
+            if late and entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file")) == 0:
+                raise StepFailed(f"{step.where} has ended again; look at {entry.data('keydb_log_file')}") from None
+            return None
+        except (redis.RedisError, OSError) as error:
+            told = str(error)
+            return None
+        told = "it loads its data"
+        return None if node.loading else node
+
+    node = until(answers, step.timeout_seconds, POLL_SECONDS, lambda: f"{step.where} does not answer yet: {told}")
+    if node is None:
+        raise StepFailed(f"{step.where} does not answer after {step.timeout_seconds:g} s: {told}")
+    return node
+
+
+@perform.register
+def _back_in_sync(step: BackInSync, links: Links) -> str:
+    """Whatever the primary had when the link came up the node has, and the primary counts it as its replica."""
+    approach, wanted = Approach(), 0
+
+    def back() -> Node | None:
+        nonlocal wanted
+        node, primary = links.read(step.where), links.read(step.primary)
+        if not primary.is_primary:
+            raise StepFailed(f"{step.primary}, its primary, no longer says that it is one")
+        approach.see(node.offset, primary.offset)
+        linked = node.link is not None and node.link.primary == step.address and node.link.up and not node.loading
+        wanted = wanted or (primary.offset if linked else 0)
+        # Behind an address translation the primary knows it by another address.
+        counted = all(one.online for one in primary.replicas if one.address == node.address)
+        return node if linked and counted and node.offset >= wanted > 0 else None
+
+    node = until(back, step.timeout_seconds, POLL_SECONDS, lambda: f"{step.where} is {approach}")
+    if node is None:
+        raise StepFailed(
+            f"{step.where} is not in sync with {step.primary} after {step.timeout_seconds:g} s: {approach}"
+        )
+    return f"is back in sync with {step.primary} at offset {node.offset:,}"

@@ -1,0 +1,28 @@
+"""What an upgrade asks of each node before it decides: which program is there, and what it can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keydb_runbooks.connectors.group import Group, NodeEntry
+from keydb_runbooks.connectors.link import in_parallel
+from keydb_runbooks.connectors.quiet import get_quietly
+from keydb_runbooks.facts.program import ServerProgram
+from keydb_runbooks.operations import programs
+from keydb_runbooks.runbooks import upgrade
+from keydb_runbooks.runbooks.plan import Answer, Request
+from keydb_runbooks.runbooks.topology import Topology
+
+
+def asked(group: Group) -> Callable[[Topology, Request, int], Answer]:
+    """The verb for the programs that the nodes of a group have now."""
+    found = in_parallel(_program, group.nodes)
+    return upgrade.planned({node.name: program for node, program in zip(group.nodes, found, strict=True)})
+
+
+def _program(node: NodeEntry) -> upgrade.Program:
+    if not node.host.connected:
+        return upgrade.Program(f"{node.name}'s program")
+    path = programs.server(node)
+    told = get_quietly(node.host, ServerProgram, program=path, pid_file=node.data("keydb_pid_file"))
+    return upgrade.Program(path, **told) if told else upgrade.Program(path)

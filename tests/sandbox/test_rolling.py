@@ -1,0 +1,140 @@
+"""Restart: all get new processes while clients write, one after the other, and trouble stops it where it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from kit import NODES, Sandbox, eventually, writing
+from moments import Moment, list_of, run_at
+from verbs import processes, version_of_node
+from versions import renamed
+
+from keydb_runbooks.connectors.programs import find_server
+
+BROKEN = "\nno-such-directive yes\n"
+
+
+def full_syncs(group: Sandbox) -> int:
+    """How often anybody got all data anew, by the logs: a process's own count ends with it."""
+    logs = [(group.directory / node / "server.log").read_text() for node in NODES]
+    return sum(len(re.findall("Full resync from ", log)) for log in logs)
+
+
+@pytest.mark.every_engine
+def test_a_restart_under_a_writer_loses_nothing_and_needs_no_full_resync(group: Sandbox) -> None:
+    before, full = processes(group), full_syncs(group)
+    with writing(group) as writer:
+        group.run("restart").ok()
+
+        writer.write_on()
+        assert writer.lost() == 0
+    assert not set(processes(group)) & set(before)
+    assert full_syncs(group) == full
+    group.healthy("keydb-2")
+    assert group.findings() == []
+
+
+def test_a_dry_run_shows_the_versions_and_changes_nothing(group: Sandbox) -> None:
+    version = str(group.info("keydb-1").get("valkey_version") or group.info("keydb-1")["redis_version"])
+    with group.unchanged():
+        told = group.run("restart", dry=True).ok().text
+    assert len(re.findall(rf"runs \w+ {version} for \d+ s", " ".join(told.split()))) == len(NODES)
+    assert told.index("keydb-2    restart ") < told.index("keydb-3    restart ") < told.index("keydb-1    restart ")
+
+
+def test_a_node_that_does_not_come_back_stops_it_and_another_run_goes_on(group: Sandbox) -> None:
+    before = processes(group)
+    path = group.config("keydb-3")
+    whole = path.read_text()
+    with writing(group) as writer:
+        path.write_text(whole + BROKEN)
+
+        stopped = group.run("restart").refused("keydb-3 could not be restarted: ", "failed and incomplete")
+
+        now = [str(group.info(node)["run_id"]) if group.pid(node) else "" for node in NODES]
+        assert now[0] == before[0] and now[1] not in ("", before[1]) and now[2] == ""
+        assert group.primaries() == ["keydb-1"]
+        since = re.findall(r"--data since=(\S+)", stopped.text)[-1]
+        group.run("restart", since=since).refused("refused: node-refused keydb-3: ", "run start, then this again")
+
+        path.write_text(whole)
+        group.run("start").ok()
+        group.run("restart", since=since).ok()
+        writer.write_on()
+        assert writer.lost() == 0
+    assert not set(processes(group)) & set(before)
+    group.healthy("keydb-2")
+
+
+def test_trouble_elsewhere_stops_it_before_the_next_node(group: Sandbox) -> None:
+    """As soon as the first replica was restarted, another one dies."""
+    before = processes(group)
+    first = Moment("keydb-2: REPLICAOF keydb-1 + CONFIG REWRITE #1", "answered")
+    with writing(group) as writer:
+        stopped = run_at(group, "restart", first, f"kill -9 {group.pid('keydb-3')}", {})
+        list_of(group).unlink()
+
+        told = "the group is not as this plan left it: refused: node-refused keydb-3: "
+        stopped.refused("keydb-3 look at the whole group again before it is touched", told, "failed and incomplete")
+        assert restarted(group, before) == ["keydb-2"]
+        assert group.primaries() == ["keydb-1"]
+        writer.write_on()
+        assert writer.lost() == 0
+
+
+def test_the_lock_outlives_each_restart(group: Sandbox) -> None:
+    """The new process of a node knows the run as well, and no other run is let in meanwhile."""
+    before = processes(group)
+    run = group.start("inventories/sandbox.py", "deploys/restart.py", "-y")
+    eventually(lambda: "keydb-2" in restarted(group, before), "keydb-2 was restarted", 20)
+    eventually(lambda: ":held:restart/" in str(group.ask("keydb-2", "CLIENT LIST")), "its new process has the lock")
+    group.run("switchover", to="keydb-3").refused("refused: locked: another run is at work: ", " does restart ")
+    text, _ = run.communicate(timeout=90)
+    assert run.returncode == 0, text
+    group.healthy("keydb-2")
+
+
+def restarted(group: Sandbox, before: list[str]) -> list[str]:
+    """The nodes that answer as another process than before."""
+    answering = [
+        (node, old) for node, old in zip(NODES, before, strict=True) if group.pid(node) and group.answers(node)
+    ]
+    return [node for node, old in answering if group.info(node).get("run_id") not in (old, None)]
+
+
+# Upgrade
+
+
+@pytest.mark.every_engine
+def test_an_upgrade_under_a_writer_loses_nothing_and_needs_no_full_resync(group: Sandbox, tmp_path: Path) -> None:
+    newer, full = renamed(find_server(group.engine)[1], tmp_path / "server"), full_syncs(group)
+    with writing(group) as writer:
+        told = group.run("upgrade", keydb_server=str(tmp_path / "server")).ok().text
+
+        writer.write_on()
+        assert writer.lost() == 0
+    assert len(re.findall(rf"restart \w+ \S+ -> {newer}, follow", " ".join(told.split()))) == len(NODES)
+    assert {version_of_node(group, node) for node in NODES} == {newer}
+    assert full_syncs(group) == full
+    group.healthy("keydb-2")
+    again = group.run("upgrade", keydb_server=str(tmp_path / "server")).ok().text
+    assert "nothing to do: already-done demo: every node runs what its program is" in " ".join(again.split())
+
+
+def test_an_upgrade_leaves_alone_who_runs_the_version_already(group: Sandbox, tmp_path: Path) -> None:
+    newer = renamed(find_server(group.engine)[1], tmp_path / "server")
+    first = Moment("keydb-3: REPLICAOF keydb-1 + CONFIG REWRITE #1", "answered")
+    program = str(tmp_path / "server")
+    died = run_at(group, "upgrade", first, "kill", {}, keydb_server=program)
+    list_of(group).unlink()
+    assert died.code == -9, died.text
+    upgraded = processes(group)
+
+    group.run("upgrade", keydb_server=program).ok()
+
+    assert [version_of_node(group, node) for node in NODES] == [newer] * len(NODES)
+    now = processes(group)
+    assert now[1:] == upgraded[1:] and now[0] != upgraded[0]
+    group.healthy("keydb-2")

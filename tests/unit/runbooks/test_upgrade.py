@@ -1,0 +1,81 @@
+"""Upgrade: who is restarted with which program, and which program nobody is restarted with."""
+
+from dataclasses import replace
+
+import pytest
+from worlds import codes, group, lines, primary, proxy, replica
+
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.steps_restart import Restart, UseProgram
+from keydb_runbooks.runbooks.upgrade import Program, planned
+
+NEW = Program("/opt/keydb-server", "keydb", "6.3.5", 9, 9)
+ANY = Request()
+THREE = (primary(1), replica(2), replica(3), proxy(1))
+
+
+def asked(*members, program=NEW, request=ANY, **others):
+    programs = {f"keydb-{number}": program for number in (1, 2, 3)} | others
+    return planned(programs)(group(*members), request, 1)
+
+
+def turn(node):
+    return [f"LookAgain keydb-{node}", f"UseProgram keydb-{node}", f"Restart keydb-{node}", f"BackInSync keydb-{node}"]
+
+
+def test_each_node_gets_its_program_straight_before_it_is_restarted():
+    plan = asked(*THREE)
+    assert lines(plan)[:9] == [*turn(2), *turn(3), "LookAgain keydb-1"]
+    assert lines(plan)[-4:] == turn(1)
+    assert plan.verb == "upgrade"
+    assert plan.steps[1] == UseProgram("keydb-2", "/opt/keydb-server")
+    restarts = [step for step in plan.steps if isinstance(step, Restart)]
+    assert {(step.told, step.version) for step in restarts} == {("KeyDB 6.3.4 -> 6.3.5", "6.3.5")}
+    assert plan.again == ()
+
+
+def test_who_runs_the_version_already_is_left_alone():
+    plan = asked(THREE[0], replica(2, version="6.3.5"), *THREE[2:])
+    assert lines(plan)[:5] == [*turn(3), "LookAgain keydb-1"]
+    assert str(plan.evidence[1]).endswith(", is left alone: it runs what its program is")
+
+
+def test_nothing_is_left_to_do_where_all_run_it():
+    newer = [replace(node, version="6.3.5") for node in THREE[:3]]
+    told = NothingToDo("already-done", "demo", "every node runs what its program is; keydb-1 is the primary")
+    assert asked(*newer, proxy(1)) == told
+
+
+def test_an_older_version_that_reads_the_same_files_is_all_right():
+    assert isinstance(asked(*THREE, program=replace(NEW, version="6.3.3")), Plan)
+
+
+REFUSALS = [
+    (Program("/opt/x"), {}, "program-unknown keydb-1: its program /opt/x does not say its version; is it there, and may it be executed? See keydb_server"),
+    (Program("/opt/x", "keydb"), {}, "program-unknown keydb-1: its program /opt/x does not say its version; is it there, and may it be executed? See keydb_server"),
+    (replace(NEW, engine="redis", version="7.0.15"), {}, "other-engine keydb-1: runs KeyDB 6.3.4, and /opt/keydb-server is Redis 7.0.15; name a program of its engine by keydb_server"),
+    (replace(NEW, format=None), {}, "format-unknown keydb-1: whether 6.3.5 reads what 6.3.4 writes is unknown: the one or the other did not tell; try the program there, or accept=older-format"),
+    (replace(NEW, running_format=None), {}, "format-unknown keydb-1: whether 6.3.5 reads what 6.3.4 writes is unknown: the one or the other did not tell; try the program there, or accept=older-format"),
+    (replace(NEW, format=8), {}, "older-format keydb-1: writes RDB version 9, and 6.3.5 reads 8 at most; it would neither load its file nor a full resync; accept=older-format if you know better"),
+    (NEW, {"keydb-3": replace(NEW, version="6.3.6")}, "several-versions demo: the programs are 6.3.5 on keydb-2 and 6.3.6 on keydb-3; give all nodes the same one"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "others", "sentence"), REFUSALS)
+def test_a_refusal_names_the_fact_the_node_and_the_way_on(program, others, sentence):
+    answer = asked(*THREE, program=program, **others)
+    assert isinstance(answer, Refusal) and str(answer) == f"refused: {sentence}"
+
+
+def test_every_refusal_has_a_case():
+    assert codes("Refusal", "upgrade") == {sentence.split()[0] for *_, sentence in REFUSALS}
+
+
+@pytest.mark.parametrize("program", [replace(NEW, format=8), replace(NEW, format=None)])
+def test_what_a_refusal_offers_is_enough_to_go_on(program):
+    assert isinstance(asked(*THREE, program=program, request=Request(accept=frozenset({"older-format"}))), Plan)
+
+
+def test_the_format_of_who_is_left_alone_is_nobodys_business():
+    newer = [replace(node, version="6.3.5") for node in THREE[:3]]
+    assert isinstance(asked(*newer, program=replace(NEW, format=None)), NothingToDo)
