@@ -27,7 +27,7 @@ def test_a_switchover_moves_the_service_by_one_patch_and_no_acknowledged_write_i
         assert runs.service_leads_to() == runs.primary() != before
         assert writer.lost(tmp_path) == 0
         print(f"switchover: gap of clients in another pod {writer.gap():.0f} ms, {writer.acknowledged():,} writes")
-    assert "keydb-write names" in done.text
+    assert f"names {runs.primary()} now" in done.text and f"leads to {runs.primary()} alone" in done.text
     labels = {pod: runs.group.core.read_namespaced_pod(pod, runs.group.namespace).metadata.labels for pod in PODS}
     roles = {pod: label["keydb-runbooks/role"] for pod, label in labels.items()}
     assert roles == {pod: "primary" if pod == runs.primary() else "replica" for pod in PODS}
