@@ -15,10 +15,10 @@ wanted = sys.argv.pop(1)
 do = Run._do
 
 
-def die(self, step):
+def die(self, step, *others):
     if step.code == wanted:
         os.kill(os.getpid(), signal.SIGKILL)
-    return do(self, step)
+    return do(self, step, *others)
 
 
 Run._do = die
