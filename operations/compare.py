@@ -17,9 +17,10 @@ from pyinfra import logger
 
 from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, in_parallel, link
+from keydb_runbooks.operations.dump import write_beside
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.perform import Links, perform
-from keydb_runbooks.operations.save import kept, write_beside
+from keydb_runbooks.operations.save import kept
 from keydb_runbooks.runbooks.differences import (
     OTHER_EXPIRY,
     OTHER_VALUE,

@@ -7,7 +7,11 @@ class StepFailed(Exception):
     """A step could not be done; the text says what was seen, and where."""
 
 
-class NotSaved(StepFailed):
+class LeftBehind(StepFailed):
+    """A step was done but for something that has to be mended; the rest of the run doesn't depend on that."""
+
+
+class NotSaved(LeftBehind):
     """A step was done, but the server could not write it into its configuration file, which stays as it was."""
 
 

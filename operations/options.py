@@ -35,6 +35,11 @@ OPTIONS = (
     "compare",
     "listed",
     "since",
+    "keep",
+    "keep_days",
+    "backup",
+    "accept_replace",
+    "accept_again",
 )
 
 OTHER_WORDS = {

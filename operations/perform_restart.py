@@ -12,11 +12,11 @@ from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.operations import programs, service, systemctl, units
+from keydb_runbooks.operations.dump import background_save
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.files import put_file, read_file
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.perform import Links, perform, send_together
-from keydb_runbooks.operations.save import background_save
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs

@@ -16,7 +16,7 @@ from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import endings, interrupt, lock, record, report
-from keydb_runbooks.operations.failures import NotSaved, StepFailed, Stopped, TooLate
+from keydb_runbooks.operations.failures import LeftBehind, StepFailed, Stopped, TooLate
 from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
 from keydb_runbooks.operations.perform import Links, perform_step
@@ -70,8 +70,8 @@ class Run:
         self.report = told
         self.links: Links | None = None
         self.lock: lock.Lock | None = None
-        # A plan that moves no role has nothing to go back to.
-        self.committed = not any(step.commits for step in plan.steps)
+        # A plan that moves no role has nothing to go back to; one that changes nothing can stop anywhere.
+        self.committed = plan.locks and not any(step.commits for step in plan.steps)
         self.changed = False
         # Whether something was done that nothing takes back.
         self.lasting = False
@@ -124,6 +124,8 @@ class Run:
 
     def _take(self, host: Host) -> None:
         self.links = Links(self.group, {step.where for step in self.plan.steps}, self.silent)
+        if not self.plan.locks:
+            return
         nodes = tuple(node.name for node in self.group.nodes)
         task = Task(self.plan.verb, self.plan.about)
         minority = self.report.options.get("accept_minority_lock", "no").lower() in ("yes", "true")
@@ -169,10 +171,11 @@ class Run:
     def _do(self, step: Step, number: int) -> str:
         """Every step is begun with a lock that is proved: what isn't sent over its connections obeys it as well."""
         assert self.links is not None
-        assert self.lock is not None
         if step.ends or not self.committed:
             interrupt.check()
-        self.lock.prove()
+        if self.plan.locks:
+            assert self.lock is not None
+            self.lock.prove()
         self.committed = self.committed or step.commits
         self.changed = self.changed or step.changes
         self.lasting = self.lasting or step.lasting
@@ -217,7 +220,7 @@ class Run:
             return False
         if step.spare:
             return True
-        if isinstance(error, NotSaved):
+        if isinstance(error, LeftBehind):
             self.unfinished.append(str(error))
             return True
         if isinstance(error, Stopped) and self.committed and not step.changes:

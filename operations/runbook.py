@@ -148,6 +148,10 @@ def request_of(host: Host) -> Request:
         compare=one_of(host, "compare", "yes", "no") == "yes",
         listed=whole_number(host, "listed", Request.listed),
         since=moment(host, "since"),
+        keep=count(host, "keep"),
+        keep_days=count(host, "keep_days"),
+        accept_replace=yes_or_no(host, "accept_replace"),
+        accept_again=yes_or_no(host, "accept_again"),
     )
 
 
@@ -350,6 +354,17 @@ def moment(host: Host, key: str) -> Since | None:
     if seconds is None:
         stop(host, f"--data {key}={given}: is no moment; allowed is UTC as in {options.written(time.time())}")
     return Since(seconds, options.written(seconds))
+
+
+def count(host: Host, key: str) -> int | None:
+    """The number above 0 that stands behind ``--data KEY=``, None without it.
+
+    :raises SystemExit: after it was printed that the value is something else
+    """
+    number = whole_number(host, key, 1)
+    if number < 1:
+        stop(host, f"--data {key}={number}: allowed are whole numbers above 0")
+    return None if option(host, key) is None else number
 
 
 def whole_number(host: Host, key: str, without: int) -> int:

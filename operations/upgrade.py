@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pyinfra.api.exceptions import OperationError
+
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import get_quietly
@@ -23,6 +25,9 @@ def asked(group: Group) -> Callable[[Topology, Request, int], Answer]:
 def _program(node: NodeEntry) -> upgrade.Program:
     if not node.host.connected:
         return upgrade.Program(f"{node.name}'s program")
-    path = programs.server(node)
+    try:
+        path = programs.server(node)
+    except OperationError:
+        return upgrade.Program(f"{node.data('keydb_engine')}-server, which is not on PATH,")
     told = get_quietly(node.host, ServerProgram, program=path, pid_file=node.data("keydb_pid_file"))
     return upgrade.Program(path, **told) if told else upgrade.Program(path)

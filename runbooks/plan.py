@@ -35,6 +35,8 @@ class Request:
     operator's machine then) or ``no``. ``compare``: whether differing keys are told, ``listed`` of them by name.
     ``since``: a node whose process began behind this moment is not restarted. ``processes``: run ids of those that are,
     None as long as no plan was made.
+    ``keep``, ``keep_days``: how many backups are kept, and for how long; None is no rule. ``accept_replace``: a restore
+    may replace a group's keys; ``accept_again``: even by the backup that they come from.
     """
 
     to: str | None = None
@@ -51,6 +53,10 @@ class Request:
     listed: int = 1000
     since: Since | None = None
     processes: frozenset[str] | None = None
+    keep: int | None = None
+    keep_days: int | None = None
+    accept_replace: bool = False
+    accept_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,8 @@ class Plan:
     acknowledges writes meanwhile. ``node`` and ``outcome`` are of verbs that act on one node, whose ``primary`` may be
     None: which it is, and what holds afterwards. ``evidence`` is what was seen, ``ranking`` who else could be the
     primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk. ``again`` are the options
-    that another run needs to go on with it.
+    that another run needs to go on with it. ``locks`` is False for a plan that changes nothing of a group: other
+    operators go on meanwhile, however long it takes.
     """
 
     verb: str
@@ -135,6 +142,7 @@ class Plan:
     node: str | None = None
     outcome: str = ""
     again: tuple[tuple[str, str], ...] = ()
+    locks: bool = True
 
     @property
     def about(self) -> str:

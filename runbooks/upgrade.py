@@ -11,6 +11,9 @@ from keydb_runbooks.runbooks.rolling import ENGINES, Wish, roll, runs
 from keydb_runbooks.runbooks.steps_restart import UseProgram
 from keydb_runbooks.runbooks.topology import Topology
 
+NAME_LENGTH = 15
+"""So much of a program's name Linux keeps as its process's."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -58,6 +61,9 @@ def _refuse(node: Node, program: Program, request: Request) -> Refusal | None:
     if program.engine is None or program.version is None:
         told = f"its program {program.path} does not say its version"
         return Refusal("program-unknown", node.name, told, "is it there, and may it be executed? See keydb_server")
+    if not any(engine in program.path.rpartition("/")[2][:NAME_LENGTH] for engine in ENGINES):
+        told = f"its program {program.path} has a name by which nobody would know its process as a server's"
+        return Refusal("program-unknown", node.name, told, f"let its name begin with {program.engine}-server")
     if program.engine != node.engine:
         told = f"runs {runs(node)}, and {program.path} is {ENGINES[program.engine]} {program.version}"
         return Refusal("other-engine", node.name, told, "name a program of its engine by keydb_server")

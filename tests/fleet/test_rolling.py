@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.fleet.test_verbs import is_healthy
 from tests.fleet.writer import writing
 from tests.sandbox.versions import renamed, version_of
 
-NEWER = "/usr/local/bin/newer-server"
+NEWER = "/opt/newer"
 
 
 @pytest.fixture
@@ -44,14 +45,15 @@ def test_restart_and_upgrade_lose_nothing_and_leave_nothing_to_mend(group: Fleet
         assert group.primaries() == ["keydb-2"]
 
         newer = renamed(group.program, tmp_path / "newer")
+        program = f"{NEWER}/{group.engine}-server"
         for machine in group.nodes:
-            path = machine.root / NEWER.lstrip("/")
-            path.write_bytes((tmp_path / "newer").read_bytes())
-            path.chmod(0o755)
-        upgraded = group.run("upgrade", keydb_server=NEWER).ok()
+            path = machine.root / program.lstrip("/")
+            path.parent.mkdir(parents=True)
+            shutil.copy2(tmp_path / "newer", path)
+        upgraded = group.run("upgrade", keydb_server=program).ok()
         writer.goes_on()
         assert {group.version(name) for name in NODES} == {newer}
-        assert all(NEWER in machine.shell(f"systemctl cat {group.engine}-server") for machine in group.nodes)
+        assert all(program in machine.shell(f"systemctl cat {group.engine}-server") for machine in group.nodes)
         assert group.primaries() == ["keydb-1"]
 
         # What install wants is the old one: upgrade goes back to it as well, since it reads the same files.

@@ -34,6 +34,9 @@ from keydb_runbooks.connectors.sandbox import SandboxConnector
 PORT = int(os.environ["KEYDB_SANDBOX_PORT"])
 DIRECTORY = os.environ["KEYDB_SANDBOX_DIRECTORY"]
 PLACES = {PORT: "proxy-1", PORT + 11: "keydb-1", PORT + 12: "keydb-2", PORT + 13: "keydb-3"}
+SECOND = "second-server"
+"""A restore's second server, whose port is another one each time."""
+
 NAMES: dict[str, str] = json.loads(os.environ.get("DYING_NAMES", "{}"))
 AT, WHEN, BY = (os.environ.get(f"DYING_{key}", "") for key in ("AT", "WHEN", "BY"))
 LIST = os.environ.get("DYING_LIST")
@@ -103,6 +106,8 @@ def told(words: list[str]) -> str:
         return name
     if words[0].upper() == "REPLICAOF" and words[-1] in map(str, PLACES):
         return f"REPLICAOF {PLACES[int(words[-1])]}"
+    if words[0].upper() == "REPLICAOF" and words[1] == "127.0.0.1":
+        return f"REPLICAOF {SECOND}"
     return " ".join(words)
 
 
@@ -122,7 +127,7 @@ def watch_servers() -> None:
             self.connect()
         packed = b"".join([command] if isinstance(command, bytes) else command)
         commands = commands_of(packed)
-        name = count(PLACES.get(self.port, str(self.port)), segment(commands))
+        name = count(PLACES.get(self.port, SECOND), segment(commands))
         send(self, command, check_health)
         self.__dict__.setdefault("awaited", deque()).extend([(name, len(commands))])
         happens(name, "sent")
@@ -200,7 +205,7 @@ def script(command: str) -> str:
     """A command of the shell in one line, without what is another one in each run."""
     text = re.sub(r"\.new\.[0-9a-f]+", ".new", command.replace(f"{DIRECTORY}/", "").replace(DIRECTORY, "."))
     text = re.sub(r"[0-9a-f]{64}", "<checksum>", text)
-    text = re.sub(r"-\d{8}T\d{6}Z-[0-9a-f]+-\d+", "-<when>", text)
+    text = re.sub(r"-\d{8}T\d{6}Z(-[0-9a-f]+-\d+)?", "-<when>", text)
     # What it works on stands at its end.
     return " ".join(text.split())[-SCRIPT_SHOWN:]
 

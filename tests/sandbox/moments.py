@@ -78,6 +78,11 @@ def run_at(sandbox: Sandbox, deploy: str, at: Moment | None, by: str, names: Map
     return ended(start_at(sandbox, deploy, at, by, names, **data))
 
 
+def stopped(pid: int) -> bool:
+    """Whether a process stands still."""
+    return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
+
+
 def insisted(run: Callable[[], Result]) -> Result:
     """Run it again, as it says itself, as long as the group changed between its two looks: a proxy's check turned."""
     for _ in range(4):

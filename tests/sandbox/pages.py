@@ -26,13 +26,19 @@ from versions import renamed
 from keydb_runbooks.connectors.programs import find_server
 
 DOCS = REPOSITORY / "docs"
-PAGES = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "restart", "upgrade")
+PAGES = (
+    *("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort"),
+    *("restart", "upgrade", "backup", "restore"),
+)
 ASKED = ("status.py", "history.py", "drift.py")
 """Deploys that change nothing, so that pyinfra doesn't ask."""
 
 INDENT = " " * 4
 COMMAND = f"{INDENT}pyinfra {INVENTORY} "
 ENDLESS = 10**12
+SHOWN = "/srv/demo"
+"""What a page has in place of the sandbox's directory."""
+
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
 
 
@@ -119,6 +125,15 @@ def disk(room: bool) -> Callable[[Sandbox, str], None]:
     return change
 
 
+def backed_up(group: Sandbox, _: str) -> None:
+    """And clients went on."""
+    group.run("backup", save_to=str(group.directory / "backups")).ok()
+    for ending in (".rdb", ".json"):
+        (made,) = (group.directory / "backups").glob(f"*{ending}")
+        made.rename(group.directory / f"backup{ending}")
+    group.fill(60)
+
+
 def settled(group: Sandbox, _: str) -> None:
     """The proxy's own checks have come to what is true."""
     replicas = [node for node in NODES if group.pid(node) and group.role(node) == "slave"]
@@ -133,7 +148,7 @@ def settled(group: Sandbox, _: str) -> None:
 
 
 def gets_program(group: Sandbox, _: str) -> None:
-    renamed(find_server(group.engine)[1], group.directory / "newer-server")
+    renamed(find_server(group.engine)[1], group.directory / "keydb-server")
 
 
 WORLD: dict[str, Callable[[Sandbox, str], None]] = {
@@ -151,6 +166,7 @@ WORLD: dict[str, Callable[[Sandbox, str], None]] = {
     "has room on its disk again": disk(room=True),
     "has settled": settled,
     "gets a newer program": gets_program,
+    "was backed up": backed_up,
 }
 """What a comment may say behind a name: of a node, or ``the group``."""
 
@@ -213,7 +229,7 @@ def block(lines: list[str], number: int) -> tuple[int, int]:
 
 def run(group: Sandbox, command: str) -> Result:
     """A command as a page has it; ``-y`` is given where a person would be asked."""
-    words = shlex.split(command.replace("/srv/demo", str(group.directory)))[1:]
+    words = shlex.split(command.replace(SHOWN, str(group.directory)))[1:]
     asked = "--dry" not in words and not words[1].endswith(ASKED)
     return group.pyinfra(*words, *(["-y"] if asked else []))
 
@@ -223,7 +239,7 @@ def excerpt(group: Sandbox, result: Result) -> str:
 
     Of a run these are the steps and the end, since its plan is what a dry run shows.
     """
-    text = re.sub(r" -y$", "", result.text.replace(str(group.directory), "/srv/demo"), flags=re.MULTILINE)
+    text = re.sub(r" -y$", "", result.text.replace(str(group.directory), SHOWN), flags=re.MULTILINE)
     for offset in range(20):
         text = re.sub(rf"\b{group.port + offset}\b", str(17000 + offset), text)
     lines = [line.rstrip() for line in text.splitlines()]
@@ -264,9 +280,11 @@ def _tree(lines: list[str]) -> list[str]:
 
 
 VARIES = (
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
+    (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
+    (r"\b[0-9a-f]{64}\b", "ID"),
     (r"\d\d:\d\d:\d\d", "TIME"),
     (r"\d{8}T\d{6}Z", "TIME"),
+    (r"\bsha256 [0-9a-f]{8}", "sha256 ID"),
     (r"\b[0-9a-f]{40}\b|\b[0-9a-f]{8}\b", "ID"),
     (r"[\d,.]+ (ms|bytes|%|B\b)", r"# \1"),
     (r"-\d+(?=\.rdb|\.differences|$)", "-#"),

@@ -7,12 +7,11 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import redis
 from kit import NODES, Result, Sandbox, eventually, writing
-from moments import Moment, ended, insisted, list_of, start_at
+from moments import Moment, ended, insisted, list_of, start_at, stopped
 from prefork import Run
 
 ENDLESS = 10**12
@@ -37,10 +36,6 @@ def asleep(group: Sandbox, moment: Moment) -> Iterator[Run]:
         if run.poll() is None:
             run.kill()
             run.communicate()
-
-
-def stopped(pid: int) -> bool:
-    return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
 
 
 def woken(run: Run) -> Result:

@@ -278,6 +278,6 @@ def test_a_program_that_can_not_take_over_is_refused_by_its_code(
 ) -> None:
     names = {"keydb": "KeyDB", "valkey": "Valkey", "redis": "Redis"}
     other = names["redis" if group.engine != "redis" else "keydb"]
-    program = impostor(tmp_path / "server", names[group.engine] if same else other, format)
+    program = impostor(tmp_path / f"{group.engine}-server", names[group.engine] if same else other, format)
     with group.unchanged():
         group.run("upgrade", keydb_server=program).refused(f"refused: {code} keydb-1: ")

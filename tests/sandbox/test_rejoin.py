@@ -258,7 +258,7 @@ def test_a_disk_that_is_full_stops_the_save_and_nothing_is_attached(group: Sandb
         full = group.run("rejoin", accept_loss="keydb-1")
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    full.refused("keydb-1 could not save its data (its log says why); nothing of it was thrown away")
+    full.refused("keydb-1 could not save its data (its log says why); its data stay as they are")
     assert "left out: follow keydb-2" in full.text
     assert group.keys("keydb-1") == keys
     assert not list((group.directory / "keydb-1" / "data").glob("keydb-1-*"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from kit import NODES, Sandbox, eventually, writing
-from moments import Moment, list_of, run_at
+from moments import Moment, ended, list_of, run_at, start_at, stopped
 from verbs import processes, version_of_node
 from versions import renamed
 
@@ -36,6 +38,24 @@ def test_a_restart_under_a_writer_loses_nothing_and_needs_no_full_resync(group: 
     assert group.findings() == []
 
 
+@pytest.mark.parametrize(("setting", "value", "anew"), [("appendonly", "yes", 3), ("save", "", 0)])
+def test_a_restart_of_servers_that_keep_an_aof_or_nothing(group: Sandbox, setting: str, value: str, anew: int) -> None:
+    """A start from an AOF forgets its place in the stream; a server that never saves is told to."""
+    for node in NODES:
+        group.ask(node, "CONFIG", "SET", setting, value)
+        group.ask(node, "CONFIG", "REWRITE")
+        eventually(lambda node=node: group.info(node)["aof_rewrite_in_progress"] == 0, f"{node} has its AOF")
+    before, full = processes(group), full_syncs(group)
+    with writing(group) as writer:
+        told = group.run("restart").ok().text
+
+        writer.write_on()
+        assert writer.lost() == 0
+    assert not set(processes(group)) & set(before)
+    assert full_syncs(group) - full == anew == " ".join(told.split()).count("as always behind a start from an AOF")
+    group.healthy("keydb-2")
+
+
 def test_a_dry_run_shows_the_versions_and_changes_nothing(group: Sandbox) -> None:
     version = str(group.info("keydb-1").get("valkey_version") or group.info("keydb-1")["redis_version"])
     with group.unchanged():
@@ -51,12 +71,12 @@ def test_a_node_that_does_not_come_back_stops_it_and_another_run_goes_on(group: 
     with writing(group) as writer:
         path.write_text(whole + BROKEN)
 
-        stopped = group.run("restart").refused("keydb-3 could not be restarted: ", "failed and incomplete")
+        result = group.run("restart").refused("keydb-3 could not be restarted: ", "failed and incomplete")
 
         now = [str(group.info(node)["run_id"]) if group.pid(node) else "" for node in NODES]
         assert now[0] == before[0] and now[1] not in ("", before[1]) and now[2] == ""
         assert group.primaries() == ["keydb-1"]
-        since = re.findall(r"--data since=(\S+)", stopped.text)[-1]
+        since = re.findall(r"--data since=(\S+)", result.text)[-1]
         group.run("restart", since=since).refused("refused: node-refused keydb-3: ", "run start, then this again")
 
         path.write_text(whole)
@@ -73,26 +93,29 @@ def test_trouble_elsewhere_stops_it_before_the_next_node(group: Sandbox) -> None
     before = processes(group)
     first = Moment("keydb-2: REPLICAOF keydb-1 + CONFIG REWRITE #1", "answered")
     with writing(group) as writer:
-        stopped = run_at(group, "restart", first, f"kill -9 {group.pid('keydb-3')}", {})
+        result = run_at(group, "restart", first, f"kill -9 {group.pid('keydb-3')}", {})
         list_of(group).unlink()
 
         told = "the group is not as this plan left it: refused: node-refused keydb-3: "
-        stopped.refused("keydb-3 look at the whole group again before it is touched", told, "failed and incomplete")
+        result.refused("keydb-3 look at the whole group again before it is touched", told, "failed and incomplete")
         assert restarted(group, before) == ["keydb-2"]
         assert group.primaries() == ["keydb-1"]
         writer.write_on()
         assert writer.lost() == 0
 
 
-def test_the_lock_outlives_each_restart(group: Sandbox) -> None:
-    """The new process of a node knows the run as well, and no other run is let in meanwhile."""
-    before = processes(group)
-    run = group.start("inventories/sandbox.py", "deploys/restart.py", "-y")
-    eventually(lambda: "keydb-2" in restarted(group, before), "keydb-2 was restarted", 20)
-    eventually(lambda: ":held:restart/" in str(group.ask("keydb-2", "CLIENT LIST")), "its new process has the lock")
-    group.run("switchover", to="keydb-3").refused("refused: locked: another run is at work: ", " does restart ")
-    text, _ = run.communicate(timeout=90)
-    assert run.returncode == 0, text
+def test_the_lock_outlives_a_restart(group: Sandbox) -> None:
+    """A run stands still as soon as a node's new process has been told something: nobody else is let in."""
+    told = Moment("keydb-2: REPLICAOF keydb-1 + CONFIG REWRITE #1", "answered")
+    run = start_at(group, "restart", told, "stop", {})
+    eventually(lambda: stopped(run.pid), "it stands still", 20)
+    try:
+        assert ":held:restart/" in str(group.ask("keydb-2", "CLIENT LIST"))
+        group.run("switchover", to="keydb-3").refused("refused: locked: another run is at work: ", " does restart ")
+    finally:
+        os.kill(run.pid, signal.SIGCONT)
+        list_of(group).unlink()
+    ended(run).ok()
     group.healthy("keydb-2")
 
 
@@ -109,9 +132,9 @@ def restarted(group: Sandbox, before: list[str]) -> list[str]:
 
 @pytest.mark.every_engine
 def test_an_upgrade_under_a_writer_loses_nothing_and_needs_no_full_resync(group: Sandbox, tmp_path: Path) -> None:
-    newer, full = renamed(find_server(group.engine)[1], tmp_path / "server"), full_syncs(group)
+    newer, full = renamed(find_server(group.engine)[1], tmp_path / f"{group.engine}-server"), full_syncs(group)
     with writing(group) as writer:
-        told = group.run("upgrade", keydb_server=str(tmp_path / "server")).ok().text
+        told = group.run("upgrade", keydb_server=str(tmp_path / f"{group.engine}-server")).ok().text
 
         writer.write_on()
         assert writer.lost() == 0
@@ -119,14 +142,14 @@ def test_an_upgrade_under_a_writer_loses_nothing_and_needs_no_full_resync(group:
     assert {version_of_node(group, node) for node in NODES} == {newer}
     assert full_syncs(group) == full
     group.healthy("keydb-2")
-    again = group.run("upgrade", keydb_server=str(tmp_path / "server")).ok().text
+    again = group.run("upgrade", keydb_server=str(tmp_path / f"{group.engine}-server")).ok().text
     assert "nothing to do: already-done demo: every node runs what its program is" in " ".join(again.split())
 
 
 def test_an_upgrade_leaves_alone_who_runs_the_version_already(group: Sandbox, tmp_path: Path) -> None:
-    newer = renamed(find_server(group.engine)[1], tmp_path / "server")
+    newer = renamed(find_server(group.engine)[1], tmp_path / f"{group.engine}-server")
     first = Moment("keydb-3: REPLICAOF keydb-1 + CONFIG REWRITE #1", "answered")
-    program = str(tmp_path / "server")
+    program = str(tmp_path / f"{group.engine}-server")
     died = run_at(group, "upgrade", first, "kill", {}, keydb_server=program)
     list_of(group).unlink()
     assert died.code == -9, died.text

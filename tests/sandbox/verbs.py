@@ -212,8 +212,9 @@ def newer_than(program: str) -> str:
     """A program of a newer version, which is there until this process ends."""
     directory = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))
     atexit.register(shutil.rmtree, directory)
-    renamed(program, directory / "server")
-    return str(directory / "server")
+    path = directory / Path(program).name
+    renamed(program, path)
+    return str(path)
 
 
 def version_of_node(sandbox: Sandbox, node: str) -> str:

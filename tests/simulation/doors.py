@@ -15,7 +15,19 @@ from typing import Any
 from unittest import mock
 
 from keydb_runbooks.facts import condition, observation
-from keydb_runbooks.operations import compare, holders, lock, perform, perform_fence, report, run, runbook, save, waits
+from keydb_runbooks.operations import (
+    compare,
+    dump,
+    holders,
+    lock,
+    perform,
+    perform_fence,
+    report,
+    run,
+    runbook,
+    save,
+    waits,
+)
 from tests.simulation import beats, machines, outside, texts
 from tests.simulation.garbage import seldom_collected
 from tests.simulation.outside import SCENE
@@ -80,7 +92,7 @@ EVERYWHERE: dict[str, object] = {
 }
 MODULES: tuple[ModuleType, ...] = (
     *(condition, observation),
-    *(compare, holders, lock, perform, perform_fence, report, run, runbook, save, waits),
+    *(compare, dump, holders, lock, perform, perform_fence, report, run, runbook, save, waits),
 )
 
 DOORS: tuple[tuple[ModuleType, str, object], ...] = (
@@ -98,10 +110,10 @@ DOORS: tuple[tuple[ModuleType, str, object], ...] = (
     (perform_fence, "ask", outside.permitted_behind_multi),
     # Records and reports are for people: nothing reads them.
     (run, "finish", machines.nothing_differs),
-    (save, "_room", machines.room),
-    (save, "_keep", machines.keep),
-    (save, "_fetch", machines.bring),
-    (save, "write_beside", machines.note),
+    (dump, "room", machines.room),
+    (dump, "keep", machines.keep),
+    (dump, "fetch", machines.bring),
+    (dump, "write_beside", machines.note),
     (compare, "write_beside", machines.note),
     (compare, "_compare_all", machines.nothing_differs),
 )

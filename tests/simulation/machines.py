@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
 from keydb_runbooks.facts.machine import MachineState, State
+from keydb_runbooks.operations.dump import Kept
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.save import Kept
 from keydb_runbooks.runbooks.replication import Address
 from keydb_runbooks.runbooks.rescue import Room
 from keydb_runbooks.schemas import SECRETS

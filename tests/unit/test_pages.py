@@ -27,7 +27,10 @@ HEADINGS = [
     "When it goes wrong",
     "Exit codes",
 ]
-VERBS = ("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort", "restart", "upgrade")
+VERBS = (
+    *("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort"),
+    *("restart", "upgrade", "backup", "restore"),
+)
 
 
 def page(verb: str) -> str:

@@ -27,6 +27,7 @@ from worlds import (
 
 from keydb_runbooks.runbooks import (
     abort,
+    backup,
     demote,
     failover,
     fence,
@@ -34,11 +35,14 @@ from keydb_runbooks.runbooks import (
     promote,
     rejoin,
     restart,
+    restore,
     switchover,
     unfence,
 )
 from keydb_runbooks.runbooks.grounds import Evidence, Place
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request, Since
+from keydb_runbooks.runbooks.restore import Held, Source
+from keydb_runbooks.runbooks.shelf import Backup, Shelf
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.verified import Check, truths, verify
 
@@ -46,12 +50,15 @@ PAGE = Path(__file__).with_name("plans.yaml")
 TO_2, NODE_1, NODE_2 = Request(to="keydb-2"), Request(node="keydb-1"), Request(node="keydb-2")
 FULL = replace(GOOD, saved=False)
 LACKING, CLOSE = replace(GOOD, behind_bytes=50), replace(GOOD, behind_bytes=0)
+SOURCE = Source("demo.rdb", "5" * 64, 1000, 50, "keydb", "6.3.4", "2026-01-02T03:04:05Z")
 GONE = silent(1, "refused", stopped=True)
 SINCE = Request(since=Since(1000.0, "2026-01-02T03:04:05Z"))
 AGED = replace(GOOD, uptime_seconds=990, began_seconds=10.0)
 
 CASES = {
     "abort": (abort, group(primary(1, paused=True), replica(2), orphan(3, 2), proxy(1)), Request()),
+    "backup": (backup, group(primary(1), replica(2), replica(3), proxy(1)), Request(keep=1, keep_days=30)),
+    "backup, of the primary": (backup, group(primary(1), replica(2), proxy(1)), NODE_1),
     "demote, guarded": (demote, group(primary(1), silent(2, stopped=True), proxy(1)), NODE_1),
     "demote, beside another": (demote, group(primary(1, epoch=1), promoted(2, epoch=2), replica(3, 2), proxy(2)), NODE_1),
     "failover": (failover, group(GONE, orphan(2, round_trip_seconds=0.1), orphan(3, machine=replace(ROOMY, disk_free=ROOMY.disk_size)), proxy(), silent_proxy(2)), Request(allow_unread=frozenset({"proxy-2"}))),
@@ -75,6 +82,10 @@ CASES = {
     "rejoin, a loss accepted": (rejoin, group(promoted(2), guarded(1, offset=1002), replica(3, 2), proxy(2)), Request(accept_loss=frozenset({"keydb-1"}))),
     "restart": (restart, group(primary(1, condition=AGED), replica(2, condition=AGED), replica(3, condition=AGED), proxy(1)), SINCE),
     "restart, two nodes with an AOF": (restart, group(primary(1, condition=replace(AGED, aof=True)), replica(2, condition=replace(AGED, aof=True)), proxy(1, nodes=2)), SINCE),
+    "restore": (restore, group(primary(1), replica(2), replica(3), proxy(1)), Request(accept_replace=True)),
+    "restore, by the primary itself": (restore, group(primary(1), orphan(2), proxy(1)), Request(accept_replace=True)),
+    "restore, into an empty group": (restore, group(virgin(1), virgin(2), virgin(3), proxy()), Request()),
+    "restore, refused for its keys": (restore, group(primary(1), replica(2), proxy(1)), Request()),
     "switchover": (switchover, group(primary(1), replica(2), replica(3), proxy(1)), TO_2),
     "switchover, looked at twice": (switchover, group(primary(1), replica(2, condition=LACKING), replica(3, offset=990, condition=CLOSE), proxy(1)), Request()),
     "switchover, refused for everybody": (switchover, group(primary(1), replica(2, condition=replace(LACKING, saved=False)), replica(3, offset=990, condition=replace(CLOSE, saved=False)), proxy(1)), Request()),
@@ -90,6 +101,13 @@ def told(name: str) -> dict[str, object]:
     module, topology, request = CASES[name]
     if module is founding:
         answer = founding.plan(topology, "keydb-1", min_replicas=1)
+    elif module is backup:
+        answer = backup.plan(
+            topology, request, 1, Shelf("backups", (Backup("demo-20260101T000000Z-from-keydb-2", 31.0),))
+        )
+    elif module is restore:
+        held = {node.name: Held(node.keys, None, None) for node in topology.nodes}
+        answer = restore.plan(topology, request, 1, SOURCE, held, "keydb-1")
     else:
         answer = module.plan(topology, request, 1)
     assert isinstance(answer, Plan) is ("refused" not in name), f"{name}: {answer}"

@@ -11,8 +11,10 @@ from keydb_runbooks.runbooks import (
     founding,
     rejoin,
     steps,
+    steps_backup,
     steps_fence,
     steps_restart,
+    steps_restore,
     steps_save,
     steps_service,
     switchover,
@@ -79,5 +81,5 @@ def test_a_step_without_commands_must_say_so_itself():
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_name_of_a_step_is_found_in_its_module(kind):
-    own = (steps, steps_fence, steps_restart, steps_save, steps_service)
+    own = (steps, steps_backup, steps_fence, steps_restart, steps_restore, steps_save, steps_service)
     assert any(getattr(module, kind, None) is KINDS[kind] for module in own)

@@ -53,6 +53,7 @@ def test_an_older_version_that_reads_the_same_files_is_all_right():
 REFUSALS = [
     (Program("/opt/x"), {}, "program-unknown keydb-1: its program /opt/x does not say its version; is it there, and may it be executed? See keydb_server"),
     (Program("/opt/x", "keydb"), {}, "program-unknown keydb-1: its program /opt/x does not say its version; is it there, and may it be executed? See keydb_server"),
+    (replace(NEW, path="/opt/a-new-build-of-keydb-server"), {}, "program-unknown keydb-1: its program /opt/a-new-build-of-keydb-server has a name by which nobody would know its process as a server's; let its name begin with keydb-server"),
     (replace(NEW, engine="redis", version="7.0.15"), {}, "other-engine keydb-1: runs KeyDB 6.3.4, and /opt/keydb-server is Redis 7.0.15; name a program of its engine by keydb_server"),
     (replace(NEW, format=None), {}, "format-unknown keydb-1: whether 6.3.5 reads what 6.3.4 writes is unknown: the one or the other did not tell; try the program there, or accept=older-format"),
     (replace(NEW, running_format=None), {}, "format-unknown keydb-1: whether 6.3.5 reads what 6.3.4 writes is unknown: the one or the other did not tell; try the program there, or accept=older-format"),

@@ -1,0 +1,321 @@
+"""Restore: the data of a backup take the place of a group's, on one node first, and nothing is destroyed silently.
+
+A replica takes them over while the primary goes on. Only when all of them are loaded and counted the primary is paused
+and the replica promoted; then the others follow, one full resync at a time, the old primary last and only after all
+that it held was saved beside its data (docs/restore.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from keydb_runbooks.runbooks.attach import finish, release, routes, verify
+from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.refusals import (
+    in_sync,
+    refuse_loading,
+    refuse_mode,
+    refuse_nobody,
+    refuse_rivals,
+    refuse_target,
+    refuse_unknown,
+    refuse_unread_proxies,
+)
+from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.steps import (
+    ENDLESS_PAUSE_MILLISECONDS,
+    Follow,
+    Guard,
+    InSync,
+    Pause,
+    RecordLineage,
+    SaveConfiguration,
+    Step,
+    Unpause,
+)
+from keydb_runbooks.runbooks.steps_restore import (
+    EndOffer,
+    LoadBackup,
+    NoWayBack,
+    OfferBackup,
+    PromoteRestored,
+    PutBackup,
+)
+from keydb_runbooks.runbooks.steps_save import SaveData
+from keydb_runbooks.runbooks.topology import Topology
+
+LOAD_TIMEOUT_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A backup as its description tells it; ``trouble`` is why it can't be used, "" if its file is as described."""
+
+    path: str
+    sha256: str = ""
+    size: int = 0
+    keys: int = 0
+    engine: str = ""
+    version: str = ""
+    saved_at: str = ""
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a node holds besides: ``keys`` that are not the runbooks' own, and the backup that it was restored from.
+
+    ``free`` are the bytes that its disk has, None if that is unknown.
+    """
+
+    keys: int
+    restored: str | None = None
+    free: int | None = None
+
+
+COPIES = 3
+"""Of a backup's file on the node that loads it: what was brought, what its server receives, and its own dump file."""
+
+
+def plan(
+    topology: Topology,
+    request: Request,
+    min_replicas: int,
+    source: Source | None,
+    held: Mapping[str, Held],
+    first_primary: str,
+) -> Answer:
+    """Decide which node loads the backup, and how the group comes to follow it.
+
+    :param source: the backup that was named, None if none was
+    :param held: what each node that answers holds
+    :param first_primary: who loads it in a group that never had a primary
+    """
+    if source is None:
+        return Refusal("no-backup-named", topology.group, "which backup is not said", "add backup=FILE.rdb")
+    if source.trouble:
+        hint = "nothing was changed; name another backup"
+        return Refusal("bad-backup", source.path, source.trouble, hint)
+    if refusal := _refuse_group(topology, request):
+        return refusal
+    primary = topology.rightful_primary()
+    if primary is not None and held[primary.name].restored == source.sha256 and not request.accept_again:
+        return _finish(topology, primary, source, request, min_replicas)
+    target = _target(topology, primary, request, first_primary)
+    if refusal := _refuse_target(topology, target, source) or _refuse_data(topology, request, source, held):
+        return refusal
+    assert isinstance(target, Node)
+    if refusal := _refuse_room(target, source, held[target.name]):
+        return refusal
+    return _plan(topology, primary, target, source, held, min_replicas)
+
+
+def _refuse_room(target: Node, source: Source, held: Held) -> Refusal | None:
+    needed = COPIES * source.size
+    if held.free is None or held.free >= needed:
+        return None
+    told = f"needs up to {needed:,} bytes of disk to load it, and {held.free:,} are free"
+    return Refusal("no-room", target.name, told, "make room there, or name another node by to=")
+
+
+def _refuse_group(topology: Topology, request: Request) -> Refusal | None:
+    refusal = refuse_mode(topology) or refuse_nobody(topology) or refuse_unknown(topology, request)
+    if refusal := refusal or refuse_rivals(topology):
+        return refusal
+    for node in topology.nodes:
+        if refusal := refuse_loading(node):
+            return refusal
+    for silent in topology.unread:
+        if silent.name not in request.allow_unread:
+            told = f"{silent.detail}; it may hold a newer promotion, or come back with the old data"
+            hint = f"start it, or allow_unread={silent.name} if it may be left out"
+            return Refusal(f"node-{silent.code}", silent.name, told, hint)
+    return refuse_unread_proxies(topology, request)
+
+
+def _target(topology: Topology, primary: Node | None, request: Request, first_primary: str) -> Node | Refusal:
+    """A replica, so that the primary goes on until all is loaded; itself only if none is in sync."""
+    if request.to is not None:
+        named = topology.node(request.to)
+        if named is None:
+            return Refusal("target-unread", request.to, "does not answer", "choose another target")
+        return named
+    if primary is not None:
+        follow = [node for node in topology.nodes if in_sync(node, primary) and refuse_target(node) is None]
+        return min(follow, key=lambda node: (node.priority, node.name), default=primary)
+    return topology.node(first_primary) or min(topology.nodes, key=lambda node: node.name)
+
+
+def _refuse_target(topology: Topology, target: Node | Refusal, source: Source) -> Refusal | None:
+    if isinstance(target, Refusal):
+        return target
+    others = [node.name for node in topology.primaries if node is not topology.rightful_primary()]
+    if others:
+        told = f"{' and '.join(others)} is a primary too"
+        return Refusal("several-primaries", topology.group, told, "run rejoin first, then this again")
+    if target.engine != source.engine:
+        told = f"is {target.engine}, and the backup is {source.engine}'s: whether one loads all of the other is unknown"
+        return Refusal("other-engine", target.name, told, "restore it into a group of its own engine")
+    mine, its = _version(target.version), _version(source.version)
+    if mine is None or its is None or mine < its:
+        told = f"is {target.engine} {target.version}, and the backup was made by {source.version or 'an unknown one'}"
+        return Refusal("older-server", target.name, told, "a server of that version or a newer one loads it")
+    return refuse_target(target)
+
+
+def _version(text: str) -> tuple[int, ...] | None:
+    """A version as numbers, None if it has none: what can't be compared is unknown."""
+    return tuple(map(int, text.split("."))) if re.fullmatch(r"\d{1,9}(\.\d{1,9})*", text) else None
+
+
+def _refuse_data(topology: Topology, request: Request, source: Source, held: Mapping[str, Held]) -> Refusal | None:
+    fullest = max(topology.nodes, key=lambda node: held[node.name].keys)
+    keys = held[fullest.name].keys
+    if keys == 0 or request.accept_replace:
+        return None
+    told = f"{fullest.name} holds {keys:,} keys, which would be replaced by the {source.keys:,} of {source.saved_at}"
+    hint = "accept_replace=yes replaces them, and saves them in a file on their node first"
+    return Refusal("holds-data", topology.group, told, hint)
+
+
+def _plan(
+    topology: Topology,
+    primary: Node | None,
+    target: Node,
+    source: Source,
+    held: Mapping[str, Held],
+    min_replicas: int,
+) -> Plan:
+    beside = primary is not None and target is not primary and in_sync(target, primary)
+    others = sorted((node for node in topology.nodes if node not in (target, primary)), key=lambda node: node.name)
+    last = () if primary is None or primary is target else (primary,)
+    # A node that is alone keeps the setting with which it takes writes.
+    needed = min_replicas if len(topology.nodes) > 1 else 0
+    return Plan(
+        verb="restore",
+        group=topology.group,
+        primary=target.name,
+        former=None if primary is None else primary.name,
+        steps=(
+            PutBackup(target.name, source.path, source.sha256, source.size),
+            OfferBackup(target.name, source.keys),
+            *(() if beside else _give_up(target, held)),
+            LoadBackup(target.name, LOAD_TIMEOUT_SECONDS),
+            *(Pause(node.name, ENDLESS_PAUSE_MILLISECONDS) for node in last),
+            PromoteRestored(target.name, topology.highest_epoch() + 1, needed, source.sha256),
+            RecordLineage(target.name, needed),
+            SaveConfiguration(target.name),
+            *routes(topology, target),
+            EndOffer(target.name),
+            *release((target, *others)),
+            *(step for node in others for step in _join(node, target, primary, held)),
+            *(step for node in last for step in _step_down(node, target)),
+            *verify(topology, target, ()),
+        ),
+        loss=Loss(None, f"all that was written since the backup, {source.saved_at}; {_saved(primary)}"),
+        proof="no other node was read that takes writes" if primary is None else _proof(primary, target),
+        gap=_gap(primary, target, len(topology.nodes)),
+        undo=_undo(target, primary, beside=beside),
+        warnings=_warnings(topology, source, held, beside=beside, target=target, primary=primary),
+    )
+
+
+def _give_up(target: Node, held: Mapping[str, Held]) -> tuple[Step, ...]:
+    """It takes no writes any more, and what it holds is saved: from the next step on it is nowhere else."""
+    guard = () if target.guarded and target.read_only is not False else (Guard(target.name),)
+    return (*guard, *((SaveData(target.name, "node", ""),) if held[target.name].keys else ()))
+
+
+def _join(node: Node, target: Node, primary: Node | None, held: Mapping[str, Held]) -> tuple[Step, ...]:
+    """Follow, and be in sync before the next one begins. What the old primary has too is saved with that one."""
+    known = primary is not None and primary is not target and in_sync(node, primary)
+    save = () if known or not held[node.name].keys else (SaveData(node.name, "node", ""),)
+    return (*save, *_follow(node, target))
+
+
+def _step_down(primary: Node, target: Node) -> tuple[Step, ...]:
+    saved = SaveData(primary.name, "node", "")
+    return (Guard(primary.name), Unpause(primary.name), saved, *_follow(primary, target))
+
+
+def _follow(node: Node, target: Node) -> tuple[Step, ...]:
+    return (
+        Follow(node.name, target.name, target.address),
+        InSync(node.name, target.name, target.address, LOAD_TIMEOUT_SECONDS),
+    )
+
+
+def _undo(target: Node, primary: Node | None, *, beside: bool) -> tuple[Step, ...]:
+    if beside:
+        assert primary is not None
+        return (Unpause(primary.name), Follow(target.name, primary.name, primary.address))
+    return (NoWayBack(target.name),)
+
+
+def _saved(primary: Node | None) -> str:
+    return (
+        "what nodes hold now is saved beside their data first" if primary is None else f"saved first on {primary.name}"
+    )
+
+
+def _proof(primary: Node, target: Node) -> str:
+    if primary is target:
+        return f"{primary.name} is the only primary, takes no writes while it loads, and is it again afterwards"
+    return f"{primary.name} holds writes back from before the promotion until it is a replica"
+
+
+def _gap(primary: Node | None, target: Node, nodes: int) -> str:
+    if primary is None:
+        return "nobody takes writes now"
+    behind = "" if nodes == 1 else "until the first replica has all of it by a full resync"
+    if primary is target:
+        return " and ".join(filter(None, ("while it saves and loads", behind)))
+    return f"from the promotion on {behind}, if min-replicas-to-write asks for one"
+
+
+def _warnings(
+    topology: Topology,
+    source: Source,
+    held: Mapping[str, Held],
+    *,
+    beside: bool,
+    target: Node,
+    primary: Node | None,
+) -> tuple[str, ...]:
+    keys = max((held[node.name].keys for node in topology.nodes), default=0)
+    told = [f"{keys:,} keys are replaced by the {source.keys:,} of the backup of {source.saved_at}"] if keys else []
+    if primary is target:
+        told.append(f"no replica is in sync, so {target.name} itself loads it, and takes no writes meanwhile")
+    if beside:
+        told.append(f"reads through a proxy may meet the backup's data on {target.name} before writes do")
+    return (*told, f"{target.name} needs memory for both, its own data and a second server with the backup's")
+
+
+def _finish(topology: Topology, primary: Node, source: Source, request: Request, min_replicas: int) -> Answer:
+    """A run died behind the promotion: the data are there, and only the others are left."""
+    others = frozenset(node.name for node in topology.nodes if node is not primary)
+    wish = replace(request, to=None, save="node", compare=False)
+    if request.accept_replace:
+        wish = replace(wish, accept_loss=others)
+    answer = finish("rejoin", topology, primary, wish, min_replicas)
+    if isinstance(answer, NothingToDo):
+        told = f"the data descend from the backup of {source.saved_at}, and everybody follows {primary.name}; "
+        told += "accept_again=yes with accept_replace=yes restores it once more, and what was written since is replaced"
+        return NothingToDo("already-restored", topology.group, told)
+    if isinstance(answer, Plan):
+        return replace(answer, verb="restore", steps=(EndOffer(primary.name), *one_at_a_time(answer.steps)))
+    return answer
+
+
+def one_at_a_time(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The same steps, each wait for a replica straight behind what made it follow."""
+    waits = {step.where: step for step in steps if isinstance(step, InSync)}
+    ordered: list[Step] = []
+    for step in steps:
+        if isinstance(step, Follow) and step.where in waits:
+            ordered += [step, waits.pop(step.where)]
+        elif not isinstance(step, InSync) or waits.pop(step.where, None) is not None:
+            ordered.append(step)
+    return tuple(ordered)

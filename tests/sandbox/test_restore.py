@@ -1,0 +1,214 @@
+"""Restores: the backup's data for everybody or the old ones for everybody, whoever dies, and what is replaced is saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from kit import NODES, Sandbox, eventually
+from moments import Moment, changes, commands, moments, run_at, spread
+
+NAMES: dict[str, str] = {}
+
+
+def backup(group: Sandbox, directory: Path) -> Path:
+    """A backup of the group as it is now; the path of its file."""
+    before = set(directory.glob("*.rdb"))
+    group.run("backup", save_to=str(directory)).ok()
+    (made,) = set(directory.glob("*.rdb")) - before
+    return made
+
+
+def write(group: Sandbox, key: str) -> None:
+    """A write of a client, which every node has."""
+    eventually(lambda: group.writable(key), f"{key} is written", 20)
+    eventually(lambda: all(group.ask(node, "EXISTS", key, role="application") for node in NODES), f"all have {key}")
+
+
+def has(group: Sandbox, key: str) -> bool:
+    """Whether the group has a key: every node says the same."""
+    (answer,) = {group.ask(node, "EXISTS", key, role="application") for node in NODES}
+    return bool(answer)
+
+
+def saved(group: Sandbox, key: str) -> list[Path]:
+    """Files of replaced data with this key, beside whose file is its description."""
+    files = [file for node in NODES for file in (group.directory / node / "data").glob(f"{node}-*.rdb")]
+    return [file for file in files if key.encode() in file.read_bytes() and file.with_suffix(".json").exists()]
+
+
+def primary_of(group: Sandbox) -> str:
+    (primary,) = group.primaries()
+    return primary
+
+
+def nothing_left(group: Sandbox) -> None:
+    """No second server, and nothing of it on any disk."""
+    assert not [node for node in NODES if (group.directory / node / "data" / "restore").exists()]
+    conf = [pid for pid in group.processes.all() if b"/restore/" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert not conf
+
+
+@pytest.mark.every_engine
+def test_a_restore_replaces_what_was_written_since_and_saves_it_first(group: Sandbox, tmp_path: Path) -> None:
+    file = backup(group, tmp_path)
+    group.ask("proxy-1", "DEL", "test:7", role="application")
+    write(group, "own:since")
+    with group.unchanged():
+        refused = group.run("restore", backup=str(file)).refused("refused: holds-data demo", "accept_replace=yes")
+        keys = group.keys("keydb-1")
+        # Two of them are the runbooks' own.
+        assert f"holds {keys - 1:,} keys" in refused.text or f"holds {keys - 2:,} keys" in refused.text
+        group.run("restore", backup=str(file), accept_replace="yes", dry=True).ok()
+
+    done = group.run("restore", backup=str(file), accept_replace="yes").ok()
+
+    group.healthy("keydb-2")
+    eventually(lambda: len({group.keys(node) for node in NODES}) == 1, "everybody has the same")
+    assert has(group, "test:7") and not has(group, "own:since")
+    assert [path.parent.parent.name for path in saved(group, "own:since")] == ["keydb-1"]
+    assert group.ask("keydb-2", "GET", "runbook:epoch") == "2"
+    assert group.findings() == []
+    nothing_left(group)
+    # At most one full resync at a time.
+    order = [line.split()[1] for line in done.text.splitlines() if "is in sync with keydb-2" in line]
+    assert order == ["keydb-3", "keydb-1"]
+    with group.unchanged():
+        assert "already-restored" in group.run("restore", backup=str(file)).ok().text
+
+
+@pytest.mark.every_engine
+def test_an_empty_group_is_filled_and_a_group_of_one_too(group: Sandbox, nothing: Sandbox, tmp_path: Path) -> None:
+    file = backup(group, tmp_path)
+    nothing.install().ok()
+    nothing.run("restore", backup=str(file)).ok()
+    nothing.healthy(primary_of(nothing))
+    assert has(nothing, "test:7")
+    nothing_left(nothing)
+    # What replaced data is a backup as well; nobody follows, so the primary loads it itself.
+    write(nothing, "own:since")
+    primary = primary_of(nothing)
+    others = [node for node in NODES if node != primary]
+    for node in others:
+        nothing.kill(node)
+    again = nothing.run("restore", backup=str(file), accept_replace="yes", accept_again="yes")
+    again.refused("refused: node-refused", "allow_unread=")
+    options = {"allow_unread": ",".join(others), "accept_minority_lock": "yes"}
+    nothing.run("restore", backup=str(file), accept_replace="yes", accept_again="yes", **options).ok()
+    assert primary_of(nothing) == primary
+    assert nothing.ask(primary, "EXISTS", "own:since", role="application") == 0
+    assert saved(nothing, "own:since")
+
+
+def test_a_file_that_is_not_as_described_or_not_for_this_server_changes_nothing(group: Sandbox, tmp_path: Path) -> None:
+    file = backup(group, tmp_path)
+    good, description = file.read_bytes(), file.with_suffix(".json")
+    described = json.loads(description.read_text())
+    given = {"backup": str(file), "accept_replace": "yes"}
+
+    def describe(**changed: object) -> None:
+        description.write_text(json.dumps({**described, **changed}))
+
+    spoiled = good[:200] + b"\xff\xff\xff" + good[203:]
+    with group.unchanged():
+        group.run("restore", accept_replace="yes").refused("refused: no-backup-named")
+        file.write_bytes(spoiled)
+        group.run("restore", **given).refused("refused: bad-backup", "it was changed, or cut short")
+        file.write_bytes(good[:-1])
+        group.run("restore", **given).refused("refused: bad-backup")
+        file.write_bytes(good)
+        describe(format=2)
+        group.run("restore", **given).refused("refused: bad-backup", "another format than 1")
+        describe(engine="dragonfly")
+        group.run("restore", **given).refused("refused: other-engine keydb-2")
+        describe(version="99.0")
+        group.run("restore", **given).refused("refused: older-server keydb-2")
+        describe(version="unstable")
+        group.run("restore", **given).refused("refused: older-server keydb-2")
+        description.unlink()
+        group.run("restore", **given).refused("refused: bad-backup", "can't be read: No such file")
+    # Its description is right, and the server's own check finds what is wrong; then a disk is full.
+    file.write_bytes(spoiled)
+    describe(sha256=hashlib.sha256(spoiled).hexdigest())
+    group.run("restore", **given).refused(f"{group.engine}-check-rdb", "failed and unchanged")
+    file.write_bytes(good)
+    describe()
+    group.around = ("prlimit", "--fsize=1000")
+    full = group.run("restore", **given)
+    group.around = ()
+    full.refused("can't be written; is its disk full?", "failed and unchanged")
+    group.healthy("keydb-1")
+    nothing_left(group)
+
+
+def test_a_group_that_is_not_known_whole_is_refused(group: Sandbox, tmp_path: Path) -> None:
+    """Who is silent may hold a newer promotion, and a second primary may have clients."""
+    given = {"backup": str(backup(group, tmp_path)), "accept_replace": "yes"}
+    group.freeze("keydb-3")
+    group.run("restore", **given).refused("refused: node-no-answer keydb-3", "allow_unread=keydb-3")
+    group.run("restore", **given, to="keydb-3", allow_unread="keydb-3").refused("refused: target-unread keydb-3")
+    group.thaw("keydb-3")
+    eventually(lambda: group.answers("keydb-3"), "keydb-3 answers")
+    group.ask("keydb-3", "CONFIG", "SET", "min-replicas-to-write", "0")
+    group.ask("keydb-3", "REPLICAOF", "NO", "ONE")
+    group.ask("keydb-3", "SET", "runbook:epoch", "5")
+    with group.unchanged():
+        group.run("restore", **given).refused("refused: several-primaries")
+
+
+ROUNDS = 4
+
+
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 6))])
+def test_a_restore_that_is_killed_is_finished_or_undone_by_the_same_command(
+    group: Sandbox, tmp_path: Path, turn: int
+) -> None:
+    file = backup(group, tmp_path)
+    write(group, "own:0")
+    given = {"backup": str(file), "accept_replace": "yes"}
+    run_at(group, "restore", None, "", NAMES, **given).ok()
+    listed = [moment for moment in moments(commands(group)) if changes(moment.command)]
+    for number, moment in enumerate(spread(listed, ROUNDS, turn), start=1):
+        # Every round in the same world: keydb-1 is the primary, and its group's backup is another one.
+        if primary_of(group) != "keydb-1":
+            group.run("switchover", to="keydb-1").ok()
+            group.healthy("keydb-1")
+        given["backup"] = str(backup(group, tmp_path / str(number)))
+        write(group, f"own:{number}")
+        died = run_at(group, "restore", moment, "kill", NAMES, **given)
+        assert died.code == -9, f"{moment}: {died.text}"
+        primaries = [node for node in NODES if group.role(node) == "master" and not group.paused(node)]
+        assert len(primaries) <= 1, moment
+
+        again = group.run("restore", **given)
+
+        assert again.code == 0, f"{moment}: {again.text}"
+        group.healthy(primary_of(group))
+        eventually(lambda: len({group.keys(node) for node in NODES}) == 1, f"{moment}: everybody has the same")
+        assert not has(group, f"own:{number}"), moment
+        assert saved(group, f"own:{number}"), moment
+        nothing_left(group)
+
+
+def test_what_was_written_behind_the_promotion_of_a_run_that_died_is_kept(group: Sandbox, tmp_path: Path) -> None:
+    given = {"backup": str(backup(group, tmp_path)), "accept_replace": "yes"}
+    write(group, "own:before")
+    run_at(group, "restore", None, "", NAMES, **given).ok()
+    listed = commands(group)
+    behind = next(one for one in listed if one.startswith("keydb-3: REPLICAOF keydb-2"))
+    group.run("switchover", to="keydb-1").ok()
+    group.healthy("keydb-1")
+    given["backup"] = str(backup(group, tmp_path / "second"))
+    write(group, "own:second")
+    died = run_at(group, "restore", Moment(behind, "answered"), "kill", NAMES, **given)
+    assert died.code == -9, died.text
+    eventually(lambda: group.writable("own:behind"), "clients write on the restored data", 20)
+
+    group.run("restore", **given).ok()
+
+    group.healthy("keydb-2")
+    eventually(lambda: len({group.keys(node) for node in NODES}) == 1, "everybody has the same")
+    assert has(group, "own:behind") and not has(group, "own:second")
+    assert saved(group, "own:second")

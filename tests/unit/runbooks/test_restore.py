@@ -1,0 +1,270 @@
+"""Restore: who loads the backup, what is saved before it is replaced, and what a run that died left to do."""
+
+from dataclasses import replace
+
+import pytest
+from worlds import (
+    codes,
+    fenced,
+    group,
+    guarded,
+    lines,
+    orphan,
+    primary,
+    proxy,
+    replica,
+    silent,
+    silent_proxy,
+    stream,
+    virgin,
+)
+
+from keydb_runbooks.runbooks import restore
+from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.restore import Held, Source, one_at_a_time
+from keydb_runbooks.runbooks.steps import Follow, InSync, Pause, Promote, Unpause, VerifyWrite
+from keydb_runbooks.runbooks.steps_restore import RESTORED_KEY
+
+SHA = "5" * 64
+SOURCE = Source("b.rdb", SHA, 1000, 50, "keydb", "6.3.4", "2026-01-02T03:04:05Z")
+HEALTHY = group(primary(1), replica(2), replica(3), proxy(1))
+YES = Request(accept_replace=True)
+
+
+def plan(topology, request=YES, source=SOURCE, held=None, first="keydb-1"):
+    held = {node.name: Held(node.keys, None, 10**6) for node in topology.nodes} | (held or {})
+    return restore.plan(topology, request, 1, source, held, first)
+
+
+def test_a_replica_loads_it_while_the_primary_goes_on_and_the_primary_comes_last():
+    made = plan(HEALTHY)
+    assert lines(made) == [
+        "PutBackup keydb-2",
+        "OfferBackup keydb-2",
+        "LoadBackup keydb-2",
+        "Pause keydb-1",
+        "PromoteRestored keydb-2",
+        "RecordLineage keydb-2",
+        "SaveConfiguration keydb-2",
+        "Route proxy-1",
+        "EndOffer keydb-2",
+        "Follow keydb-3",
+        "InSync keydb-3",
+        "Guard keydb-1",
+        "Unpause keydb-1",
+        "SaveData keydb-1",
+        "Follow keydb-1",
+        "InSync keydb-1",
+        "VerifyWrite proxy-1",
+    ]
+    assert (made.primary, made.former) == ("keydb-2", "keydb-1")
+    assert [f"{step.code} {step.where}" for step in made.undo] == ["Unpause keydb-1", "Follow keydb-2"]
+    assert made.undo[1].primary == "keydb-1"
+    assert "5 keys are replaced by the 50 of the backup" in made.warnings[0]
+    assert "reads through a proxy" in made.warnings[1]
+    assert "until the first replica has all of it" in made.gap
+    assert "keydb-1 holds writes back from before the promotion" in made.proof
+
+
+def test_the_promotion_counts_and_names_the_backup_in_one_segment():
+    (promote,) = (
+        step for step in plan(group(primary(1, epoch=4), replica(2, epoch=4))).steps if isinstance(step, Promote)
+    )
+    assert promote.commits
+    assert promote.epoch == 5
+    assert promote.commands[2:4] == (("SET", "runbook:epoch", "5"), ("SET", RESTORED_KEY, SHA))
+    assert promote.commands[-1] == ("CONFIG", "SET", "min-replicas-to-write", "1")
+
+
+@pytest.mark.parametrize(
+    "topology, request_, target",
+    [
+        (HEALTHY, YES, "keydb-2"),
+        (HEALTHY, replace(YES, to="keydb-3"), "keydb-3"),
+        (group(primary(1), replica(2, priority=0), replica(3)), YES, "keydb-3"),
+        (group(primary(1), replica(2), replica(3, priority=50)), YES, "keydb-3"),
+        (group(primary(1), orphan(2), fenced(replica(3))), YES, "keydb-1"),
+        (group(primary(1)), YES, "keydb-1"),
+        (group(guarded(1), guarded(2)), YES, "keydb-1"),
+        (group(guarded(3), guarded(2)), YES, "keydb-2"),
+        (group(primary(1), replica(2), silent(3)), replace(YES, allow_unread=frozenset({"keydb-3"})), "keydb-2"),
+    ],
+)
+def test_who_loads_it(topology, request_, target):
+    assert plan(topology, request_).primary == target
+
+
+def test_a_primary_without_a_replica_in_sync_takes_no_writes_from_before_its_save():
+    made = plan(group(primary(1), orphan(2), proxy(1)))
+    assert lines(made) == [
+        "PutBackup keydb-1",
+        "OfferBackup keydb-1",
+        "Guard keydb-1",
+        "SaveData keydb-1",
+        "LoadBackup keydb-1",
+        "PromoteRestored keydb-1",
+        "RecordLineage keydb-1",
+        "SaveConfiguration keydb-1",
+        "Route proxy-1",
+        "EndOffer keydb-1",
+        "SaveData keydb-2",
+        "Follow keydb-2",
+        "InSync keydb-2",
+        "VerifyWrite proxy-1",
+    ]
+    assert [step.code for step in made.undo] == ["NoWayBack"]
+    assert "no replica is in sync, so keydb-1 itself loads it" in " ".join(made.warnings)
+    assert made.gap.startswith("while it saves and loads and until the first replica")
+    assert made.proof.startswith("keydb-1 is the only primary")
+
+
+def test_a_group_of_one_needs_no_replica_afterwards():
+    made = plan(group(primary(1)))
+    (promote,) = (step for step in made.steps if isinstance(step, Promote))
+    assert promote.min_replicas == 0
+    assert made.gap == "while it saves and loads"
+
+
+def test_an_empty_group_needs_no_leave_and_nothing_is_saved():
+    made = plan(group(virgin(1), virgin(2), virgin(3), proxy()), Request(), first="keydb-2")
+    assert made.primary == "keydb-2"
+    assert made.former is None
+    assert [one for one in lines(made) if "Save" in one] == ["SaveConfiguration keydb-2"]
+    assert lines(made)[2] == "LoadBackup keydb-2"
+    assert not [step for step in made.steps if isinstance(step, Pause)]
+    assert made.gap == "nobody takes writes now"
+    assert not [one for one in made.warnings if "replaced" in one]
+
+
+def test_a_founded_group_with_nothing_of_clients_is_empty_as_well():
+    assert isinstance(plan(HEALTHY, Request(), held={node.name: Held(0) for node in HEALTHY.nodes}), Plan)
+
+
+def test_without_a_primary_whatever_any_node_holds_is_saved():
+    made = plan(
+        group(guarded(1), guarded(2, keys=0), guarded(3, read_only=False, paused=True)), replace(YES, to="keydb-3")
+    )
+    acts = lines(made)
+    assert acts[2:5] == ["Guard keydb-3", "SaveData keydb-3", "LoadBackup keydb-3"]
+    assert "Unpause keydb-3" in acts
+    assert [one for one in acts if "SaveData" in one] == ["SaveData keydb-3", "SaveData keydb-1"]
+
+
+def test_a_node_that_is_not_in_sync_is_saved_for_itself():
+    made = plan(group(primary(1), replica(2), orphan(3, replication_id=stream("d"))))
+    acts = lines(made)
+    assert acts.index("SaveData keydb-3") < acts.index("Follow keydb-3")
+
+
+REFUSED = {
+    "no-backup-named": {"topology": HEALTHY, "source": None},
+    "bad-backup": {"topology": HEALTHY, "source": Source("b.rdb", trouble="is cut short")},
+    "node-no-answer": {"topology": group(primary(1), replica(2), silent(3))},
+    "proxy-no-socket": {"topology": group(primary(1), replica(2), silent_proxy())},
+    "target-unread": {
+        "topology": group(primary(1), replica(2), silent(3)),
+        "request": replace(YES, to="keydb-3", allow_unread=frozenset({"keydb-3"})),
+    },
+    "unknown-target": {"topology": HEALTHY, "request": replace(YES, to="keydb-9")},
+    "several-primaries": {"topology": group(primary(1, epoch=1), primary(2, epoch=2), replica(3, 2))},
+    "two-primaries": {"topology": group(primary(1), primary(2))},
+    "loading": {"topology": group(primary(1), replica(2, loading=True))},
+    "no-node-answers": {"topology": group(silent(1))},
+    "other-engine": {"topology": HEALTHY, "source": replace(SOURCE, engine="redis")},
+    "older-server": {"topology": HEALTHY, "source": replace(SOURCE, version="6.3.5")},
+    "target-never-primary": {
+        "topology": group(primary(1), replica(2, priority=0)),
+        "request": replace(YES, to="keydb-2"),
+    },
+    "holds-data": {"topology": HEALTHY, "request": Request()},
+    "no-room": {"topology": HEALTHY, "held": {"keydb-2": Held(5, None, 2999)}},
+    "cluster-mode": {"topology": group(primary(1, cluster=True))},
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_is_not_proved_to_be_safe_is_refused(code):
+    answer = plan(**REFUSED[code])
+    assert isinstance(answer, Refusal), answer
+    assert answer.code == code
+
+
+def test_every_refusal_has_a_case():
+    computed = {"node-*"}
+    assert codes("Refusal", "restore") - computed <= set(REFUSED)
+
+
+def test_the_number_of_keys_that_would_be_lost_is_told():
+    answer = plan(HEALTHY, Request(), held={"keydb-3": Held(1234)})
+    assert "keydb-3 holds 1,234 keys, which would be replaced by the 50 of 2026-01-02T03:04:05Z" in answer.sentence
+    assert "accept_replace=yes" in answer.hint
+
+
+@pytest.mark.parametrize(
+    "mine, its, fits",
+    [("6.3.4", "6.3.4", True), ("6.10.0", "6.9.9", True), ("7.0", "6.3.4", True), ("6.3.3", "6.3.4", False),
+     ("", "6.3.4", False), ("6.3.4", "", False), ("6.3.4-rc1", "6.3.4", False), ("6.3.4", "unstable", False)],
+)  # fmt: skip
+def test_a_version_that_is_older_or_can_not_be_compared_is_refused(mine, its, fits):
+    answer = plan(group(primary(1), replica(2, version=mine)), source=replace(SOURCE, version=its))
+    assert isinstance(answer, Plan) is fits
+
+
+def test_unknown_room_is_tried_and_enough_room_is_three_files():
+    assert isinstance(plan(HEALTHY, held={"keydb-2": Held(5, None, None)}), Plan)
+    assert isinstance(plan(HEALTHY, held={"keydb-2": Held(5, None, 3000)}), Plan)
+
+
+# A run died behind its promotion
+
+
+def restored(number, **changes):
+    fields = {"replication_id": stream("c"), "epoch": 2, "previous_replication_id": stream("e"), "second_offset": 90}
+    return primary(number, **{**fields, **changes})
+
+
+DIED = group(primary(1, paused=True), restored(2), replica(3, 1), proxy(1))
+MARKED = {"keydb-2": Held(50, SHA, 10**6)}
+
+
+def test_the_same_restore_again_finishes_and_restores_nothing_twice():
+    made = plan(DIED, held=MARKED)
+    acts = lines(made)
+    assert (made.verb, made.primary) == ("restore", "keydb-2")
+    assert acts[0] == "EndOffer keydb-2"
+    assert not [one for one in acts if one.startswith(("PutBackup", "LoadBackup", "Promote"))]
+    assert acts.index("Guard keydb-1") < acts.index("SaveData keydb-1") < acts.index("Follow keydb-1")
+    for node in ("keydb-1", "keydb-3"):
+        assert acts.index(f"InSync {node}") == acts.index(f"Follow {node}") + 1
+    assert [step for step in made.steps if isinstance(step, Unpause)]
+
+
+def test_to_finish_needs_the_same_leave():
+    answer = plan(DIED, Request(), held=MARKED)
+    assert (answer.code, answer.where) == ("unrelated", "keydb-3")
+
+
+def test_once_all_follow_nothing_is_left_and_again_must_be_asked_for():
+    settled = group(
+        restored(2, previous_replication_id="0" * 40, second_offset=-1),
+        replica(1, 2, replication_id=stream("c")),
+        replica(3, 2, replication_id=stream("c")),
+        proxy(2),
+    )
+    answer = plan(settled, held=MARKED)
+    assert isinstance(answer, NothingToDo)
+    assert answer.code == "already-restored"
+    assert "accept_again=yes" in answer.sentence
+    again = plan(settled, replace(YES, accept_again=True), held=MARKED)
+    assert lines(again)[0] == "PutBackup keydb-1"
+    other = plan(settled, held={"keydb-2": Held(50, "6" * 64, 10**6)})
+    assert lines(other)[0] == "PutBackup keydb-1"
+
+
+def test_each_replica_is_waited_for_before_the_next_begins():
+    address = primary(1).address
+    follow = [Follow(f"keydb-{number}", "keydb-1", address) for number in (2, 3)]
+    wait = [InSync(f"keydb-{number}", "keydb-1", address, 60.0) for number in (2, 3, 4)]
+    write = VerifyWrite("proxy-1", "keydb-1", "run-1", 5.0)
+    assert one_at_a_time((*follow, *wait, write)) == (follow[0], wait[0], follow[1], wait[1], wait[2], write)
+    assert one_at_a_time((follow[0], write)) == (follow[0], write)
