@@ -20,4 +20,5 @@ from pyinfra import host
 from keydb_runbooks.operations import rolling, runbook
 from keydb_runbooks.runbooks import restart
 
+runbook.refuse_pods(host, "restart")
 runbook.carry_out(host, "Restart", rolling.staying(restart.plan))
