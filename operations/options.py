@@ -38,6 +38,8 @@ OPTIONS = (
     "backup",
     "accept_replace",
     "accept_again",
+    "whole_group",
+    "remove_data",
 )
 
 OTHER_WORDS = {
