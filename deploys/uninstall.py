@@ -21,4 +21,4 @@ removal = uninstall.chosen(host, group)
 if host.name in removal.members and group.proxy_of(host):
     uninstall.proxy(name="Take the proxy away")
 if host.name in removal.members and group.node_of(host):
-    uninstall.server(name="Take the server away", remove_data=removal.remove_data)
+    uninstall.server(name="Take the server away", remove_data=removal.remove_data, alone=len(removal.members) == 1)

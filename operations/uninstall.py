@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import PurePosixPath
 
+import redis
 from pyinfra import host, logger
-from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
+from pyinfra.api import FactBase, FunctionCommand, QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
@@ -20,6 +21,8 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.quiet import run_quietly
+from keydb_runbooks.facts.haproxy import HaproxyProcess
+from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import boot_guard, dump, haproxy, keydb, runbook, units
 from keydb_runbooks.operations.failures import StepFailed
@@ -43,27 +46,23 @@ for path in "$@"; do
 done
 """
 
-# $1 the pid file, $2 the configuration file, with which its process was started.
-FIND = """
+# $1 the pid file, $2 the configuration file, with which its process was started. Another process is left alone.
+STOP = """
 pid=$(cat -- "$1" 2>/dev/null)
 [ -n "$pid" ] && tr '\\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$2" || exit 0
-"""
-RUNS = f"{FIND} echo runs"
-STOP = f"""
-{FIND}
 kill "$pid" || exit 1
 n=0
 # One that nobody has asked for how it ended is still there.
 while [ -e "/proc/$pid" ] && [ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != Z ]; do
     n=$((n+1))
-    [ $n -gt 1500 ] && {{ echo "process $pid has not ended within 30 s; look at its log" >&2; exit 1; }}
+    [ $n -gt 1500 ] && { echo "process $pid has not ended within 30 s; look at its log" >&2; exit 1; }
     sleep 0.02
 done
 """
 
 DISABLE = """
-systemctl disable --quiet --now "$@" 2>/dev/null
 for unit; do
+    systemctl disable --quiet --now "$unit" 2>/dev/null
     systemctl is-active --quiet "$unit" && { echo "$unit does not stop; look at journalctl -u $unit" >&2; exit 1; }
 done
 exit 0
@@ -98,16 +97,17 @@ def chosen(target: Host, group: Group) -> Removal:
 
 
 @operation()
-def server(remove_data: bool) -> Commands:
+def server(remove_data: bool, alone: bool) -> Commands:
     """Take a node's server away; what it holds is saved first, and stays unless its data go too.
 
     + remove_data: whether the directory of its data is emptied and removed
+    + alone: whether the rest of its group goes on; it is refused then if it has become the primary
 
     **Example:**
 
     .. code:: python
 
-        uninstall.server(name="Take the server away", remove_data=False)
+        uninstall.server(name="Take the server away", remove_data=False, alone=True)
     """
     entry = keydb.this_node(host)
     config, data = keydb.config_path(entry), str(entry.data("keydb_data_directory"))
@@ -116,17 +116,18 @@ def server(remove_data: bool) -> Commands:
     pid_file = str(entry.data("keydb_pid_file"))
     own = [f"{units.DIRECTORY}/{unit}" for unit in (server_unit(entry), guard_unit(entry))] if has_systemd(host) else []
     files, theirs = _look([*_own_files(entry), *own, *_drop_in(own[:1]), config, pid_file])
-    runs = _runs(pid_file, config)
+    runs = _process(KeydbProcess, pid_file)
     holds = remove_data and bool(run_quietly(host, StringCommand("ls", "-d", QuoteString(data))))
     if not files and not runs and not holds:
         host.noop(f"nothing of install is left on {host.name}")
         return
-    if runs and not remove_data:
-        yield FunctionCommand(_save, (entry,), {})
+    if runs:
+        yield FunctionCommand(_leave, (entry, alone, remove_data), {})
     if own and files:
         yield _script(DISABLE, server_unit(entry), guard_unit(entry))
     if runs:
         yield _script(STOP, pid_file, config)
+        yield FunctionCommand(_ended, (KeydbProcess, pid_file), {})
     yield from _removed(files, own, str(entry.data("keydb_config_directory")))
     if holds:
         yield _script(DATA, data)
@@ -148,14 +149,15 @@ def proxy() -> Commands:
     own = [f"{units.DIRECTORY}/{PROXY_UNIT}"] if has_systemd(host) else []
     beside = [haproxy.ca_path(entry)] if entry.data("keydb_tls_ca") else []
     files, theirs = _look([*own, *_drop_in(own), *beside, config, pid_file, str(entry.data("haproxy_runtime_socket"))])
-    runs = bool(files) and _runs(pid_file, config)
     if not files:
         host.noop(f"nothing of install is left on {host.name}")
         return
+    runs = _process(HaproxyProcess, pid_file)
     if own:
         yield _script(DISABLE, PROXY_UNIT)
     if runs:
         yield _script(STOP, pid_file, config)
+        yield FunctionCommand(_ended, (HaproxyProcess, pid_file), {})
     yield from _removed(files, own, str(entry.data("haproxy_config_directory")))
     yield FunctionCommand(_tell, (theirs, ""), {})
 
@@ -179,8 +181,12 @@ def _look(paths: list[str]) -> tuple[list[str], list[str]]:
     return [path for kind, _, path in told if kind == "ours"], [path for kind, _, path in told if kind == "theirs"]
 
 
-def _runs(pid_file: str, config: str) -> bool:
-    return run_quietly(host, _script(RUNS, pid_file, config)) == ["runs"]
+def _process(fact: type[FactBase[int]], pid_file: str) -> int:
+    """The process that runs, 0 if none does."""
+    pid: int | None = host.get_fact(fact, pid_file=pid_file)
+    if pid is None:
+        raise OperationError(f"{host.name}: it is unknown whether something runs there; look at {pid_file}")
+    return pid
 
 
 def _removed(files: list[str], own: list[str], directory: str) -> Commands:
@@ -191,18 +197,32 @@ def _removed(files: list[str], own: list[str], directory: str) -> Commands:
         yield StringCommand("systemctl", "daemon-reload")
 
 
-def _save(state: State, host: Host, entry: NodeEntry) -> bool:
-    """Its data stay on its disk, all of them, whatever ``keydb_persistence`` says."""
+def _leave(state: State, host: Host, entry: NodeEntry, alone: bool, remove_data: bool) -> bool:
+    """See that its role has not changed, and let it save: its data stay, whatever ``keydb_persistence`` says."""
     try:
-        client = link(entry)
-        try:
-            dump.background_save(entry.name, client)
-        finally:
-            client.close()
-    except (LinkError, StepFailed) as error:
-        host.log_styled(f"its data could not be saved, so it stays: {error}", fg="red", log_func=logger.error)
+        if alone and keydb.read_role(entry).is_primary:
+            told = f"{entry.name} is a primary by now, so it stays: run switchover first, then this again"
+            host.log_styled(told, fg="red", log_func=logger.error)
+            return False
+        if not remove_data:
+            client = link(entry)
+            try:
+                dump.background_save(entry.name, client)
+            finally:
+                client.close()
+    except (LinkError, OperationError, StepFailed, redis.RedisError, OSError) as error:
+        told = f"its role and its data can't be made sure of, so it stays: {error}"
+        host.log_styled(told, fg="red", log_func=logger.error)
         return False
     return True
+
+
+def _ended(state: State, host: Host, fact: type[FactBase[int]], pid_file: str) -> bool:
+    pid = host.get_fact(fact, pid_file=pid_file)
+    if pid != 0:
+        told = f"process {pid} of {pid_file} still runs; somebody else started it: stop it, then this again"
+        host.log_styled(told, fg="red", log_func=logger.error)
+    return bool(pid == 0)
 
 
 def _tell(state: State, host: Host, theirs: list[str], data: str) -> bool:
