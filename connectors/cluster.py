@@ -107,7 +107,10 @@ class Cluster:
         opened = websocket.WebSocket(sslopt=_tls(configuration), skip_utf8_validation=True)
         opened.settimeout(timeout)
         proxy = urlparse(configuration.proxy) if configuration.proxy else None
-        reached = {} if proxy is None else {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port}
+        # The same way as plain requests: the environment was looked at already.
+        reached: dict[str, Any] = {"http_no_proxy": ["*"]}
+        if proxy is not None:
+            reached = {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "http_no_proxy": ["-"]}
         try:
             opened.connect(
                 f"{scheme}://{address.netloc}{address.path}{path}?{urlencode(query)}",
@@ -221,8 +224,13 @@ def place(namespace: str, kind: str, name: str, part: str = "", group: str = "/a
 
 
 def _quick(client: Any, configuration: Any) -> Any:
+    from requests.utils import should_bypass_proxies
+
     # Who doesn't answer is told at once, and not asked three times more.
     configuration.retries = False
+    # The library takes a proxy from the environment, and forgets what NO_PROXY says.
+    if configuration.proxy and should_bypass_proxies(configuration.host, configuration.no_proxy):
+        configuration.proxy = None
     return client.ApiClient(configuration)
 
 

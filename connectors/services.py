@@ -11,6 +11,7 @@ from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.cluster import Cluster, place
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
+from keydb_runbooks.runbooks.steps_service import FORMER
 
 MANAGER = "keydb-runbooks"
 """Under this name the API server remembers what we changed."""
@@ -18,10 +19,15 @@ MANAGER = "keydb-runbooks"
 
 @dataclass(frozen=True)
 class Seen:
-    """What the API server says of a Service: its selector, and since how many seconds that is so (None: unknown)."""
+    """What the API server says of a Service.
+
+    ``selector``: as it is. ``moved_seconds``: since when that is so. ``moved_from``: which pod it named before. Both of
+    these are None unless the last who changed the selector was one of our runs.
+    """
 
     selector: Mapping[str, str]
     moved_seconds: float | None
+    moved_from: str | None
 
 
 class ServiceClient:
@@ -43,9 +49,13 @@ class ServiceClient:
         :raises ClusterError: as ``Cluster.get``
         """
         found, now = self.cluster.get_dated(self._path(), timeout=self.timeout)
-        moved = _moved(found.get("metadata", {}).get("managedFields", []))
-        elapsed = None if moved is None or now is None else (now - moved).total_seconds()
-        return Seen(found["spec"].get("selector") or {}, elapsed)
+        told = found["metadata"]
+        moved = _moved(told.get("managedFields") or [])
+        former = (told.get("annotations") or {}).get(FORMER)
+        selector = found["spec"].get("selector") or {}
+        if moved is None or now is None or former is None:
+            return Seen(selector, None, None)
+        return Seen(selector, (now - moved).total_seconds(), former)
 
     def may_move(self) -> bool:
         """
@@ -84,6 +94,12 @@ class ServiceClient:
 
 
 def _moved(managed: list[dict[str, Any]]) -> datetime | None:
-    """When the selector was changed last, by whoever did it."""
-    times = [one.get("time") for one in managed if "f:selector" in one.get("fieldsV1", {}).get("f:spec", {})]
-    return max((datetime.fromisoformat(str(time).replace("Z", "+00:00")) for time in times if time), default=None)
+    """When one of our runs moved the Service; None if somebody else changed its selector later."""
+    owners = [one for one in managed if "f:selector" in one.get("fieldsV1", {}).get("f:spec", {}) and one.get("time")]
+    times = {(_time(one["time"]), one.get("manager") == MANAGER) for one in owners}
+    latest, ours = max(times, default=(None, False))
+    return latest if ours else None
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -13,6 +13,7 @@ from pyinfra.operations import files
 
 from keydb_runbooks.operations import boot_guard, haproxy, keydb, machine, owners, programs, runbook, service, units
 
+runbook.refuse_pods(host, "install")
 for group in runbook.groups(host):
     if node := group.node_of(host):
         server = programs.server(node)

@@ -20,6 +20,7 @@ from pyinfra import host
 from keydb_runbooks.operations import rolling, runbook
 from keydb_runbooks.runbooks import restart
 
+runbook.refuse_pods(host, "restart")
 group = runbook.chosen_group(host)
 if runbook.conducts(host, group):
     runbook.carry_out(host, "Restart", rolling.startable(group, rolling.staying(restart.plan)))

@@ -10,6 +10,7 @@ from pyinfra import host, logger
 
 from keydb_runbooks.operations import haproxy, keydb, programs, runbook
 
+runbook.refuse_pods(host, "start")
 for group in runbook.groups(host):
     if node := group.node_of(host):
         started = keydb.running(name="Start the server, guarded", program=programs.server(node))

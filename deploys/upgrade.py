@@ -18,6 +18,7 @@ from pyinfra import host
 
 from keydb_runbooks.operations import rolling, runbook, upgrade
 
+runbook.refuse_pods(host, "upgrade")
 group = runbook.chosen_group(host)
 if runbook.conducts(host, group):
     runbook.carry_out(host, "Upgrade", rolling.startable(group, rolling.staying(upgrade.asked(group))))

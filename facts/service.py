@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import redis
@@ -10,7 +11,7 @@ import redis
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry, ServiceEntry
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
-from keydb_runbooks.connectors.link import LinkError, in_parallel, link
+from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.services import Seen, ServiceClient
 from keydb_runbooks.facts.condition import moment
 from keydb_runbooks.runbooks.clients import older_than
@@ -35,25 +36,28 @@ def read_service(entry: ServiceEntry, group: Group) -> tuple[Service | UnreadSer
         told = f"there is no Service {entry.name}: {error.detail}" if error.code == "missing" else error.detail
         return UnreadService(entry.name, error.code, told, moment(time.time())), None
     named = seen.selector.get(POD_NAME)
-    target = next((node.name for node in group.nodes if node.name == named), None)
-    unmet = tuple(sorted(key for key, value in seen.selector.items() if not _met(group, key, value)))
-    # What a pod doesn't meet leads nobody there, whatever else the selector names.
-    leads = target if target is not None and _meets(group.node(target), seen.selector) else None
-    service = Service(entry.name, leads, unmet, movable, observed_at=moment(time.time()), round_trip_seconds=trip)
+    service = Service(
+        entry.name,
+        tuple(node.name for node in group.nodes if _selected(node, seen.selector)),
+        next((node.name for node in group.nodes if node.name == named), None),
+        tuple(sorted(key for key, value in seen.selector.items() if not _met(group, key, value))),
+        movable,
+        observed_at=moment(time.time()),
+        round_trip_seconds=trip,
+    )
     return service, seen
 
 
 def with_stragglers(
     service: Service | UnreadService, seen: Seen | None, group: Group, nodes: tuple[Node, ...]
 ) -> Service | UnreadService:
-    """The same with the nodes whose clients are connected since before it moved."""
-    moved = None if seen is None else seen.moved_seconds
-    if moved is None or isinstance(service, UnreadService):
+    """The same with the node that it was moved away from, if clients are still connected there since before."""
+    if isinstance(service, UnreadService) or seen is None or seen.moved_seconds is None:
         return service
-    asked = [node for node in nodes if node.name != service.target and not node.loading]
-    found = in_parallel(lambda node: _has_older(group.node(node.name), moved), asked)
-    left = tuple(node.name for node, older in zip(asked, found, strict=True) if older)
-    return changed(service, stragglers=left)
+    node = next((node for node in nodes if node.name == seen.moved_from and not node.loading), None)
+    if node is None or node.name in service.writes_go_to or not _has_older(group.node(node.name), seen.moved_seconds):
+        return service
+    return changed(service, stragglers=(node.name,))
 
 
 def our_users(entry: NodeEntry) -> frozenset[str]:
@@ -66,7 +70,7 @@ def _has_older(entry: NodeEntry, moved_seconds: float) -> bool:
     with suppress(LinkError, redis.RedisError, OSError):
         client = link(entry)
         try:
-            return older_than(str(client.execute_command("CLIENT LIST")), our_users(entry), moved_seconds)
+            return older_than(str(client.execute_command("CLIENT", "LIST")), our_users(entry), moved_seconds)
         finally:
             client.close()
     return False
@@ -77,12 +81,13 @@ def _met(group: Group, key: str, value: str) -> bool:
     return key == POD_NAME or all(_labels(node).get(key) == value for node in group.nodes if node.host.connected)
 
 
-def _meets(node: NodeEntry, selector: object) -> bool:
-    assert isinstance(selector, dict)
+def _selected(node: NodeEntry, selector: Mapping[str, str]) -> bool:
+    """Whether a selector leads to a node's pod. Of one that is away no labels are known: its name must do."""
+    named, labels = selector.get(POD_NAME), _labels(node)
+    others = [(key, value) for key, value in selector.items() if key != POD_NAME]
     if not node.host.connected:
-        return True
-    labels = _labels(node)
-    return all(labels.get(key) == value for key, value in selector.items() if key != POD_NAME)
+        return named == node.name
+    return bool(selector) and named in (None, node.name) and all(labels.get(key) == value for key, value in others)
 
 
 def _labels(node: NodeEntry) -> dict[str, str]:

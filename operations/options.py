@@ -40,6 +40,8 @@ OPTIONS = (
     "backup",
     "accept_replace",
     "accept_again",
+    "whole_group",
+    "remove_data",
 )
 
 OTHER_WORDS = {

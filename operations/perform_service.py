@@ -89,12 +89,12 @@ def _end_latecomers(step: EndLatecomers, links: Links) -> str:
 def _end(name: str, links: Links) -> int:
     """End every connection of a client to a node, and count them."""
     client, entry = links.node(name), links.group.node(name)
-    found = [one.identity for one in connections(str(client.execute_command("CLIENT LIST")), our_users(entry))]
+    found = [one.identity for one in connections(str(client.execute_command("CLIENT", "LIST")), our_users(entry))]
     if not found:
         return 0
     pipeline = client.pipeline(transaction=False)
     for identity in found:
-        pipeline.execute_command("CLIENT KILL", "ID", identity)
+        pipeline.execute_command("CLIENT", "KILL", "ID", identity)
     # One that ended by itself meanwhile counts 0.
     return sum(answer == 1 for answer in pipeline.execute(raise_on_error=False))
 

@@ -191,7 +191,19 @@ def _put_backup(step: PutBackup, links: Links) -> str:
     home, user = _home(links, step.where), owners.system_user(entry) or ""
     if dump.run(entry.host, PREPARE, home, user, "begin") != ["ready"]:
         raise StepFailed(f"{step.where}: {home} can't be made")
-    part, file = f"{home}/dump.rdb.part", f"{home}/dump.rdb"
+    try:
+        _send(entry, step, f"{home}/dump.rdb.part")
+        names = (f"{home}/dump.rdb.part", f"{home}/dump.rdb", home, user)
+        if dump.run(entry.host, NAME, *names) != [f"sum {step.sha256}"]:
+            raise StepFailed(f"{step.where}: {names[1]} came with another checksum than {step.path} has")
+        checked = check(entry, names[1])
+    except StepFailed:
+        dump.run(entry.host, PREPARE, home, user, "end")
+        raise
+    return f"has it: {checked.keys:,} keys, and its own check finds the file sound"
+
+
+def _send(entry: NodeEntry, step: PutBackup, part: str) -> None:
     try:
         with Path(step.path).open("rb") as content:
             while piece := content.read(dump.PIECE_BYTES):
@@ -200,14 +212,6 @@ def _put_backup(step: PutBackup, links: Links) -> str:
                 interrupt.check()
     except OSError as error:
         raise StepFailed(f"{step.path} can't be read: {error.strerror}") from None
-    try:
-        if dump.run(entry.host, NAME, part, file, home, user) != [f"sum {step.sha256}"]:
-            raise StepFailed(f"{step.where}: {file} came with another checksum than {step.path} has")
-        checked = check(entry, file)
-    except StepFailed:
-        dump.run(entry.host, PREPARE, home, user, "end")
-        raise
-    return f"has it: {checked.keys:,} keys, and its own check finds the file sound"
 
 
 @perform.register

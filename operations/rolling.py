@@ -54,7 +54,7 @@ def _refuse_node(node: NodeEntry) -> Refusal | None:
 def refuse_start(name: str, unit: str, state: State | None) -> Refusal | None:
     """Why a machine's server can't be restarted, by what its systemd says of the unit; None if it can."""
     if state is None or not state["systemd"]:
-        hint = "pods: delete one after the other, replicas first, and switchover before the primary's turn"
+        hint = "do it as it is done there, replicas first, and switchover before the primary's turn"
         return Refusal("no-systemd", name, "no systemd there starts servers, and nothing else is known here to", hint)
     if not state["root"]:
         return Refusal("no-root", name, "only root can restart a unit", "set _sudo = True in the inventory's data")

@@ -27,6 +27,7 @@ import keydb_runbooks.operations.perform_fence
 import keydb_runbooks.operations.perform_restart
 import keydb_runbooks.operations.perform_service  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
+from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import beginning, compare, endings, options, report, save  # noqa: F401 - some perform steps of their own
 from keydb_runbooks.operations.invocation import invocation
@@ -82,6 +83,18 @@ def groups(host: Host) -> tuple[Group, ...]:
         return tuple(all_groups(host.inventory).values())
     except GroupError as error:
         stop(host, str(error))
+
+
+def refuse_pods(host: Host, verb: str) -> None:
+    """Say that a verb can't work on pods yet, before it touches one.
+
+    :raises SystemExit: if there is one among those it would work on
+    """
+    everybody = [member for group in groups(host) for member in group.hosts]
+    pods = [member.name for member in everybody if issubclass(member.connector_cls, KubernetesConnector)]
+    if pods:
+        told = f"refused: {verb} does not work on pods yet, and {', '.join(pods)} are some"
+        stop(host, f'{told}; docs/kubernetes.md, "What is missing"')
 
 
 def _check_options(host: Host) -> None:

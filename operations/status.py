@@ -100,7 +100,7 @@ def _proxies(topology: Topology) -> Table:
         sessions = sum(server.sessions for server in (*proxy.writers, *proxy.readers))
         table.add_row(proxy.name, ", ".join(proxy.writes_go_to) or "nobody", readers, str(sessions))
     for service in topology.services:
-        table.add_row(service.name, service.target or "nobody", "", "")
+        table.add_row(service.name, ", ".join(service.writes_go_to) or "nobody", "", "")
     for unread in topology.unread_fronts:
         table.add_row(unread.name, "? unknown", "? unknown", "?")
     return table

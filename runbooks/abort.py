@@ -69,7 +69,7 @@ def _plan(topology: Topology, primary: Node, held: tuple[Node, ...], away: tuple
     ends = tuple(Unpause(node.name) for node in held if node is primary)
     others = release(node for node in held if node is not primary)
     proxies = tuple(proxy for proxy in topology.proxies if proxy.writes_go_to == (primary.name,))
-    services = tuple(service for service in topology.services if service.target == primary.name)
+    services = tuple(service for service in topology.services if service.writes_go_to == (primary.name,))
     return Plan(
         verb="abort",
         group=topology.group,

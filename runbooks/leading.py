@@ -13,9 +13,9 @@ from keydb_runbooks.runbooks.topology import Topology
 def lead(topology: Topology, primary: Node) -> tuple[Step, ...]:
     """Steps that let every Service lead to the primary, where it doesn't yet."""
     return tuple(
-        MoveService(service.name, primary.name, service.unmet)
+        MoveService(service.name, primary.name, service.named, service.unmet)
         for service in topology.services
-        if service.target != primary.name or service.unmet
+        if service.writes_go_to != (primary.name,)
     )
 
 

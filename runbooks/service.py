@@ -13,14 +13,16 @@ from dataclasses import dataclass
 class Service:
     """A Service that the API server told of.
 
-    ``target``: the node whose pod its selector names, None if it names none of the group.
+    ``writes_go_to``: the nodes that a new writing connection may reach.
+    ``named``: the node whose pod its selector names, None if it names none of the group.
     ``unmet``: keys of its selector that not every pod of the group meets; moving it takes them out.
     ``movable``: whether we have the right to move it, None if that is unknown.
-    ``stragglers``: nodes with clients whose connections are older than its last move.
+    ``stragglers``: nodes with clients whose connections are older than its last move away from there.
     """
 
     name: str
-    target: str | None
+    writes_go_to: tuple[str, ...]
+    named: str | None = None
     unmet: tuple[str, ...] = ()
     movable: bool | None = True
     stragglers: tuple[str, ...] = ()
@@ -28,9 +30,9 @@ class Service:
     round_trip_seconds: float | None = None
 
     @property
-    def writes_go_to(self) -> tuple[str, ...]:
-        """The nodes that a new writing connection may reach."""
-        return () if self.target is None else (self.target,)
+    def whom(self) -> str:
+        """To whom it sends writes, in words."""
+        return " and ".join(self.writes_go_to) or "nobody"
 
 
 @dataclass(frozen=True)

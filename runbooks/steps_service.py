@@ -11,6 +11,9 @@ from keydb_runbooks.runbooks.steps import Command, Step
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 """The label by which a StatefulSet names each of its pods."""
 
+FORMER = "keydb-runbooks/moved-from"
+"""An annotation of the Service: whose clients may be left there if the run that moved it died."""
+
 ROLE_LABEL = "keydb-runbooks/role"
 """Tells people and dashboards; nothing that decides reads it."""
 
@@ -26,6 +29,7 @@ class MoveService(Step):
     """
 
     primary: str
+    former: str | None = None
     unmet: tuple[str, ...] = ()
 
     @property
@@ -35,7 +39,10 @@ class MoveService(Step):
     @property
     def patch(self) -> dict[str, object]:
         """What is merged into the Service; None takes a key out."""
-        return {"spec": {"selector": {**dict.fromkeys(self.unmet), POD_NAME: self.primary}}}
+        return {
+            "metadata": {"annotations": {FORMER: self.former}},
+            "spec": {"selector": {**dict.fromkeys(self.unmet), POD_NAME: self.primary}},
+        }
 
     @property
     def sentence(self) -> str:

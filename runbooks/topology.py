@@ -369,8 +369,8 @@ def _services(topology: Topology) -> Iterator[Finding]:
         sentence = f"{unread.detail}; where it sends writes is unknown"
         yield Finding("service-unread", Severity.WARNING, unread.name, sentence)
     for service in topology.services:
-        if primary is not None and service.target != primary.name:
-            sentence = f"sends writes to {service.target or 'nobody'}, not to {primary.name}; run rejoin"
+        if primary is not None and service.writes_go_to != (primary.name,):
+            sentence = f"sends writes to {service.whom}, not to {primary.name} alone; run rejoin"
             yield Finding("wrong-route", Severity.CRITICAL, service.name, sentence)
         for name in service.stragglers:
             if primary is not None and name != primary.name:

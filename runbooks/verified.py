@@ -49,7 +49,7 @@ def truths(topology: Topology) -> Iterator[str]:
     for proxy in topology.proxies:
         yield f"{proxy.name} sends writes to {' and '.join(proxy.writes_go_to) or 'nobody'}"
     for service in topology.services:
-        yield f"{service.name} sends writes to {service.target or 'nobody'}"
+        yield f"{service.name} sends writes to {service.whom}"
     for silent in topology.unread_fronts:
         yield f"{silent.name} can't be read: {silent.detail}"
 
@@ -89,7 +89,7 @@ def _verified(plan: Plan, topology: Topology) -> Iterator[Check]:
         if plan.primary is not None and proxy.writes_go_to == (plan.primary,):
             yield Check("route", proxy.name, f"its statistics: writes go to {plan.primary} alone")
     for service in topology.services:
-        if plan.primary is not None and service.target == plan.primary:
+        if plan.primary is not None and service.writes_go_to == (plan.primary,):
             yield Check("route", service.name, f"its selector: writes go to {plan.primary} alone")
 
 
@@ -122,5 +122,5 @@ def _wrong(plan: Plan, topology: Topology) -> Iterator[str]:
             yield f"{name} {_role(topology, follower)} now"
     moved = {step.where for step in plan.steps if isinstance(step, MoveService)}
     for service in topology.services:
-        if service.name in moved and service.target != plan.primary:
-            yield f"{service.name} sends writes to {service.target or 'nobody'} now"
+        if service.name in moved and service.writes_go_to != (plan.primary,):
+            yield f"{service.name} sends writes to {service.whom} now"

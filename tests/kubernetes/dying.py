@@ -7,7 +7,7 @@ import signal
 import sys
 
 # First, since it makes the standard library cooperative.
-from pyinfra_cli.__main__ import execute_pyinfra
+from pyinfra_cli.main import main
 
 from keydb_runbooks.operations.run import Run
 
@@ -15,11 +15,11 @@ wanted = sys.argv.pop(1)
 do = Run._do
 
 
-def die(self, step):
+def die(self, step, *others):
     if step.code == wanted:
         os.kill(os.getpid(), signal.SIGKILL)
-    return do(self, step)
+    return do(self, step, *others)
 
 
 Run._do = die
-sys.exit(execute_pyinfra())
+sys.exit(main())

@@ -310,3 +310,40 @@ def test_an_odd_number_of_nodes_is_advised(count, told):
     inventory = loaded(groups)
     assert errors(inventory) == []
     assert advised(all_groups(inventory)["demo"]) == told
+
+
+def pods(*places: str, **data) -> dict:
+    """Three pods by their namespace and name, with a Service in front."""
+    users = good_inventory()["keydb"][0][1]["keydb_users"]
+
+    def pod(place: str) -> tuple[str, dict]:
+        name = place.rpartition("/")[2]
+        return f"@kubernetes/{place}", {"keydb_address": name, "keydb_users": users, "keydb_write_service": "write"}
+
+    made = [pod(place) for place in places]
+    made[-1][1].update(data)
+    return {"keydb": made}
+
+
+def test_pods_with_a_service_in_front_are_taken():
+    inventory = loaded(pods("cache/keydb-0", "cache/keydb-1", "cache/keydb-2"))
+    assert errors(inventory) == []
+    (service,) = the_group(inventory, None).services
+    assert (service.name, service.host.name) == ("write", "keydb-0")
+
+
+@pytest.mark.parametrize("inventory, told", [
+    (pods("cache/keydb-0", "other/keydb-1"), "keydb-1: keydb_write_service: is of another namespace or context than keydb-0; a Service leads to pods of its own only"),
+    (pods("cache/keydb-0", "cache/keydb-1", kubernetes_context="far"), "keydb-1: keydb_write_service: is of another namespace or context than keydb-0; a Service leads to pods of its own only"),
+    (pods("cache/keydb-0", "cache/keydb-1", keydb_write_service="read"), "keydb-1: keydb_write_service: differs from keydb-0's 'write'; all hosts of a group have the same"),
+    (pods("cache/keydb-0", "cache/keydb-1", keydb_write_service="-"), "keydb-1: keydb_write_service: '-' is wrong; allowed is small letters, digits and dashes"),
+])  # fmt: skip
+def test_a_service_that_cannot_lead_to_all_pods_is_told(inventory, told):
+    assert told in errors(loaded(inventory))
+
+
+def test_a_service_is_for_pods():
+    inventory = good_inventory()
+    for _, data in inventory["keydb"]:
+        data["keydb_write_service"] = "write"
+    assert "is for pods: @kubernetes/NAMESPACE/POD" in errors(loaded(inventory))[0]

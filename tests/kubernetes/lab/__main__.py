@@ -10,6 +10,7 @@ With KUBECONFIG that cluster is used. Without, one is made in namespaces of its 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -42,9 +43,17 @@ def main() -> int:
         return 1
     if os.environ.get("KUBECONFIG"):
         return subprocess.run(words, env=_path(os.environ)).returncode
-    # Here the network is still this machine's.
-    programs.build()
-    return _outside()
+    # Two clusters would remove each other's control groups.
+    programs.home().parent.mkdir(parents=True, exist_ok=True)
+    with (programs.home().parent / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another cluster runs on this machine; this one waits until it ends", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Here the network is still this machine's.
+        programs.build()
+        return _outside()
 
 
 def _wanted(arguments: list[str]) -> list[str]:
@@ -61,8 +70,8 @@ def _outside() -> int:
 
     words = [*needs.SPACES, sys.executable, "-m", "tests.kubernetes.lab", *sys.argv[1:]]
     spaces = subprocess.Popen(words, env={**os.environ, INSIDE: "yes"})
-    # The first process of a namespace has no signal that ends it by itself, so this one's are passed on.
-    signal.signal(signal.SIGTERM, lambda *_: spaces.send_signal(signal.SIGTERM))
+    # unshare ignores it while its child runs, so it is passed on to that one, the first process of the namespaces.
+    signal.signal(signal.SIGTERM, lambda *_: _pass_on(spaces.pid))
     while True:
         try:
             code = spaces.wait()
@@ -73,6 +82,11 @@ def _outside() -> int:
     for folder in groups_left():
         _remove(folder)
     return code
+
+
+def _pass_on(parent: int) -> None:
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        os.kill(int(child), signal.SIGTERM)
 
 
 def _remove(folder: Path) -> None:
@@ -118,8 +132,10 @@ def _run(words: list[str], environment: dict[str, str]) -> int:
         return process.wait()
     except BaseException:
         process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
         raise
 
 

@@ -103,12 +103,21 @@ def test_a_run_that_died_behind_the_move_is_finished_with_its_clients():
     assert told.index("Follow keydb-1") < told.index("EndStragglers keydb-1") < told.index("Unpause keydb-1")
 
 
-def test_a_selector_that_not_every_pod_meets_is_cleaned():
-    seen = group(primary(1), replica(2), service(1, unmet=("role",)))
-    plan = rejoin.plan(seen, ANY, 1)
-    assert plan.steps[0].patch == {
-        "spec": {"selector": {"role": None, "statefulset.kubernetes.io/pod-name": "keydb-1"}}
+def test_a_selector_that_not_every_pod_meets_is_cleaned_when_it_moves():
+    seen = group(primary(1), replica(2), service(None, unmet=("role",)))
+    (step, *_) = rejoin.plan(seen, ANY, 1).steps
+    assert step.patch == {
+        "metadata": {"annotations": {"keydb-runbooks/moved-from": None}},
+        "spec": {"selector": {"role": None, "statefulset.kubernetes.io/pod-name": "keydb-1"}},
     }
+    by_label = group(primary(1), replica(2), service(1, unmet=("role",)))
+    assert isinstance(rejoin.plan(by_label, ANY, 1), NothingToDo), "it leads to the primary, by whatever"
+
+
+def test_the_patch_says_whose_clients_may_be_left():
+    plan = switchover.plan(group(primary(1), replica(2), service(1)), TO_2, 1)
+    (move,) = [step for step in plan.steps if step.code == "MoveService"]
+    assert move.patch["metadata"] == {"annotations": {"keydb-runbooks/moved-from": "keydb-1"}}
 
 
 def test_nothing_to_do_names_it():

@@ -195,8 +195,8 @@ def silent_proxy(number: int = 1) -> UnreadProxy:
 
 def service(to: int | None, **changes) -> Service:
     """A Service of Kubernetes that sends writes to a node."""
-    target = None if to is None else f"keydb-{to}"
-    return replace(Service("keydb-write", target, round_trip_seconds=0.01), **changes)
+    name = None if to is None else f"keydb-{to}"
+    return replace(Service("keydb-write", (name,) if name else (), name, round_trip_seconds=0.01), **changes)
 
 
 def silent_service() -> UnreadService:

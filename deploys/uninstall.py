@@ -1,0 +1,24 @@
+"""Uninstall: what install brought is taken away from one node or proxy, or from the whole group; data stay unless told.
+
+    pyinfra inventories/sandbox.py deploys/uninstall.py --data node=keydb-3
+
+--data node=NAME          the node or proxy that goes; never a primary
+--data whole_group=NAME   instead: all of the group, whose name is given once more
+--data remove_data=yes    the data go as well
+--data group=NAME         which group, if the inventory has several
+
+Logs, histories, the system's users and files that install did not write stay. Running it again changes nothing.
+"""
+
+from pyinfra import host
+
+from keydb_runbooks.operations import runbook, uninstall
+
+group = runbook.chosen_group(host)
+removal = uninstall.chosen(host, group)
+
+# Proxies first: clients are gone before the servers save and end.
+if host.name in removal.members and group.proxy_of(host):
+    uninstall.proxy(name="Take the proxy away")
+if host.name in removal.members and group.node_of(host):
+    uninstall.server(name="Take the server away", remove_data=removal.remove_data, alone=len(removal.members) == 1)
