@@ -21,4 +21,6 @@ from keydb_runbooks.operations import rolling, runbook
 from keydb_runbooks.runbooks import restart
 
 runbook.refuse_pods(host, "restart")
-runbook.carry_out(host, "Restart", rolling.staying(restart.plan))
+group = runbook.chosen_group(host)
+if runbook.conducts(host, group):
+    runbook.carry_out(host, "Restart", rolling.startable(group, rolling.staying(restart.plan)))

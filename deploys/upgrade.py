@@ -21,4 +21,4 @@ from keydb_runbooks.operations import rolling, runbook, upgrade
 runbook.refuse_pods(host, "upgrade")
 group = runbook.chosen_group(host)
 if runbook.conducts(host, group):
-    runbook.carry_out(host, "Upgrade", rolling.staying(upgrade.asked(group)))
+    runbook.carry_out(host, "Upgrade", rolling.startable(group, rolling.staying(upgrade.asked(group))))

@@ -205,7 +205,7 @@ def _staying(case: _Case, mend: tuple[Step, ...]) -> Plan:
         proof=f"{primary.name} is the only rightful primary, and nobody else is promoted",
         gap=_waits(case) or "none for clients of the primary; who reads from a replica is sent to another one",
         needs=tuple(_resyncs(replicas, primary)),
-        warnings=tuple(_backlog(primary)),
+        warnings=(*_go_on(case.wish), *_backlog(primary)),
         evidence=tuple(_versions(case.wish, case.topology)),
         again=case.wish.again,
     )
@@ -313,6 +313,12 @@ def _resyncs(nodes: Iterable[Node], source: Node) -> Iterator[str]:
                 f"full resync of {node.name} from {source.name}, as always behind a start from an AOF: "
                 + full_resync(node, source)
             )
+
+
+def _go_on(wish: Wish) -> Iterator[str]:
+    """What a person needs if this run is killed, and so can't say it any more."""
+    if wish.again:
+        yield f"another run goes on with this one by {' '.join(f'{key}={value}' for key, value in wish.again)}"
 
 
 def _backlog(primary: Node) -> Iterator[str]:

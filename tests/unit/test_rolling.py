@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parent / "runbooks"))
 from worlds import GOOD, group, lines, primary, proxy, replica
 
 from keydb_runbooks.operations.options import seconds_of, written
-from keydb_runbooks.operations.rolling import staying
+from keydb_runbooks.operations.rolling import refuse_start, staying
 from keydb_runbooks.runbooks import restart
 from keydb_runbooks.runbooks.plan import NothingToDo, Request, Since
 
@@ -68,3 +68,30 @@ def test_what_is_no_moment_is_none(given):
 
 def test_a_moment_is_read_as_it_is_written():
     assert written(seconds_of("2026-01-02T03:04:05Z") + 0.9) == "2026-01-02T03:04:05Z"
+
+
+UNIT = {
+    "systemd": True,
+    "root": True,
+    "file": "/lib/x",
+    "enabled": True,
+    "outdated": False,
+    "active": "active",
+    "result": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (UNIT, None),
+        (None, "no-systemd"),
+        ({**UNIT, "systemd": False}, "no-systemd"),
+        ({**UNIT, "root": False}, "no-root"),
+        ({**UNIT, "file": ""}, "no-unit"),
+        ({**UNIT, "active": "inactive"}, None),
+    ],
+)
+def test_what_can_not_be_restarted_is_refused_before_anything_is_touched(state, code):
+    answer = refuse_start("keydb-1", "keydb-server.service", state)
+    assert (answer.code if answer else None) == code
