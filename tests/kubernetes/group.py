@@ -236,9 +236,10 @@ class Group:
             },
         }
 
-    def writer(self, name: str, clients: int, per_second: int) -> dict[str, Any]:
+    def writer(self, name: str, clients: int, per_second: int, patience_seconds: int) -> dict[str, Any]:
         """A pod with clients that know the Service's name and nothing else."""
-        words = ["keydb-write", "6379", "application", self.passwords["application"], str(clients), str(per_second), "/tmp/journal"]  # fmt: skip
+        numbers = map(str, (clients, per_second, patience_seconds))
+        words = ["keydb-write", "6379", "application", self.passwords["application"], *numbers, "/tmp/journal"]
         container = {"name": "writer", "image": WRITER_IMAGE, "imagePullPolicy": "IfNotPresent", "args": words}
         spec = {"terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False, "containers": [container]}
         return {**_plain("Pod", name), "spec": spec}

@@ -75,7 +75,10 @@ class Runs:
         for pod in PODS:
             eventually(lambda pod=pod: self.group.is_ready(pod) or self.resume(pod), f"{pod} is ready", 60)
         if self.findings():
-            self.run("rejoin")
+            primary = self.service_leads_to()
+            others = ",".join(pod for pod in PODS if pod != primary)
+            if self.run("rejoin").code:
+                self.run("rejoin", accept_loss=others)
             eventually(lambda: self.findings() == [], "the group is well", 60)
 
     # Faults
@@ -112,10 +115,13 @@ class Runs:
         return self.selected().get(POD_NAME)
 
     @contextmanager
-    def writing(self, clients: int = 4, per_second: int = 400) -> Iterator[Writer]:
-        """Clients in a pod of their own, who know the Service's name and nothing else."""
+    def writing(self, clients: int = 4, per_second: int = 400, patience_seconds: int = 5) -> Iterator[Writer]:
+        """Clients in a pod of their own, who know the Service's name and nothing else.
+
+        :param patience_seconds: how long they wait for an answer, before they disconnect by themselves
+        """
         name = f"writer-{next(_numbers)}"
-        self.group.create(self.group.writer(name, clients, per_second))
+        self.group.create(self.group.writer(name, clients, per_second, patience_seconds))
         writer = Writer(self, name)
         try:
             writer.goes_on(patience_seconds=60)

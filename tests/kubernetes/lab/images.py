@@ -31,6 +31,12 @@ MORE = (
     "sort",
     "mktemp",
     "flock",
+    "sync",
+    "ln",
+    "find",
+    "sha256sum",
+    "base64",
+    "dd",
 )
 """What the facts and the tests call, beside the server."""
 

@@ -1,6 +1,6 @@
 /* A client in a pod: clients that write unique values through a Service, and remember every answer.
  *
- *     writer HOST PORT USER PASSWORD CLIENTS WRITES_PER_SECOND JOURNAL
+ *     writer HOST PORT USER PASSWORD CLIENTS WRITES_PER_SECOND PATIENCE_SECONDS JOURNAL
  *
  * It does what demo/writer.py does, in C, since an image without Python is a tenth as large. Each line of the journal is
  * one write: SECONDS CLIENT NUMBER ok|failed. A failed write is never sent again under its number. An error of the
@@ -22,6 +22,7 @@
 static struct addrinfo *place;
 static const char *user, *password;
 static double step;
+static long patience_seconds;
 static FILE *journal;
 
 static double now(void)
@@ -43,7 +44,7 @@ static int open_connection(void)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), error = 0, on = 1;
     socklen_t size = sizeof error;
     struct pollfd ready = {fd, POLLOUT, 0};
-    struct timeval patience = {5, 0};
+    struct timeval patience = {patience_seconds, 0};
     if (fd < 0)
         return -1;
     if (connect(fd, place->ai_addr, place->ai_addrlen) < 0 && errno != EINPROGRESS)
@@ -128,12 +129,13 @@ int main(int count, char **words)
     struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
     long clients, each;
     pthread_t thread;
-    if (count != 8)
+    if (count != 9)
         return 2;
     user = words[3], password = words[4];
     clients = atol(words[5]);
     step = (double)clients / atof(words[6]);
-    journal = fopen(words[7], "w");
+    patience_seconds = atol(words[7]);
+    journal = fopen(words[8], "w");
     if (!journal)
         return 2;
     while (getaddrinfo(words[1], words[2], &hints, &place))
