@@ -54,7 +54,9 @@ def _whole(topology: Topology, named: str, members: tuple[str, ...], remove_data
 
 def _refuse_one(topology: Topology, name: str) -> Refusal | None:
     for silent in topology.unread:
-        if silent.name == name and not silent.stopped:
+        # Its machine is asked as well: a way to a port that nobody listens on may be silent for other reasons.
+        ended = silent.stopped or (silent.machine is not None and silent.machine.process is False)
+        if silent.name == name and not ended:
             told = f"{silent.detail}; it may be the primary"
             return Refusal("node-unread", name, told, "mend that, or stop its server, then this again")
     node = topology.node(name)

@@ -1,8 +1,11 @@
 """Uninstall: what is named goes, a primary doesn't, and a whole group only by its name."""
 
+from dataclasses import replace
+
 import pytest
 from worlds import codes, group, guarded, primary, proxy, replica, silent, silent_proxy
 
+from keydb_runbooks.runbooks.condition import Machine
 from keydb_runbooks.runbooks.plan import Refusal
 from keydb_runbooks.runbooks.uninstall import Removal, decide
 
@@ -53,6 +56,13 @@ def test_what_would_cost_a_group_its_primary_is_refused(code):
     answer = decide(topology, node, whole, remove_data=False)
     assert isinstance(answer, Refusal)
     assert answer.code == code
+
+
+@pytest.mark.parametrize("process, goes", [(False, True), (True, False), (None, False)])
+def test_a_node_whose_machine_says_that_no_server_runs_is_no_primary(process, goes):
+    seen = replace(silent(2), machine=Machine(process=process))
+    answer = decide(group(primary(1), seen), "keydb-2", None, remove_data=False)
+    assert isinstance(answer, Removal) is goes
 
 
 def test_named_twice_is_not_named():
