@@ -14,6 +14,7 @@ from pyinfra import host
 
 from keydb_runbooks.operations import runbook, uninstall
 
+runbook.refuse_pods(host, "uninstall")
 group = runbook.chosen_group(host)
 removal = uninstall.chosen(host, group)
 

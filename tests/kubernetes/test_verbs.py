@@ -137,6 +137,6 @@ def test_a_pod_that_is_away_is_a_node_that_cannot_be_reached_and_comes_back_unde
     eventually(lambda: runs.findings() == [], "it is back, at another address", 30)
 
 
-@pytest.mark.parametrize("verb", ["install", "start", "restart", "upgrade", "restore"])
+@pytest.mark.parametrize("verb", ["install", "start", "restart", "upgrade", "restore", "uninstall"])
 def test_what_is_not_made_for_pods_yet_is_refused_before_one_is_touched(runs, verb):
     runs.run(verb).refused(f"refused: {verb} does not work on pods yet, and keydb-0, keydb-1, keydb-2 are some")
