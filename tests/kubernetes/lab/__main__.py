@@ -118,6 +118,8 @@ def _inside(words: list[str]) -> int:
         print(f"the cluster is ready after {time.monotonic() - begun:.1f} s", flush=True)
         if words == [os.environ.get("SHELL", "/bin/sh")]:
             print(WELCOME, flush=True)
+        # Whoever starts the tests from this shell has a cluster, and makes no second one.
+        del os.environ[INSIDE]
         return _run(words, {**_path(environment()), "KUBECONFIG": str(cluster.kubeconfig)})
     except KeyboardInterrupt:
         return 130
