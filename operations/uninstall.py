@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import PurePosixPath
+from weakref import WeakKeyDictionary
 
 import redis
+from gevent.lock import BoundedSemaphore
 from pyinfra import host, logger
 from pyinfra.api import FactBase, FunctionCommand, QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -74,19 +76,21 @@ EMPTY = 'for path; do [ ! -d "$path" ] || rmdir --ignore-fail-on-non-empty -- "$
 DATA = 'find "$1" -xdev -mindepth 1 -delete && rmdir --ignore-fail-on-non-empty -- "$1"'
 
 
+_answers: WeakKeyDictionary[State, dict[str, Removal | Refusal]] = WeakKeyDictionary()
+_deciding = BoundedSemaphore()
+
+
 def chosen(target: Host, group: Group) -> Removal:
     """What goes, as ``node`` or ``whole_group`` names it; it is printed by the first host alone.
 
     :raises SystemExit: after a refusal was printed
     """
-    node, whole = option(target, "node"), option(target, "whole_group")
-    remove_data = runbook.yes_or_no(target, "remove_data")
-    answer = decide(
-        observe(group),
-        None if node is None else str(node),
-        None if whole is None else str(whole),
-        remove_data=remove_data,
-    )
+    with _deciding:
+        # Every host runs the deploy file for itself; the group is looked at once, and all go by the same answer.
+        answers = _answers.setdefault(target.state, {})
+        if group.name not in answers:
+            answers[group.name] = _decided(target, group)
+        answer = answers[group.name]
     if isinstance(answer, Refusal):
         runbook.stop(target, "\n    ".join(refusal_lines(answer)))
     if runbook.conducts(target, group):
@@ -94,6 +98,17 @@ def chosen(target: Host, group: Group) -> Removal:
             for line in wrap(sentence, "", 2):
                 logger.info(f"    {format_text(line, 'yellow') if line.startswith('warning') else line}")
     return answer
+
+
+def _decided(target: Host, group: Group) -> Removal | Refusal:
+    node, whole = option(target, "node"), option(target, "whole_group")
+    remove_data = runbook.yes_or_no(target, "remove_data")
+    return decide(
+        observe(group),
+        None if node is None else str(node),
+        None if whole is None else str(whole),
+        remove_data=remove_data,
+    )
 
 
 @operation()

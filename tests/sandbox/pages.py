@@ -282,6 +282,7 @@ def _tree(lines: list[str]) -> list[str]:
 VARIES = (
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"\b[0-9a-f]{64}\b", "ID"),
+    (r"\b(keydb|valkey|redis)-check-rdb", "CHECK"),
     (r"\d\d:\d\d:\d\d", "TIME"),
     (r"\d{8}T\d{6}Z", "TIME"),
     (r"\bsha256 [0-9a-f]{8}", "sha256 ID"),
