@@ -11,11 +11,24 @@ from pathlib import PurePosixPath
 from pyinfra import host
 from pyinfra.operations import files
 
-from keydb_runbooks.operations import boot_guard, haproxy, keydb, machine, owners, programs, runbook, service, units
+from keydb_runbooks.operations import (
+    boot_guard,
+    haproxy,
+    keydb,
+    machine,
+    owners,
+    packages,
+    programs,
+    runbook,
+    service,
+    units,
+)
 
 runbook.refuse_pods(host, "install")
 for group in runbook.groups(host):
     if node := group.node_of(host):
+        if node.data("keydb_package"):
+            packages.server(name="Install the server's package")
         server = programs.server(node)
         config, data = node.data("keydb_config_directory"), node.data("keydb_data_directory")
         if user := owners.system_user(node):
@@ -38,6 +51,8 @@ for group in runbook.groups(host):
         keydb.running(name="Start the server, guarded", program=server)
 
     if proxy := group.proxy_of(host):
+        if proxy.data("haproxy_package"):
+            packages.proxy(name="Install HAProxy's package")
         program = programs.proxy(proxy)
         config = proxy.data("haproxy_config_directory")
         if user := owners.system_user(proxy):

@@ -2,6 +2,7 @@
 
     pyinfra inventories/sandbox.py deploys/upgrade.py
 
+--data keydb_server=PATH  the new program, if it doesn't lie where the old one did; then it belongs into the inventory
 --data to=NAME            the node that shall be the next primary; without it the best replica
 --data allow_unread=NAME  a node or proxy that need not answer (several: NAME,NAME)
 --data accept=CODE        a pre-check that may fail (several: CODE,CODE)

@@ -39,13 +39,13 @@ DIRECTORY = "backups"
 """Of the operator's machine, where ``save_to`` names none."""
 
 # $1 the server's program, $2 its engine, $3 the file. The check is the server's own program under another name; where
-# nobody installed that name beside it, it is called so.
+# nobody installed that name beside it, it is called so. Of a broken file it prints whatever bytes it has read.
 CHECK = """
 server=$(command -v -- "$1") || { echo "there is no $1 here"; exit 0; }
 tool=$(dirname -- "$server")/$2-check-rdb
-if [ -x "$tool" ]; then "$tool" "$3" 2>&1
-else exec bash -c 'exec -a "$0" "$@" 2>&1' "$2-check-rdb" "$server" "$3"
-fi
+if [ -x "$tool" ]; then "$tool" "$3"
+else bash -c 'exec -a "$0" "$@"' "$2-check-rdb" "$server" "$3"
+fi 2>&1 | LC_ALL=C tr -cd '\\11\\12\\40-\\176'
 exit 0
 """
 

@@ -19,10 +19,15 @@ SERVERS = {
 def server(node: NodeEntry) -> str:
     """Path of the server's program on a node.
 
+    One that a package brings lies where Debian has programs, and may not be there yet.
+
     :raises OperationError: if the inventory names none and none is on PATH
     """
     named = node.data("keydb_server")
-    return str(named) if named else _which(node.host, SERVERS[node.data("keydb_engine")], "keydb_server")
+    names = SERVERS[node.data("keydb_engine")]
+    if not named and node.data("keydb_package"):
+        return f"/usr/bin/{names[0]}"
+    return str(named) if named else _which(node.host, names, "keydb_server")
 
 
 def proxy(entry: ProxyEntry) -> str:
@@ -30,10 +35,12 @@ def proxy(entry: ProxyEntry) -> str:
 
     :raises OperationError: if the inventory names none and none is on PATH, or if nothing there opens a runtime socket
     """
+    named = entry.data("haproxy_program")
+    if entry.data("haproxy_package"):
+        return str(named or "/usr/sbin/haproxy")
     if not issubclass(entry.host.connector_cls, LocalConnector) and not entry.host.get_fact(Which, command="socat"):
         told = "no socat on PATH, and only by it the runtime socket is reached; install it (apt-get install socat)"
         raise OperationError(f"{entry.host.name}: {told}")
-    named = entry.data("haproxy_program")
     return str(named) if named else _which(entry.host, ("haproxy",), "haproxy_program")
 
 

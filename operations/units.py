@@ -44,7 +44,9 @@ def server(program: str) -> Commands:
     """
     entry = keydb.this_node(host)
     unit = server_unit(entry)
-    yield from _installed(unit, _ask(unit), wanted_for_server(entry, program))
+    yield from _installed(
+        unit, _ask(unit), wanted_for_server(entry, program), by_package=bool(entry.data("keydb_package"))
+    )
 
 
 @operation()
@@ -60,8 +62,10 @@ def proxy(program: str) -> Commands:
         units.proxy(name="Let systemd start the proxy", program="/usr/sbin/haproxy")
     """
     _, entry = haproxy.this_proxy(host)
-    state = _ask(PROXY_UNIT)
-    yield from _installed(PROXY_UNIT, state, wanted_for_proxy(entry, program, packaged=_is_packaged(PROXY_UNIT, state)))
+    state, by_package = _ask(PROXY_UNIT), bool(entry.data("haproxy_package"))
+    packaged = by_package or _is_packaged(PROXY_UNIT, state)
+    wanted = wanted_for_proxy(entry, program, packaged=packaged)
+    yield from _installed(PROXY_UNIT, state, wanted, by_package=by_package)
 
 
 def wanted_for_server(entry: NodeEntry, program: str) -> dict[str, str]:
@@ -113,11 +117,12 @@ def wanted_for_proxy(entry: ProxyEntry, program: str, *, packaged: bool) -> dict
     }
 
 
-def _installed(unit: str, state: UnitState, wanted: Mapping[str, str]) -> Commands:
+def _installed(unit: str, state: UnitState, wanted: Mapping[str, str], *, by_package: bool) -> Commands:
+    """:param by_package: whether install's own package brings the unit, which may not be there yet"""
     own = f"{DIRECTORY}/{unit}"
     changes: list[PyinfraCommand] = []
     for path, content in wanted.items():
-        if path != own or not _is_packaged(unit, state):
+        if path != own or not (by_package or _is_packaged(unit, state)):
             changes += put_file(host, path, content, access=READABLE)
     if changes:
         yield StringCommand("mkdir", "-p", QuoteString(f"{own}.d"))

@@ -24,6 +24,7 @@ TOGETHER = """## What is checked besides
   `keydb_min_replicas_to_write` than there can be replicas; users, `keydb_min_replicas_to_write`,
   `keydb_min_replicas_max_lag`, `keydb_preferred_zones`, `keydb_write_service` or `keydb_clients_only_through_proxies`
   that differ between its hosts; a preferred zone that no node is in; TLS for some.
+- Of a server: a package's version or repository without the package, a repository without its key.
 - Of a user: a name or a password that another role has, too; the name `default`.
 - Of `keydb_settings`: directives that have a key of their own.
 - On KeyDB: a replication password, or a setting, that needs more than 1023 characters in `keydb.conf`. KeyDB breaks

@@ -15,6 +15,14 @@ from keydb_runbooks.schemas.nearest import did_you_mean
 TLS_CA = "keydb_tls_ca"
 TLS_FILES = (TLS_CA, "keydb_tls_certificate", "keydb_tls_key")
 
+PACKAGE_KEYS = (
+    ("keydb_package_version", "keydb_package"),
+    ("keydb_apt_repository", "keydb_package"),
+    ("keydb_apt_repository", "keydb_apt_key"),
+    ("keydb_apt_key", "keydb_apt_repository"),
+)
+"""Each with the key that it makes no sense without."""
+
 # The runbooks read these from the first node of a group.
 SAME_IN_A_GROUP = (
     "keydb_clients_only_through_proxies",
@@ -39,6 +47,7 @@ def check_together(nodes: Hosts, proxies: Hosts, machines: Mapping[str, str]) ->
     yield from _check_paths(proxies, PROXY_PATHS, "proxy", machines)
     yield from _check_first_primaries(nodes)
     yield from _check_tls(nodes, proxies)
+    yield from _check_packages(nodes)
     yield from _check_groups(nodes, proxies)
     yield from _check_reach(nodes, proxies, machines)
     yield from _check_sameness(nodes, proxies)
@@ -151,6 +160,14 @@ def _check_tls(nodes: Hosts, proxies: Hosts) -> Iterator[Complaint]:
         for key in TLS_FILES:
             if given and key not in given:
                 yield Complaint(name, key, f"is missing, but {given[0]} is given; TLS needs all three")
+
+
+def _check_packages(nodes: Hosts) -> Iterator[Complaint]:
+    """A package comes from a repository that is known by its key, or from the machine's own."""
+    for name, data in nodes.items():
+        for key, needed in PACKAGE_KEYS:
+            if data.get(key) and not data.get(needed):
+                yield Complaint(name, needed, f"is missing, but {key} is given")
 
 
 def _check_first_primaries(nodes: Hosts) -> Iterator[Complaint]:

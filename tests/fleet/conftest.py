@@ -26,6 +26,11 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever needs machines on which nothing was installed comes first."""
+    items.sort(key=lambda item: "bare" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Fleet]:
     """Five machines that are on, whatever the tests before did to them."""
@@ -38,7 +43,7 @@ def fleet() -> Iterator[Fleet]:
 
 @pytest.fixture
 def bare(fleet: Fleet) -> Fleet:
-    """The same, on which nothing was installed yet: whoever needs it stands before everybody who needs ``installed``."""
+    """The same, on which nothing was installed yet."""
     assert fleet["keydb-1"].shell("ls -d /etc/keydb 2>/dev/null", check=False) == "", "something is installed already"
     return fleet
 

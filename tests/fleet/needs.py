@@ -16,6 +16,8 @@ PROGRAMS = {
     "debootstrap": "debootstrap",
     "systemd-nspawn": "systemd-container",
     "ssh-keygen": "openssh-client",
+    "dpkg-deb": "dpkg",
+    "gpg": "gnupg",
 }
 """Each program with Debian's package that brings it."""
 

@@ -13,7 +13,7 @@ from kit import COLOR, INVENTORY, REPOSITORY, Result, Sandbox
 
 pytestmark = pytest.mark.first_engine
 
-THERE = "there are inventories/prod.py, inventories/sandbox.py"
+THERE = "there are inventories/kubernetes.py, inventories/prod.py, inventories/sandbox.py, inventories/vagrant.py"
 
 
 @pytest.mark.parametrize("deploy", ["failover", "status", "drift", "install"])

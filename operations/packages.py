@@ -1,0 +1,119 @@
+"""Debian's packages of the server and of HAProxy, where the inventory names them.
+
+What a package starts by itself would be a server that nobody configured, and without its boot guard: its unit is masked
+until it is installed. The mask is gone with a reboot, so a run that was killed leaves nothing that lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+
+from keydb_runbooks.connectors.group import NodeEntry
+from keydb_runbooks.facts.package import AptPackage
+from keydb_runbooks.operations import haproxy, keydb
+from keydb_runbooks.operations.files import Access, put_file
+from keydb_runbooks.operations.service import PROXY_UNIT, server_unit
+
+Commands = Generator[PyinfraCommand, None, None]
+
+KEYRING = "/etc/apt/keyrings/keydb-runbooks.asc"
+SOURCES = "/etc/apt/sources.list.d/keydb-runbooks.sources"
+READABLE = Access("root", "root", "644")
+ARMOR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+
+# $1 the unit that the package brings, or nothing; $2 the package; $3 its version, or nothing.
+INSTALL = """
+unit=$1 package=$2 version=$3
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+apt() { apt-get -qq -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold "$@" >/dev/null; }
+if [ -n "$unit" ]; then
+    systemctl mask --runtime --quiet "$unit" || exit 1
+    trap 'systemctl unmask --runtime --quiet "$unit"' EXIT
+fi
+apt update || exit 1
+apt install -y --no-install-recommends --allow-change-held-packages "$package${version:+=$version}" || exit 1
+[ -z "$version" ] || apt-mark -qq hold "$package" >/dev/null
+"""
+
+
+@operation()
+def server() -> Commands:
+    """Install the package that the inventory names for this node's server, from its repository if it names one.
+
+    **Example:**
+
+    .. code:: python
+
+        packages.server(name="Install the server's package")
+    """
+    entry = keydb.this_node(host)
+    changes = _repository(entry)
+    yield from changes
+    done = yield from _installed(entry.data("keydb_package"), entry.data("keydb_package_version"), server_unit(entry))
+    if not changes and not done:
+        host.noop(f"{entry.data('keydb_package')} is installed")
+
+
+@operation()
+def proxy() -> Commands:
+    """Install the package that the inventory names for this proxy's HAProxy, and socat, which talks to its socket.
+
+    **Example:**
+
+    .. code:: python
+
+        packages.proxy(name="Install HAProxy's package")
+    """
+    _, entry = haproxy.this_proxy(host)
+    done = yield from _installed(entry.data("haproxy_package"), None, PROXY_UNIT)
+    also = yield from _installed("socat", None, "")
+    if not done and not also:
+        host.noop(f"{entry.data('haproxy_package')} and socat are installed")
+
+
+def _repository(entry: NodeEntry) -> list[PyinfraCommand]:
+    """Commands that let apt know the inventory's repository, and no other key for it than the inventory's."""
+    source = entry.data("keydb_apt_repository")
+    if not source:
+        return []
+    key = Path(entry.data("keydb_apt_key")).read_text(encoding="ascii", errors="replace")
+    if not key.lstrip().startswith(ARMOR):
+        told = f"{entry.data('keydb_apt_key')} is no armored OpenPGP key (gpg --armor --export makes one)"
+        raise OperationError(f"{entry.name}: keydb_apt_key: {told}")
+    return [
+        *put_file(entry.host, KEYRING, key, access=READABLE),
+        *put_file(entry.host, SOURCES, sources(source), access=READABLE),
+    ]
+
+
+def sources(repository: str) -> str:
+    """The text of apt's file about a repository: ``URI SUITE COMPONENT...``, or ``URI ./`` for one without suites."""
+    uri, suite, *components = repository.split()
+    lines = ["# Written by keydb-runbooks", "Types: deb", f"URIs: {uri}", f"Suites: {suite}"]
+    lines += [f"Components: {' '.join(components)}"] if components else []
+    return "\n".join([*lines, f"Signed-By: {KEYRING}", ""])
+
+
+def _installed(package: str, version: str | None, unit: str) -> Generator[PyinfraCommand, None, bool]:
+    """Install a package unless it is; one whose version is named is held at it."""
+    seen = host.get_fact(AptPackage, package=package)
+    if seen is None:
+        raise OperationError(
+            f"{host.name}: it is unknown whether {package} is installed; try `dpkg -l {package}` there"
+        )
+    if not seen["dpkg"]:
+        told = (
+            f"{package} is a package of Debian's, and this machine has no dpkg; install the program by something else"
+        )
+        raise OperationError(f"{host.name}: {told}, and leave the key of the package out")
+    if (seen["version"] and version is None) or (seen["version"], seen["held"]) == (version, True):
+        return False
+    arguments = map(QuoteString, (unit, package, version or ""))
+    yield StringCommand("sh", "-c", QuoteString(INSTALL), "sh", *arguments)
+    return True

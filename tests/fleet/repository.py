@@ -1,0 +1,106 @@
+"""A small signed apt repository on machines, with a package packed from the server's program that is here.
+
+The package behaves as a distribution's: it brings a unit, a configuration file and a user, and starts what it brought.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from email.utils import formatdate
+from pathlib import Path
+
+from tests.fleet.machine import Machine
+
+PLACE = "/srv/repository"
+STARTED = "/run/started-by-the-package"
+"""Is there as soon as the unit started as the package has it, with nothing of ours."""
+
+CONTROL = """Package: {package}
+Version: {version}
+Architecture: amd64
+Maintainer: The tests <tests@example.invalid>
+Description: a server's program, packed for a test
+"""
+
+UNIT = f"""[Unit]
+Description=as a distribution has it
+[Service]
+ExecStart=/bin/sh -c 'touch {STARTED}; exec /usr/bin/{{package}} --port 6379 --dir /tmp'
+Restart=always
+[Install]
+WantedBy=multi-user.target
+"""
+
+# What debhelper writes for a unit.
+POSTINST = """#!/bin/sh
+set -e
+id -u {engine} >/dev/null 2>&1 || useradd --system --user-group --no-create-home {engine}
+deb-systemd-helper enable {package}.service >/dev/null || true
+if [ -d /run/systemd/system ]; then
+    systemctl --system daemon-reload || true
+    if [ -n "$2" ]; then action=restart; else action=start; fi
+    deb-systemd-invoke $action {package}.service >/dev/null || true
+fi
+"""
+
+
+class Repository:
+    """Packages by their versions, and the key that signs for them."""
+
+    def __init__(self, home: Path, engine: str) -> None:
+        self.engine, self.package = engine, f"{engine}-server"
+        self.files, self._gpg = home / "files", home / "gpg"
+        self.key = home / "key.asc"
+        self.files.mkdir()
+        self._gpg.mkdir(mode=0o700)
+        self._run_gpg("--passphrase", "", "--quick-gen-key", "tests", "default", "default", "never")
+        self.key.write_bytes(self._run_gpg("--armor", "--export"))
+
+    @property
+    def source(self) -> str:
+        """As the inventory names it."""
+        return f"file:{PLACE} ./"
+
+    def add(self, version: str, program: str | Path) -> None:
+        """Pack a program as this version of the package."""
+        tree = self.files.with_name(f"tree-{version}")
+        names = {"package": self.package, "engine": self.engine, "version": version}
+        texts = {
+            "DEBIAN/control": CONTROL,
+            "DEBIAN/postinst": POSTINST,
+            "DEBIAN/conffiles": "/etc/{engine}/{engine}.conf\n",
+            "lib/systemd/system/{package}.service": UNIT,
+            "etc/{engine}/{engine}.conf": "# as a distribution has it\nport 6379\ntimeout 0\n",
+        }
+        for name, text in texts.items():
+            path = tree / name.format(**names)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.format(**names))
+        (tree / "DEBIAN" / "postinst").chmod(0o755)
+        (tree / "usr" / "bin").mkdir(parents=True)
+        shutil.copy2(program, tree / "usr" / "bin" / self.package)
+        _run("dpkg-deb", "--root-owner-group", "--build", tree, self.files / f"{self.package}_{version}_amd64.deb")
+
+    def put_on(self, machine: Machine) -> None:
+        """Sign what is there and put it on a machine, in the place of what was there before."""
+        packages = "\n".join(self._entry(path) for path in sorted(self.files.glob("*.deb"))).encode()
+        (self.files / "Packages").write_bytes(packages)
+        checksum = f" {hashlib.sha256(packages).hexdigest()} {len(packages)} Packages"
+        (self.files / "Release").write_text(f"Date: {formatdate(usegmt=True)}\nSHA256:\n{checksum}\n")
+        (self.files / "InRelease").unlink(missing_ok=True)
+        self._run_gpg("--clearsign", "--output", self.files / "InRelease", self.files / "Release")
+        shutil.copytree(self.files, machine.root / PLACE.lstrip("/"), dirs_exist_ok=True)
+
+    def _entry(self, path: Path) -> str:
+        content = path.read_bytes()
+        told = _run("dpkg-deb", "--field", path).decode()
+        return f"{told}Filename: ./{path.name}\nSize: {len(content)}\nSHA256: {hashlib.sha256(content).hexdigest()}\n"
+
+    def _run_gpg(self, *words: str | Path) -> bytes:
+        return _run("gpg", "--homedir", self._gpg, "--batch", "--yes", *words)
+
+
+def _run(*words: str | Path) -> bytes:
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
