@@ -28,6 +28,7 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, link
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.runbooks.condition import dataset_bytes
 from keydb_runbooks.runbooks.replication import Node, read_info
 from keydb_runbooks.runbooks.rescue import Room, file_name
 
@@ -261,7 +262,8 @@ def room(entry: NodeEntry, fetch_to: Path | None = None, held: Client | None = N
                 client.close()
     except (LinkError, redis.RedisError, OSError):
         return Room(None, None)
-    needed = int(fields.get("used_memory_dataset", fields["used_memory"])[0])
+    needed = dataset_bytes(fields)
+    needed = int(fields["used_memory"][0]) if needed is None else needed
     free = [free_there(entry.host, directory), *([] if fetch_to is None else [_free_here(fetch_to)])]
     known = [one for one in free if one is not None]
     return Room(needed, min(known) if len(known) == len(free) else None)

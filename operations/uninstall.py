@@ -31,6 +31,7 @@ from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.service import PROXY_UNIT, guard_settings, guard_unit, has_systemd, server_unit
 from keydb_runbooks.operations.show import refusal_lines, wrap
+from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.plan import Refusal
 from keydb_runbooks.runbooks.uninstall import Removal, decide
 
@@ -71,9 +72,10 @@ exit 0
 """
 
 REMOVE = 'rm -f -- "$@"'
-# Directories go only if nothing is left in them.
-EMPTY = 'for path; do [ ! -d "$path" ] || rmdir --ignore-fail-on-non-empty -- "$path" || exit 1; done'
-DATA = 'find "$1" -xdev -mindepth 1 -delete && rmdir --ignore-fail-on-non-empty -- "$1"'
+# Directories go only if nothing is left in them, and if no file system is mounted there.
+RMDIR = 'mountpoint -q -- "$path" || rmdir --ignore-fail-on-non-empty -- "$path" || exit 1'
+EMPTY = f'for path; do [ ! -d "$path" ] || {{ {RMDIR}; }}; done'
+DATA = f'path=$1; find "$path" -xdev -mindepth 1 -delete && {{ {RMDIR}; }}'
 
 
 _answers: WeakKeyDictionary[State, dict[str, Removal | Refusal]] = WeakKeyDictionary()
@@ -92,7 +94,7 @@ def chosen(target: Host, group: Group) -> Removal:
             answers[group.name] = _decided(target, group)
         answer = answers[group.name]
     if isinstance(answer, Refusal):
-        runbook.stop(target, "\n    ".join(refusal_lines(answer)))
+        runbook.stop(target, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
     if runbook.conducts(target, group):
         for sentence in (str(answer), *(f"warning: {one}" for one in answer.warnings)):
             for line in wrap(sentence, "", 2):

@@ -74,6 +74,15 @@ UNKNOWN = Condition()
 """Of a server that told nothing."""
 
 
+def dataset_bytes(fields: Mapping[str, list[str]]) -> int | None:
+    """How much memory the data themselves need, by INFO, None if it doesn't tell.
+
+    KeyDB takes off more than there is where there is little, and prints what is below 0 without its sign.
+    """
+    size = _whole(fields, "used_memory_dataset")
+    return 0 if size is not None and size >= 1 << 63 else size
+
+
 def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
     """Read what INFO tells, field by field; one that is missing or no number is unknown."""
     saves = [_is(fields, name, "ok") for name in ("rdb_last_bgsave_status", "aof_last_bgrewrite_status")]
@@ -81,7 +90,7 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
     microseconds = _number(fields, "server_time_usec")
     return Condition(
         uptime_seconds=_whole(fields, "uptime_in_seconds"),
-        dataset_bytes=_whole(fields, "used_memory_dataset"),
+        dataset_bytes=dataset_bytes(fields),
         saved=_all(saves),
         logged=_is(fields, "aof_last_write_status", "ok"),
         saving=_any(busy),

@@ -19,12 +19,12 @@ from tests.sandbox.versions import renamed, version_of
 def repository(installed: Fleet, tmp_path: Path) -> Iterator[Repository]:
     """On all nodes, which have no group and no data any more; afterwards they have the group of the other tests."""
     made = Repository(tmp_path, installed.engine)
-    made.add("1", installed.program)
-    installed.run("uninstall", whole_group="keydb", remove_data="yes").ok()
+    made.add("1-1", installed.program)
+    installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
     for machine in installed.nodes:
         made.put_on(machine)
     yield made
-    installed.run("uninstall", whole_group="keydb", remove_data="yes").ok()
+    installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
     for machine in installed.nodes:
         machine.shell(f"apt-get purge -y -qq --allow-change-held-packages {made.package} >/dev/null 2>&1")
     installed.run("install").ok()
@@ -44,7 +44,7 @@ def data(repository: Repository, version: str) -> dict[str, str]:
 def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
     installed: Fleet, repository: Repository, tmp_path: Path
 ) -> None:
-    first = installed.run("install", **data(repository, "1")).ok()
+    first = installed.run("install", **data(repository, "1-1")).ok()
     eventually(lambda: is_healthy(installed, "keydb-1"), "the packages make a group", 30)
     for machine in installed.nodes:
         machine.shell(f"test ! -e {STARTED}")
@@ -54,20 +54,20 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
             ("/lib", "/usr")
         )
     assert installed.findings() == []
-    again = installed.run("install", **data(repository, "1")).ok()
+    again = installed.run("install", **data(repository, "1-1")).ok()
     assert again.changed() == 0, again.text
-    drift = installed.run("drift", **data(repository, "1"))
+    drift = installed.run("drift", **data(repository, "1-1"))
     assert drift.code == 0, drift.text
 
     newer = renamed(installed.program, tmp_path / "newer")
-    repository.add("2", tmp_path / "newer")
+    repository.add("2-1", tmp_path / "newer")
     for machine in installed.nodes:
         repository.put_on(machine)
     processes = [installed.info(name)["run_id"] for name in NODES]
     with writing(installed) as writer:
-        assert installed.run("install", **data(repository, "2")).ok().changed() == len(NODES)
+        assert installed.run("install", **data(repository, "2-1")).ok().changed() == len(NODES)
         assert [installed.info(name)["run_id"] for name in NODES] == processes
-        upgraded = installed.run("upgrade", **data(repository, "2")).ok()
+        upgraded = installed.run("upgrade", **data(repository, "2-1")).ok()
         writer.goes_on()
         assert writer.lost(tmp_path) == 0
     assert {installed.version(name) for name in NODES} == {newer} != {version_of(installed.program)}
@@ -77,9 +77,9 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
 
 
 def test_a_package_that_nobody_has_is_told_by_apt_itself(installed: Fleet, repository: Repository) -> None:
-    refused = installed.run("install", **data(repository, "7"))
+    refused = installed.run("install", **data(repository, "7-1"))
     assert refused.code == 1
-    assert f"Version '7' for '{repository.package}' was not found" in refused.text
+    assert f"Version '7-1' for '{repository.package}' was not found" in refused.text
     for machine in installed.nodes:
         machine.shell("test ! -e /etc/keydb/keydb.conf")
         assert machine.shell(f"systemctl is-enabled {repository.package} 2>/dev/null", check=False) != "masked-runtime"
@@ -88,7 +88,7 @@ def test_a_package_that_nobody_has_is_told_by_apt_itself(installed: Fleet, repos
 def test_a_repository_with_another_key_is_not_trusted(installed: Fleet, repository: Repository, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = Repository(tmp_path / "other", installed.engine)
-    refused = installed.run("install", **{**data(repository, "1"), "keydb_apt_key": str(other.key)})
+    refused = installed.run("install", **{**data(repository, "1-1"), "keydb_apt_key": str(other.key)})
     assert refused.code == 1, refused.text
     for machine in installed.nodes:
         machine.shell(f"test ! -e /usr/bin/{repository.package}")

@@ -8,6 +8,7 @@ from keydb_runbooks.runbooks.condition import (
     UNKNOWN,
     Condition,
     condition_from_info,
+    dataset_bytes,
     has_client_descriptor,
     with_settings,
 )
@@ -32,6 +33,19 @@ def test_a_recorded_replica_tells_its_condition(engine, data, time):
     assert told.save_seconds is None, "minus one means never"
     assert told.server_time is not None and 1_795_390_512 <= told.server_time < 1_795_390_514
     assert (told.saves, told.stops, told.client_descriptor) == (None, None, None)
+
+
+# (what INFO says, the bytes of the data): KeyDB takes off more than there is where there is little.
+SIZES = [
+    ({"used_memory_dataset": ["65696"]}, 65696),
+    ({"used_memory_dataset": ["18446744073709535232"]}, 0),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize("fields, size", SIZES)
+def test_the_data_are_never_larger_than_any_memory(fields, size):
+    assert dataset_bytes(fields) == size
 
 
 @pytest.mark.parametrize("engine, seconds", [("keydb", 2), ("redis", 2), ("valkey", 3)])
