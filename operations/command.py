@@ -88,6 +88,7 @@ def _ending(code: object) -> Ending:
     return Ending(
         code=code if isinstance(code, int) else int(code is not None),
         dry=invocation.invocation().dry,
+        reached=bool(reached),
         executed=state is not None and state.current_stage >= StateStage.Execute,
         failed=bool(failed & reached),
         unreached=bool(failed - reached),

@@ -39,6 +39,7 @@ class Ending:
 
     :param code: its own exit code
     :param dry: whether nothing was to be executed
+    :param reached: whether it had reached a machine
     :param executed: whether it came as far as to execute operations
     :param failed: whether a machine that it had reached failed in one
     :param unreached: whether there was a machine that it did not reach
@@ -46,6 +47,7 @@ class Ending:
 
     code: int
     dry: bool
+    reached: bool
     executed: bool
     failed: bool
     unreached: bool
@@ -67,4 +69,6 @@ def exit_code(told: Collection[ExitCode], ending: Ending) -> ExitCode:
         return ExitCode.INCOMPLETE if ending.executed else ExitCode.UNCHANGED
     if ending.unreached:
         return ExitCode.UNREACHED
-    return ExitCode.INCOMPLETE if ending.executed else ExitCode.USAGE
+    if ending.executed:
+        return ExitCode.INCOMPLETE
+    return ExitCode.UNCHANGED if ending.reached else ExitCode.USAGE

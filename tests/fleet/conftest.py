@@ -27,8 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever needs machines on which nothing was installed comes first."""
-    items.sort(key=lambda item: "bare" not in getattr(item, "fixturenames", ()))
+    """Whoever needs machines on which nothing was installed comes first, then who switches machines off and on."""
+
+    def turn(item: pytest.Item) -> tuple[bool, bool]:
+        needed = getattr(item, "fixturenames", ())
+        return "bare" not in needed, "installed" in needed
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")

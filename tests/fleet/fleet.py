@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -37,9 +38,11 @@ DISK = ("/var/lib/keydb", 64 << 20)
 
 @dataclass(frozen=True)
 class Timed(Result):
-    """The same, and how long it took, in seconds."""
+    """The same of ``keydb-runbooks``, and how long it took, in seconds."""
 
     seconds: float
+
+    REFUSED: ClassVar[tuple[int, ...]] = (1, 3, 4)
 
     def changed(self) -> int:
         """How many operations changed something, on all hosts together."""

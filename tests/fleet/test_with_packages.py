@@ -22,6 +22,7 @@ def repository(installed: Fleet, tmp_path: Path) -> Iterator[Repository]:
     made.add("1-1", installed.program)
     installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
     for machine in installed.nodes:
+        machine.shell("rm -rf /var/lib/apt/lists/*")
         made.put_on(machine)
     yield made
     installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -18,6 +18,9 @@ class Result:
     code: int
     text: str
 
+    REFUSED: ClassVar[tuple[int, ...]] = (1,)
+    """Exit codes of a run that changed nothing, or not all that it should."""
+
     def ok(self: R) -> R:
         """The same, if it succeeded."""
         assert self.code == 0, self.text
@@ -25,8 +28,8 @@ class Result:
         return self
 
     def refused(self: R, *sentences: str) -> R:
-        """The same, if it failed with code 1 and all these sentences, and without a traceback."""
-        assert self.code == 1, self.text
+        """The same, if it failed, with all these sentences and without a traceback."""
+        assert self.code in self.REFUSED, self.text
         assert "Traceback" not in self.text, self.text
         # A long sentence may be wrapped.
         words = " ".join(self.text.split())

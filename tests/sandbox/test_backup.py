@@ -100,6 +100,7 @@ def test_another_operator_goes_on_meanwhile_and_another_backup_waits(group: Sand
     assert not left_on_nodes(group)
 
 
+@pytest.mark.first_engine
 def test_a_backup_that_is_killed_anywhere_is_never_taken_for_a_whole_one(group: Sandbox, tmp_path: Path) -> None:
     place = str(tmp_path)
     run_at(group, "backup", None, "", NAMES, save_to=place).ok()

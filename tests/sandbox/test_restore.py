@@ -80,7 +80,7 @@ def test_a_restore_replaces_what_was_written_since_and_saves_it_first(group: San
         assert "already-restored" in group.run("restore", backup=str(file)).ok().text
 
 
-@pytest.mark.every_engine
+@pytest.mark.first_engine
 def test_an_empty_group_is_filled_and_a_group_of_one_too(group: Sandbox, nothing: Sandbox, tmp_path: Path) -> None:
     file = backup(group, tmp_path)
     nothing.install().ok()
@@ -162,6 +162,7 @@ def test_a_group_that_is_not_known_whole_is_refused(group: Sandbox, tmp_path: Pa
 ROUNDS = 4
 
 
+@pytest.mark.first_engine
 @pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 6))])
 def test_a_restore_that_is_killed_is_finished_or_undone_by_the_same_command(
     group: Sandbox, tmp_path: Path, turn: int
@@ -193,6 +194,7 @@ def test_a_restore_that_is_killed_is_finished_or_undone_by_the_same_command(
         nothing_left(group)
 
 
+@pytest.mark.first_engine
 def test_what_was_written_behind_the_promotion_of_a_run_that_died_is_kept(group: Sandbox, tmp_path: Path) -> None:
     given = {"backup": str(backup(group, tmp_path)), "accept_replace": "yes"}
     write(group, "own:before")

@@ -39,7 +39,9 @@ def test_a_restart_under_a_writer_loses_nothing_and_needs_no_full_resync(group: 
     assert group.findings() == []
 
 
-@pytest.mark.parametrize(("setting", "value", "anew"), [("appendonly", "yes", 3), ("save", "", 0)])
+@pytest.mark.parametrize(
+    ("setting", "value", "anew"), [pytest.param("appendonly", "yes", 3, marks=pytest.mark.slow), ("save", "", 0)]
+)
 def test_a_restart_of_servers_that_keep_an_aof_or_nothing(group: Sandbox, setting: str, value: str, anew: int) -> None:
     """A start from an AOF forgets its place in the stream; a server that never saves is told to."""
     for node in NODES:

@@ -48,7 +48,7 @@ def test_a_replica_goes_and_the_group_goes_on(group: Sandbox) -> None:
     group.healthy("keydb-1")
 
 
-@pytest.mark.every_engine
+@pytest.mark.first_engine
 def test_a_whole_group_goes_with_its_data_saved_or_removed(group: Sandbox) -> None:
     eventually(lambda: group.writable("own:last"), "a last write")
     for node in NODES[1:]:

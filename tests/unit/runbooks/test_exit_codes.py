@@ -8,7 +8,7 @@ DONE, INCOMPLETE, USAGE, REFUSED, UNCHANGED, DRIFTED, UNREACHED = ExitCode
 
 
 def ended(code: int, *true: str) -> Ending:
-    return Ending(code, **{name: name in true for name in ("dry", "executed", "failed", "unreached")})
+    return Ending(code, **{name: name in true for name in ("dry", "reached", "executed", "failed", "unreached")})
 
 
 # (what the verb told, how pyinfra ended, what the command exits with)
@@ -31,6 +31,8 @@ ENDS = [
     ((), ended(1, "executed"), INCOMPLETE),
     ((), ended(1, "failed"), UNCHANGED),
     ((), ended(1, "unreached"), UNREACHED),
+    # A program that a machine lacks, for instance.
+    ((), ended(1, "reached"), UNCHANGED),
     ((), ended(1), USAGE),
 ]
 
