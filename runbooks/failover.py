@@ -101,9 +101,11 @@ def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proo
         ways = [way for proxy in topology.proxies for way in proxy.writers if way.node in doubtful]
         if not any(way.up or way.sessions for way in ways):
             return Proof(True, f"clients can't go around the proxies, and none of these leads to {names}")
-        if not any(way.up for way in ways):
-            held = f"{sum(way.sessions for way in ways):,} sessions"
-            return Proof(False, f"the proxies still hold {held} to {names}, which may take writes", passing=True)
+        if any(way.up for way in ways):
+            # A check that fails has to fail more than once.
+            return Proof(False, f"{names} may still take writes", passing=True)
+        held = f"{sum(way.sessions for way in ways):,} sessions"
+        return Proof(False, f"the proxies still hold {held} to {names}, which may take writes", passing=True)
     if topology.services or topology.unread_services:
         held = "moving the Service leaves connections that are open where they are"
         return Proof(False, f"{names} may still take writes: {held}")

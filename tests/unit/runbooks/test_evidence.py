@@ -131,6 +131,7 @@ PASSING = [
     ((silent(1), replica(2), orphan(3)), "still-followed", True),
     ((silent(1), orphan(2), front("UP", "L7OK", up=True)), "still-reached", True),
     ((silent(1), orphan(2), proxy(sessions=3, nodes=2)), "not-fenced", True),
+    ((silent(1), orphan(2), front("UP 1/3", "L4TOUT", up=True)), "not-fenced", True),
     ((silent(1), orphan(2)), "not-fenced", False),
     ((silent(1), guarded(2), front("DOWN", "L7RSP")), "one-witness", False),
 ]
