@@ -32,6 +32,9 @@ def _connects(sandbox: Sandbox, node: str) -> str:
         return "silence"
     except ConnectionRefusedError:
         return "refused"
+    except ConnectionResetError:
+        # Its relay is about to be told.
+        return "reset"
     return "connected"
 
 
