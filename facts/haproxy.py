@@ -6,6 +6,7 @@ import csv
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import process_command
 
 # socat where it is, else Python: a Unix socket can't be opened from a plain shell.
@@ -27,11 +28,11 @@ class HaproxyServers(FactBase[dict[str, dict[str, str]]]):
     """
 
     def command(self, socket: str) -> StringCommand:
-        script = (
+        ask = (
             'if command -v socat >/dev/null; then echo "show stat" | socat - UNIX-CONNECT:"$1"; '
             'else python3 -c "$2" "$1"; fi'
         )
-        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(socket), QuoteString(PYTHON))
+        return script(ask, socket, PYTHON)
 
     def process(self, output: list[str]) -> dict[str, dict[str, str]]:
         servers: dict[str, dict[str, str]] = {}

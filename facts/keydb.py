@@ -12,6 +12,7 @@ from typing import TypedDict
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from pyinfra.api.exceptions import FactProcessError
 
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import SERVERS, process_command
 from keydb_runbooks.runbooks.configuration import ROLE_DIRECTIVE, parse
 from keydb_runbooks.runbooks.replication import Address, InfoError, node_from_info, read_info
@@ -131,7 +132,7 @@ class KeydbConfigured(FactBase[Configured]):
     """
 
     def command(self, path: str) -> StringCommand:
-        return StringCommand("sh", "-c", QuoteString(CONFIGURED), "sh", QuoteString(path))
+        return script(CONFIGURED, path)
 
     def process(self, output: list[str]) -> Configured:
         users = [line for line in output if line.split()[0].lower() == "user"]

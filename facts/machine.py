@@ -7,6 +7,8 @@ from typing import TypedDict
 
 from pyinfra.api import FactBase, QuoteString, StringCommand
 
+from keydb_runbooks.connectors.shell import script
+
 FILE = (
     'changed=$(LC_ALL=C stat -L -c %Z -- "$1" 2>&1) || '
     '{ case "$changed" in *"No such file"*) echo missing;; esac; exit 0; }; '
@@ -51,7 +53,7 @@ def process_command(pid_file: str, names: str) -> StringCommand:
 
     :param names: patterns of the shell, one of which a process of that kind has as its name
     """
-    return StringCommand("sh", "-c", QuoteString(PROCESS % names), "sh", QuoteString(pid_file))
+    return script(PROCESS % names, pid_file)
 
 
 class FileContent(TypedDict):
@@ -72,7 +74,7 @@ class FileText(FactBase[FileContent]):
     """
 
     def command(self, path: str) -> StringCommand:
-        return StringCommand("sh", "-c", QuoteString(FILE), "sh", QuoteString(path))
+        return script(FILE, path)
 
     def process(self, output: list[str]) -> FileContent:
         if output == ["missing"]:
@@ -87,7 +89,7 @@ class RealDirectory(FactBase[str]):
     """
 
     def command(self, path: str) -> StringCommand:
-        return StringCommand("sh", "-c", QuoteString('cd -- "$1" 2>/dev/null && pwd -P; true'), "sh", QuoteString(path))
+        return script('cd -- "$1" 2>/dev/null && pwd -P; true', path)
 
     def process(self, output: list[str]) -> str:
         return output[0]
@@ -100,8 +102,7 @@ class HasUser(FactBase[bool]):
     """
 
     def command(self, user: str) -> StringCommand:
-        script = 'if id -u -- "$1" >/dev/null 2>&1; then echo yes; else echo no; fi'
-        return StringCommand("sh", "-c", QuoteString(script), "sh", QuoteString(user))
+        return script('if id -u -- "$1" >/dev/null 2>&1; then echo yes; else echo no; fi', user)
 
     def process(self, output: list[str]) -> bool:
         return output[0] == "yes"
@@ -130,8 +131,7 @@ class MachineState(FactBase[State]):
     """
 
     def command(self, pid_file: str, directory: str) -> StringCommand:
-        words = (QuoteString(pid_file), QuoteString(directory))
-        return StringCommand("sh", "-c", QuoteString(MACHINE), "sh", *words)
+        return script(MACHINE, pid_file, directory)
 
     def process(self, output: list[str]) -> State:
         told = {words[0]: words[1:] for words in map(str.split, output) if len(words) > 1}

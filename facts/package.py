@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, StringCommand
+
+from keydb_runbooks.connectors.shell import script
 
 # $1 the package. A package that was removed is known for its configuration files, and has no version any more.
 SHOW = (
@@ -35,7 +37,7 @@ class AptPackage(FactBase[Package]):
     """
 
     def command(self, package: str) -> StringCommand:
-        return StringCommand("sh", "-c", QuoteString(SHOW), "sh", QuoteString(package))
+        return script(SHOW, package)
 
     def process(self, output: list[str]) -> Package:
         told = dict(line.partition(" ")[::2] for line in output)

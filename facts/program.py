@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TypedDict
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, StringCommand
 
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import PROCESS, SERVERS
 
 # $1 the pid file of the server that runs, $2 the program. A server of no port, in a directory of its own, saves nothing
@@ -56,7 +57,7 @@ class ServerProgram(FactBase[State]):
     """
 
     def command(self, program: str, pid_file: str) -> StringCommand:
-        return StringCommand("sh", "-c", QuoteString(ASK), "sh", QuoteString(pid_file), QuoteString(program))
+        return script(ASK, pid_file, program)
 
     def process(self, output: list[str]) -> State:
         text = "\n".join(output)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, StringCommand
+
+from keydb_runbooks.connectors.shell import script
 
 # $1 the unit. Where another program is the first process, systemctl may be there all the same.
 SHOW = (
@@ -40,7 +42,7 @@ class Unit(FactBase[State]):
     """
 
     def command(self, unit: str) -> StringCommand:
-        return StringCommand("sh", "-c", QuoteString(SHOW), "sh", QuoteString(unit))
+        return script(SHOW, unit)
 
     def process(self, output: list[str]) -> State:
         told = dict(line.partition("=")[::2] for line in output)

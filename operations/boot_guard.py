@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 
 from pyinfra import host
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
+from keydb_runbooks.connectors import shell
 from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
 from keydb_runbooks.operations import keydb, owners
 from keydb_runbooks.operations.files import Access, put_file
@@ -69,7 +70,7 @@ def wanted_files(group: Group, entry: NodeEntry) -> dict[str, tuple[str, Check |
     return {
         script: (
             plain("boot-guard.sh"),
-            lambda new: _shell(EXECUTABLE, new),
+            lambda new: shell.script(EXECUTABLE, new),
             owners.read_by_server(entry, "750"),
         ),
         credentials_path(entry): (
@@ -79,11 +80,7 @@ def wanted_files(group: Group, entry: NodeEntry) -> dict[str, tuple[str, Check |
         ),
         guard_settings(keydb.config_path(entry)): (
             settings,
-            lambda new: _shell(USABLE, new, script),
+            lambda new: shell.script(USABLE, new, script),
             owners.read_by_server(entry, "640"),
         ),
     }
-
-
-def _shell(script: str, *arguments: str) -> StringCommand:
-    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))

@@ -21,9 +21,9 @@ from typing import BinaryIO
 
 import redis
 from pyinfra import logger
-from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.host import Host
 
+from keydb_runbooks.connectors import shell
 from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, link
 from keydb_runbooks.connectors.quiet import run_quietly
@@ -289,5 +289,4 @@ def setting(client: Client, name: str) -> str:
 
 def run(host: Host, script: str, *arguments: str, given: str | None = None) -> list[str] | None:
     """What a script of the shell prints on a host, nothing of it on the screen; None if it failed."""
-    words = map(QuoteString, arguments)
-    return run_quietly(host, StringCommand("sh", "-c", QuoteString(script), "sh", *words), stdin=given)
+    return run_quietly(host, shell.script(script, *arguments), stdin=given)

@@ -19,6 +19,7 @@ from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.quiet import run_quietly
+from keydb_runbooks.connectors.shell import script
 
 # $1 the new file, $2 the one that it replaces, $3 and $4 its owner and mode, if these are told. A run that was killed
 # leaves its new file behind, with passwords in it.
@@ -128,16 +129,12 @@ def replace_file(
     """
     new = f"{path}.new.{token_hex(4)}"
     owner = () if access is None else (f"{access.user}:{access.group}", access.mode)
-    yield _script(WRITE, content, new, path, *owner)
+    yield script(WRITE, new, path, *owner, _stdin=content)
     if check is not None:
         yield StringCommand("sh", "-c", QuoteString(CHECK), "sh", QuoteString(new), check(new))
     if before is not None:
         yield before
-    yield _script(RENAME, f"{_checksum(seen)}\n", new, path)
-
-
-def _script(script: str, given: str, *arguments: str) -> StringCommand:
-    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments), _stdin=given)
+    yield script(RENAME, new, path, _stdin=f"{_checksum(seen)}\n")
 
 
 def _checksum(seen: str | EllipsisType | None) -> str:
@@ -154,7 +151,7 @@ def look(target: Host, path: str) -> Seen | None:
 
     :raises OperationError: if it is there and can't be read
     """
-    lines = run_quietly(target, StringCommand("sh", "-c", QuoteString(LOOK), "sh", QuoteString(path)))
+    lines = run_quietly(target, script(LOOK, path))
     if lines is None:
         raise OperationError(f"{target.name}: {path} can't be read")
     return seen_in(lines)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
+from pyinfra.api import FunctionCommand, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
@@ -17,6 +17,7 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
 from keydb_runbooks.connectors.ports import is_free
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import put_file
@@ -159,7 +160,7 @@ def _resp(*words: str) -> bytes:
 
 
 def _check(program: str, new: str) -> StringCommand:
-    return StringCommand("sh", "-c", QuoteString(CHECK), "sh", QuoteString(program), QuoteString(new))
+    return script(CHECK, program, new)
 
 
 def _is_started(host: Host, entry: ProxyEntry) -> bool:

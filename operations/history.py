@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.host import Host
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +16,7 @@ from rich.text import Text
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import run_quietly
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.operations import endings, runbook
 from keydb_runbooks.operations.record import NODE_SECONDS, operators_file
 from keydb_runbooks.runbooks.exit_codes import ExitCode
@@ -139,6 +139,6 @@ def _on(node: NodeEntry) -> list[str] | None:
     if not node.host.connected:
         return None
     path = node.data("keydb_history_file")
-    command = StringCommand("sh", "-c", QuoteString(READ), "sh", QuoteString(path))
+    command = script(READ, path)
     lines = run_quietly(node.host, command, timeout_seconds=NODE_SECONDS)
     return lines[:-1] if lines and lines[-1] == "end" else None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from pyinfra import host
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import HasUser
 
 # $1 the user, $2 its home. Somebody else may have made it meanwhile.
@@ -37,4 +38,4 @@ def system_user(user: str, home: str) -> Generator[PyinfraCommand, None, None]:
     if known:
         host.noop(f"there is a user {user}")
         return
-    yield StringCommand("sh", "-c", QuoteString(MAKE), "sh", QuoteString(user), QuoteString(home))
+    yield script(MAKE, user, home)

@@ -10,11 +10,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 
 from keydb_runbooks.connectors.group import NodeEntry
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.package import AptPackage
 from keydb_runbooks.operations import haproxy, keydb
 from keydb_runbooks.operations.files import Access, put_file
@@ -114,6 +115,5 @@ def _installed(package: str, version: str | None, unit: str) -> Generator[Pyinfr
         raise OperationError(f"{host.name}: {told}, and leave the key of the package out")
     if (seen["version"] and version is None) or (seen["version"], seen["held"]) == (version, True):
         return False
-    arguments = map(QuoteString, (unit, package, version or ""))
-    yield StringCommand("sh", "-c", QuoteString(INSTALL), "sh", *arguments)
+    yield script(INSTALL, unit, package, version or "")
     return True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import StringCommand
 
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.runbooks.replication import GUARD_ADDRESS
@@ -82,7 +83,7 @@ def start_server(program: str, config: str, guard_settings: str, pid_file: str) 
     """Commands that start a server, guarded, unless it runs by now, and wait until it has written its pid file."""
     look = KeydbProcess().command(pid_file=pid_file)
     guarded = ("sh", "-c", GUARDED, "sh", guard_settings)
-    yield _script(START, look.get_raw_value(), pid_file, *guarded, program, config, "--set-proc-title", "no")
+    yield script(START, look.get_raw_value(), pid_file, *guarded, program, config, "--set-proc-title", "no")
 
 
 def restart_server(program: str, config: str, guard_settings: str, pid_file: str) -> StringCommand:
@@ -90,19 +91,15 @@ def restart_server(program: str, config: str, guard_settings: str, pid_file: str
     look = KeydbProcess().command(pid_file=pid_file)
     guarded = ("sh", "-c", GUARDED, "sh", guard_settings)
     words = (look.get_raw_value(), pid_file, *guarded, program, config, "--set-proc-title", "no")
-    return _script(STOP + START, *words)
+    return script(STOP + START, *words)
 
 
 def start_proxy(program: str, config: str, pid_file: str) -> Iterator[StringCommand]:
     """Commands that start HAProxy, unless it runs by now, and wait until it has written its pid file."""
     look = HaproxyProcess().command(pid_file=pid_file)
-    yield _script(START, look.get_raw_value(), pid_file, program, "-D", "-f", config)
+    yield script(START, look.get_raw_value(), pid_file, program, "-D", "-f", config)
 
 
 def reload_proxy(program: str, config: str, pid_file: str, socket: str) -> Iterator[StringCommand]:
     """Commands that replace HAProxy's process; the listening sockets are handed over, so nobody is refused."""
-    yield _script(RELOAD, pid_file, socket, program, "-D", "-f", config)
-
-
-def _script(script: str, *arguments: str) -> StringCommand:
-    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))
+    yield script(RELOAD, pid_file, socket, program, "-D", "-f", config)

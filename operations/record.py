@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from pyinfra import logger
-from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.output import format_text
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import run_quietly
+from keydb_runbooks.connectors.shell import script
 
 ENVIRONMENT = "KEYDB_RUNBOOKS_HISTORY"
 
@@ -108,8 +108,7 @@ class _Descriptor:
 
 
 def _append_on(node: NodeEntry, line: str) -> bool:
-    arguments = map(QuoteString, (node.data("keydb_history_file"), str(LIMIT_BYTES)))
-    command = StringCommand("sh", "-c", QuoteString(APPEND), "sh", *arguments)
+    command = script(APPEND, node.data("keydb_history_file"), str(LIMIT_BYTES))
     try:
         return run_quietly(node.host, command, stdin=line, timeout_seconds=NODE_SECONDS) is not None
     except Exception as error:  # a connector may raise anything, and the run is over

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.sandbox import SandboxConnector
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.operations import processes, systemctl
 
 
@@ -77,8 +78,7 @@ def reload_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[Strin
     """Commands that replace HAProxy's process by one with its present file; nobody is refused meanwhile."""
     if has_systemd(entry.host):
         yield systemctl.reload(PROXY_UNIT)
-        arguments = map(QuoteString, (entry.data("haproxy_pid_file"), config))
-        yield StringCommand("sh", "-c", QuoteString(RELOADED), "sh", *arguments)
+        yield script(RELOADED, entry.data("haproxy_pid_file"), config)
     else:
         pid_file, socket = entry.data("haproxy_pid_file"), entry.data("haproxy_runtime_socket")
         yield from processes.reload_proxy(program, config, pid_file, socket)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import StringCommand
+
+from keydb_runbooks.connectors.shell import script
 
 # $1 is what to do, $2 the unit. One that crashed too often is given a new chance by whoever starts it on purpose. What
 # systemd says of a failure is its own line and the end of the unit's journal; neither has anything of a file in it.
@@ -20,28 +22,24 @@ ENABLE = 'systemctl daemon-reload && systemctl enable --quiet "$1"'
 
 def start(unit: str) -> StringCommand:
     """Start a unit, and wait until systemd calls it started."""
-    return _script(ACT, "start", unit)
+    return script(ACT, "start", unit)
 
 
 def restart(unit: str) -> StringCommand:
     """End a unit's process in order and start another one, and wait until systemd calls it started."""
-    return _script(ACT, "restart", unit)
+    return script(ACT, "restart", unit)
 
 
 def reload(unit: str) -> StringCommand:
     """Let a unit's process read its files again."""
-    return _script(ACT, "reload", unit)
+    return script(ACT, "reload", unit)
 
 
 def enable(unit: str) -> StringCommand:
     """Let systemd read its units' files, and start this one with the machine from now on."""
-    return _script(ENABLE, unit)
+    return script(ENABLE, unit)
 
 
 def reread() -> StringCommand:
     """Let systemd read its units' files; what runs goes on."""
     return StringCommand("systemctl", "daemon-reload")
-
-
-def _script(script: str, *arguments: str) -> StringCommand:
-    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))

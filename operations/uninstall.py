@@ -23,6 +23,7 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.quiet import run_quietly
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.observation import observe
@@ -141,13 +142,13 @@ def server(remove_data: bool, alone: bool) -> Commands:
     if runs:
         yield FunctionCommand(_leave, (entry, alone, remove_data), {})
     if own and files:
-        yield _script(DISABLE, server_unit(entry), guard_unit(entry))
+        yield script(DISABLE, server_unit(entry), guard_unit(entry))
     if runs:
-        yield _script(STOP, pid_file, config)
+        yield script(STOP, pid_file, config)
         yield FunctionCommand(_ended, (KeydbProcess, pid_file), {})
     yield from _removed(files, own, str(entry.data("keydb_config_directory")))
     if holds:
-        yield _script(DATA, data)
+        yield script(DATA, data)
     yield FunctionCommand(_tell, (theirs, "" if remove_data else data), {})
 
 
@@ -171,9 +172,9 @@ def proxy() -> Commands:
         return
     runs = _process(HaproxyProcess, pid_file)
     if own:
-        yield _script(DISABLE, PROXY_UNIT)
+        yield script(DISABLE, PROXY_UNIT)
     if runs:
-        yield _script(STOP, pid_file, config)
+        yield script(STOP, pid_file, config)
         yield FunctionCommand(_ended, (HaproxyProcess, pid_file), {})
     yield from _removed(files, own, str(entry.data("haproxy_config_directory")))
     yield FunctionCommand(_tell, (theirs, ""), {})
@@ -191,7 +192,7 @@ def _drop_in(own: list[str]) -> list[str]:
 
 def _look(paths: list[str]) -> tuple[list[str], list[str]]:
     """Which of these files are there: those that install wrote, and those of somebody else."""
-    lines = run_quietly(host, _script(LOOK, *paths, *(f"{path}.previous" for path in paths)))
+    lines = run_quietly(host, script(LOOK, *paths, *(f"{path}.previous" for path in paths)))
     if lines is None:
         raise OperationError(f"{host.name}: its files can't be looked at")
     told = [line.partition(" ") for line in lines]
@@ -208,8 +209,8 @@ def _process(fact: type[FactBase[int]], pid_file: str) -> int:
 
 def _removed(files: list[str], own: list[str], directory: str) -> Commands:
     if files:
-        yield _script(REMOVE, *files)
-    yield _script(EMPTY, *(f"{path}.d" for path in own), directory)
+        yield script(REMOVE, *files)
+    yield script(EMPTY, *(f"{path}.d" for path in own), directory)
     if own:
         yield StringCommand("systemctl", "daemon-reload")
 
@@ -248,7 +249,3 @@ def _tell(state: State, host: Host, theirs: list[str], data: str) -> bool:
     if data:
         host.log(f"its data stay in {data}")
     return True
-
-
-def _script(script: str, *arguments: str) -> StringCommand:
-    return StringCommand("sh", "-c", QuoteString(script), "sh", *map(QuoteString, arguments))
