@@ -21,12 +21,11 @@ from weakref import WeakKeyDictionary
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
-from keydb_runbooks.operations import dump, interrupt
+from keydb_runbooks.operations import dump, interrupt, programs
 from keydb_runbooks.operations.dump import Kept
 from keydb_runbooks.operations.failures import LeftBehind, StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import Links, perform
-from keydb_runbooks.operations.programs import SERVERS
 from keydb_runbooks.runbooks import backup
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request
 from keydb_runbooks.runbooks.rdb import Checked, read_check
@@ -114,8 +113,7 @@ def check(entry: NodeEntry, path: str) -> Checked:
     :raises StepFailed: if it can't be checked, or isn't sound
     """
     engine = entry.data("keydb_engine")
-    program = entry.data("keydb_server") or SERVERS[engine][0]
-    checked = read_check(dump.run(entry.host, CHECK, str(program), str(engine), path) or [])
+    checked = read_check(dump.run(entry.host, CHECK, programs.on_path(entry), str(engine), path) or [])
     if not checked.sound:
         raise StepFailed(f"{entry.name}: {engine}-check-rdb {path}: {checked.trouble}")
     return checked
@@ -124,9 +122,7 @@ def check(entry: NodeEntry, path: str) -> Checked:
 @perform.register
 def _make_backup(step: MakeBackup, links: Links) -> str:
     entry, client = links.group.node(step.where), links.node(step.where)
-    node = links.read(step.where)
-    if node.run_id != step.run_id:
-        raise StepFailed(f"{step.where} was restarted meanwhile: it is another process now")
+    node = links.read_same(step.where, step.run_id)
     dump.background_save(step.where, client, interrupt.check)
     data = dump.setting(client, "dir")
     dump.run(entry.host, FORGOTTEN, data)

@@ -103,6 +103,27 @@ class Links:
         entry = self.group.node(name)
         return node_from_info(name, entry.address, self.node(name).execute_command("INFO"))
 
+    def read_same(self, name: str, run_id: str) -> Node:
+        """The same, of the process that is meant.
+
+        :raises StepFailed: if it is another one by now
+        """
+        node = self.read(name)
+        if node.run_id != run_id:
+            raise _another_process(name)
+        return node
+
+    def stands(self, name: str) -> bool:
+        """Whether a node says that it is a primary, over the link that holds the lock.
+
+        A proxy's socket or the API server doesn't hold it: who asks this before an order that goes there gives none
+        once the lock is lost.
+        """
+        try:
+            return self.read(name).is_primary
+        except (redis.RedisError, OSError, InfoError):
+            return False
+
     def reopen(self, name: str) -> None:
         """A fresh link for undoing, when the held one broke."""
         self.clients[name] = link(self.group.node(name))
@@ -264,20 +285,17 @@ def _look(approach: Approach, links: Links, target: str, source: str) -> None:
 def _same_process(links: Links, name: str, run_id: str) -> None:
     fields = read_info(links.node(name).execute_command("INFO", "server"))
     if fields.get("run_id") != [run_id]:
-        raise StepFailed(f"{name} was restarted meanwhile: it is another process now")
+        raise _another_process(name)
+
+
+def _another_process(name: str) -> StepFailed:
+    return StepFailed(f"{name} was restarted meanwhile: it is another process now")
 
 
 @perform.register
 def _route(step: Route, links: Links) -> str:
-    """A restart or a reload may have replaced HAProxy's process since its socket was opened: it is opened once more.
-
-    The link to the primary holds the lock, a proxy's socket doesn't: whoever lost the lock sends no clients anywhere.
-    """
-    try:
-        stands = links.read(step.primary).is_primary
-    except (redis.RedisError, OSError):
-        stands = False
-    if not stands:
+    """A restart or a reload may have replaced HAProxy's process since its socket was opened: it is opened once more."""
+    if not links.stands(step.primary):
         raise StepFailed(f"{step.primary} no longer says that it is the primary, so {step.where} is not told of it")
     held = links.proxy(step.where)
     try:

@@ -85,8 +85,7 @@ def _restart_alone(step: RestartAlone, links: Links) -> str:
 def _replaced(step: Restart | RestartAlone, links: Links) -> Node:
     """A node's new process, to which a link is open."""
     entry = links.group.node(step.where)
-    if links.read(step.where).run_id != step.run_id:
-        raise StepFailed(f"{step.where} was restarted meanwhile: it is another process now")
+    links.read_same(step.where, step.run_id)
     _replace_process(entry)
     node = _answering(entry, step)
     if node.run_id == step.run_id:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import redis
-
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.facts.service import our_users
 from keydb_runbooks.operations.failures import StepFailed
@@ -32,12 +30,7 @@ LATE_SECONDS = SLACK_SECONDS + 0.3
 
 @perform.register
 def _move(step: MoveService, links: Links) -> str:
-    """The link to the primary holds the lock, the API server doesn't: whoever lost the lock moves nothing."""
-    try:
-        stands = links.read(step.primary).is_primary
-    except (redis.RedisError, OSError):
-        stands = False
-    if not stands:
+    if not links.stands(step.primary):
         raise StepFailed(f"{step.primary} no longer says that it is the primary, so {step.where} is not moved")
     service = links.service(step.where)
     try:

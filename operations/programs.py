@@ -30,6 +30,11 @@ def server(node: NodeEntry) -> str:
     return str(named) if named else _which(node.host, names, "keydb_server")
 
 
+def on_path(node: NodeEntry) -> str:
+    """What a shell on a node finds the server's program by, without asking whether it is there."""
+    return str(node.data("keydb_server") or SERVERS[node.data("keydb_engine")][0])
+
+
 def proxy(entry: ProxyEntry) -> str:
     """Path of HAProxy's program on a node.
 

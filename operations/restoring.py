@@ -21,13 +21,12 @@ from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, link, link_to
-from keydb_runbooks.operations import dump, interrupt, owners
+from keydb_runbooks.operations import dump, interrupt, owners, programs
 from keydb_runbooks.operations.backups import check
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import SLOW_POLL_SECONDS, Links, perform
-from keydb_runbooks.operations.programs import SERVERS
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks import restore
@@ -68,32 +67,9 @@ sync -- "$1" && sum=$(sha256sum <"$1") && mv -T -- "$1" "$2" && { [ -z "$4" ] ||
 echo "sum ${sum%% *}"
 """
 
-LEFT_OUT = "|".join(
-    (
-        *(
-            "replicaof",
-            "slaveof",
-            "port",
-            "tls-port",
-            "unixsocket",
-            "dir",
-            "dbfilename",
-            "appendonly",
-            "appendfilename",
-        ),
-        *(
-            "save",
-            "pidfile",
-            "logfile",
-            "daemonize",
-            "supervised",
-            "user",
-            "aclfile",
-            "requirepass",
-            "replica-announce",
-        ),
-        *("min-replicas", "min-slaves", "active-replica", "multi-master"),
-    )
+LEFT_OUT = (
+    "replicaof|slaveof|port|tls-port|unixsocket|dir|dbfilename|appendonly|appendfilename|save|pidfile|logfile|daemonize|"
+    "supervised|user|aclfile|requirepass|replica-announce|min-replicas|min-slaves|active-replica|multi-master"
 )
 """How the directives begin that say what the running server's place, role, files and users are."""
 
@@ -234,12 +210,11 @@ def _offer_backup(step: OfferBackup, links: Links) -> str:
 
 
 def _start_offer(entry: NodeEntry, home: str, address: Address) -> None:
-    user, engine = owners.system_user(entry) or "", entry.data("keydb_engine")
+    user = owners.system_user(entry) or ""
     ports = ("--port", "0", "--tls-port") if entry.data("keydb_tls_ca") else ("--port",)
     arguments = (*ports, str(address.port), "--dir", home, "--dbfilename", "dump.rdb", "--pidfile", f"{home}/pid")
     arguments += ("--logfile", f"{home}/log", "--daemonize", "no", "--appendonly", "no", "--save", "")
-    program = str(entry.data("keydb_server") or SERVERS[engine][0])
-    given = (program, config_path(entry), home, user, str(OFFER_SECONDS))
+    given = (programs.on_path(entry), config_path(entry), home, user, str(OFFER_SECONDS))
     if dump.run(entry.host, OFFER, *given, *arguments, given=_users(entry)) != ["started"]:
         raise StepFailed(f"{entry.name}: no second server could be started on the backup")
 

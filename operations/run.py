@@ -24,7 +24,6 @@ from keydb_runbooks.operations.report import Outcome, Report, StepTold
 from keydb_runbooks.operations.show import failure_lines, wrap
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal
-from keydb_runbooks.runbooks.replication import InfoError
 from keydb_runbooks.runbooks.steps import Step, VerifyWrite
 from keydb_runbooks.runbooks.steps_restart import LookAgain
 from keydb_runbooks.runbooks.topology import Topology
@@ -234,12 +233,8 @@ class Run:
         return True
 
     def _primary_stands(self) -> bool:
-        """Over the very link that holds the lock: whoever lost that changes nothing more."""
         assert self.links is not None
-        try:
-            return self.plan.primary is not None and self.links.read(self.plan.primary).is_primary
-        except (redis.RedisError, OSError, InfoError):
-            return False
+        return self.plan.primary is not None and self.links.stands(self.plan.primary)
 
     def _lost(self, host: Host, place: str, error: lock.LockLost) -> bool:
         """Somebody else may be at work: nothing more is changed, not even to undo."""

@@ -47,9 +47,7 @@ def _fetched_to(step: SaveData) -> Path | None:
 
 @perform.register
 def _still_holds(step: StillHolds, links: Links) -> str:
-    node = links.read(step.where)
-    if node.run_id != step.run_id:
-        raise StepFailed(f"{step.where} was restarted meanwhile: it is another process now")
+    node = links.read_same(step.where, step.run_id)
     if node.empty is step.keys:
         raise StepFailed(f"{step.where} holds {node.keys:,} keys now: look at the group again")
     return f"still holds {node.keys:,} keys"

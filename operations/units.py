@@ -44,9 +44,9 @@ def server(program: str) -> Commands:
     """
     entry = keydb.this_node(host)
     unit = server_unit(entry)
-    yield from _installed(
-        unit, _ask(unit), wanted_for_server(entry, program), by_package=bool(entry.data("keydb_package"))
-    )
+    state = _ask(unit)
+    packaged = bool(entry.data("keydb_package")) or _is_packaged(unit, state)
+    yield from _installed(unit, state, wanted_for_server(entry, program), packaged=packaged)
 
 
 @operation()
@@ -62,10 +62,9 @@ def proxy(program: str) -> Commands:
         units.proxy(name="Let systemd start the proxy", program="/usr/sbin/haproxy")
     """
     _, entry = haproxy.this_proxy(host)
-    state, by_package = _ask(PROXY_UNIT), bool(entry.data("haproxy_package"))
-    packaged = by_package or _is_packaged(PROXY_UNIT, state)
-    wanted = wanted_for_proxy(entry, program, packaged=packaged)
-    yield from _installed(PROXY_UNIT, state, wanted, by_package=by_package)
+    state = _ask(PROXY_UNIT)
+    packaged = bool(entry.data("haproxy_package")) or _is_packaged(PROXY_UNIT, state)
+    yield from _installed(PROXY_UNIT, state, wanted_for_proxy(entry, program, packaged=packaged), packaged=packaged)
 
 
 def wanted_for_server(entry: NodeEntry, program: str) -> dict[str, str]:
@@ -117,12 +116,12 @@ def wanted_for_proxy(entry: ProxyEntry, program: str, *, packaged: bool) -> dict
     }
 
 
-def _installed(unit: str, state: UnitState, wanted: Mapping[str, str], *, by_package: bool) -> Commands:
-    """:param by_package: whether install's own package brings the unit, which may not be there yet"""
+def _installed(unit: str, state: UnitState, wanted: Mapping[str, str], *, packaged: bool) -> Commands:
+    """:param packaged: whether a package brought the unit, or will have by then; its own file is left alone"""
     own = f"{DIRECTORY}/{unit}"
     changes: list[PyinfraCommand] = []
     for path, content in wanted.items():
-        if path != own or not (by_package or _is_packaged(unit, state)):
+        if path != own or not packaged:
             changes += put_file(host, path, content, access=READABLE)
     if changes:
         yield StringCommand("mkdir", "-p", QuoteString(f"{own}.d"))
