@@ -146,7 +146,7 @@ def test_a_switchover_that_neither_pauses_nor_waits_is_found_out(group: Sandbox)
         clients.run(BROKEN, to="keydb-2").ok()
         clients.go_on()
         verdict, story = clients.end()
-    assert verdict.doubles, "the lock test is blind: two nodes took writes, and it saw nothing"
+    assert verdict.doubles, f"the lock test is blind: two nodes took writes, and it saw nothing\n{story}"
     assert not verdict.good
     assert "had two holders for" in story
     assert f"-- {BROKEN}: to=keydb-2 begins" in story
