@@ -73,6 +73,10 @@ class ProxyEntry:
     def name(self) -> str:
         return str(self.host.name)
 
+    @property
+    def read_address(self) -> Address:
+        return Address(self.write_address.host, self.data("haproxy_read_port"))
+
     def data(self, key: str) -> Any:
         return value_of(self.host, key)
 
