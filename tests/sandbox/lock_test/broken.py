@@ -1,6 +1,7 @@
 """A deploy that is wrong on purpose: a switchover that neither pauses the old primary nor waits for the new one.
 
-It leads the clients over while the old primary still writes, so that the locks which they took there are still held.
+It leads the clients over while the old primary still writes, and the new one takes their writes before it has a replica:
+waiting for that takes longer than a lease, and so would hide the locks that are still held.
 
     pyinfra inventories/sandbox.py tests/sandbox/lock_test/broken.py --data to=keydb-2 -y
 
@@ -21,8 +22,8 @@ DAWDLE_SECONDS = 1.2
 """Longer than a lease, so that the new primary knows of no lock any more that is held when clients come to it."""
 
 
-def plan(topology, request, min_replicas):
-    answer = switchover.plan(topology, request, min_replicas)
+def plan(topology, request, _):
+    answer = switchover.plan(topology, request, min_replicas=0)
     if not isinstance(answer, Plan):
         return answer
     hasty = [step for step in answer.steps if not isinstance(step, Pause | CatchUp | Route)]
