@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -17,18 +18,23 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlparse
 
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
 
 Query = Sequence[tuple[str, str]]
 
 
 class ClusterError(Exception):
     """The API server could not be asked, or refused; ``code`` is ``no-answer``, ``not-permitted``, ``missing``,
-    ``not-accepted`` (who we are), ``not-configured`` (the kubeconfig) or ``refused`` (anything else)."""
+    ``not-accepted`` (who we are), ``not-configured`` (the kubeconfig), ``conflict`` or ``refused`` (anything else).
 
-    def __init__(self, code: str, detail: str) -> None:
+    ``fields`` are those that somebody else owns, with who that is, where that is the conflict.
+    """
+
+    def __init__(self, code: str, detail: str, fields: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.fields = fields
 
 
 class Cluster:
@@ -74,6 +80,47 @@ class Cluster:
         """
         query = [("fieldManager", manager)]
         return self._call("PATCH", path, timeout=timeout, body=body, query=query, content_type=MERGE_PATCH)
+
+    def apply(
+        self, path: str, body: Mapping[str, Any], *, timeout: float, manager: str, dry: bool, force: bool = False
+    ) -> dict[str, Any]:
+        """Apply an object on the server's side: what is named becomes so, what this manager named before and doesn't
+        name any more goes, and whatever others own stays. The answer is what the object is then.
+
+        :param dry: let the server check and answer all of it, and change nothing
+        :param force: take over the fields that others own
+        :raises ClusterError: as ``get``, and conflict
+        """
+        query = [("fieldManager", manager), ("force", "true" if force else "false")]
+        query += [("dryRun", "All")] if dry else []
+        return self._call("PATCH", path, timeout=timeout, body=body, query=query, content_type=APPLY_PATCH)
+
+    def delete(self, path: str, *, timeout: float, body: Mapping[str, Any] | None = None) -> None:
+        """Delete an object; one that isn't there is no error.
+
+        :param body: ``DeleteOptions``
+        :raises ClusterError: as ``get``, and conflict if it isn't the one that is meant
+        """
+        try:
+            self._call("DELETE", path, timeout=timeout, body=body)
+        except ClusterError as error:
+            if error.code != "missing":
+                raise
+
+    def create(self, path: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
+        """Make a new object.
+
+        :param path: of its kind
+        :raises ClusterError: as ``get``, and conflict if there is one of that name
+        """
+        return self._call("POST", path, timeout=timeout, body=body)
+
+    def text(self, path: str, *, timeout: float) -> str:
+        """Read what is no object, a container's log for instance.
+
+        :raises ClusterError: as ``get``
+        """
+        return str(self._ask("GET", path, timeout=timeout, answer="str")[0])
 
     def may(self, verb: str, resource: str, namespace: str, name: str, *, timeout: float) -> bool:
         """Whether we have a right.
@@ -161,7 +208,8 @@ class Cluster:
             raise ClusterError("not-configured", told)
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        return self._ask(method, path, **arguments)[0]
+        answered: dict[str, Any] = self._ask(method, path, **arguments)[0]
+        return answered
 
     def _ask(
         self,
@@ -172,19 +220,20 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
         query: Query = (),
         content_type: str = "application/json",
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
+        answer: str = "object",
+    ) -> tuple[Any, Mapping[str, str]]:
         """An answer and its headers."""
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
         try:
-            answer, _, headers = self._client.call_api(
+            told, _, headers = self._client.call_api(
                 path,
                 method,
                 query_params=list(query),
                 header_params={"Accept": "application/json", "Content-Type": content_type},
                 body=body,
-                response_type="object",
+                response_type=answer,
                 auth_settings=["BearerToken"],
                 _request_timeout=(timeout, timeout),
             )
@@ -192,7 +241,7 @@ class Cluster:
             raise self._refused(error.status, error.body, path) from None
         except (HTTPError, OSError) as error:
             raise ClusterError("no-answer", f"{self._server()} does not answer: {_reason(error)}") from None
-        return answer, headers
+        return told, headers
 
     def _refused(self, status: int, body: object, path: str) -> ClusterError:
         told = _message(body)
@@ -200,6 +249,8 @@ class Cluster:
             return ClusterError("not-accepted", f"{self._server()} does not accept who we are ({self.told})")
         if status == 403:
             return ClusterError("not-permitted", f"{self.told} lacks a right (RBAC): {told or path}")
+        if status == 409:
+            return ClusterError("conflict", told, _fields_of_others(body))
         if status == 404:
             return ClusterError("missing", told or f"there is no {path}")
         return ClusterError("refused", f"{self._server()} refused: {told or f'HTTP {status}'}")
@@ -258,6 +309,16 @@ def _message(body: object) -> str:
         return str(json.loads(text).get("message", ""))
     except (ValueError, AttributeError):
         return " ".join(text.split())[:200]
+
+
+def _fields_of_others(body: object) -> tuple[tuple[str, str], ...]:
+    """The fields of a conflict, each with the manager that owns it."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    with suppress(ValueError, AttributeError, TypeError):
+        causes = json.loads(text).get("details", {}).get("causes") or []
+        owned = [one for one in causes if one.get("reason") == "FieldManagerConflict"]
+        return tuple((str(one["field"]).lstrip("."), str(one["message"]).split('"')[1]) for one in owned)
+    return ()
 
 
 def _reason(error: Exception) -> str:

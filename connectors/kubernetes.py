@@ -49,6 +49,18 @@ DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 WRITE = 'head -c "$1" >"$2" && [ "$(wc -c <"$2")" -eq "$1" ]'
 
 
+_away_too = False
+
+
+def take_those_away(yes: bool = True) -> None:
+    """From now on a pod that is away is a host as well: for ``install``, which makes it, and ``uninstall``.
+
+    It isn't reached by that: commands and links to it fail, and say why it is away.
+    """
+    global _away_too
+    _away_too = yes
+
+
 class KubernetesData(ConnectorData, total=False):
     """Connector data."""
 
@@ -77,6 +89,8 @@ class KubernetesConnector(BaseConnector):
         "kubernetes_config": DataMeta("Path of the kubeconfig, $KUBECONFIG without it"),
     }
     pod: Pod | None = None
+    away = ""
+    """Why there is no pod that runs, where one that is away is a host all the same."""
     labels: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed
 
     @override
@@ -105,6 +119,19 @@ class KubernetesConnector(BaseConnector):
     def connect(self) -> None:
         """Look whether the pod runs; nothing is held open."""
         try:
+            self.look()
+        except ConnectError as error:
+            if not _away_too:
+                raise
+            self.away = str(error)
+
+    def look(self) -> None:
+        """Look once more, since a pod that is away may come.
+
+        :raises ConnectError: if it doesn't run, with why
+        """
+        self.pod = None
+        try:
             pod = Pod(self.cluster(), self.namespace, str(self.data["kubernetes_pod"]))
             seen = pod.read(PATIENCE_SECONDS)
         except ClusterError as error:
@@ -112,7 +139,7 @@ class KubernetesConnector(BaseConnector):
         container = _container(seen, self.data["kubernetes_container"])
         if told := _why_not(seen, container):
             raise ConnectError(f"pod {pod.name} in namespace {self.namespace} {told}")
-        self.pod = Pod(pod.cluster, pod.namespace, pod.name, container)
+        self.pod, self.away = Pod(pod.cluster, pod.namespace, pod.name, container), ""
         self.labels = dict(seen["metadata"].get("labels") or {})
 
     def open_link_socket(self, _address: str, port: int, timeout: float | None) -> PodSocket:
@@ -201,7 +228,7 @@ class KubernetesConnector(BaseConnector):
 
     def _the_pod(self) -> Pod:
         if self.pod is None:
-            raise ClusterError("missing", f"pyinfra has no connection to {self.host.name}")
+            raise ClusterError("missing", self.away or f"pyinfra has no connection to {self.host.name}")
         return self.pod
 
 

@@ -94,9 +94,9 @@ class ServiceClient:
 
 
 def _moved(managed: list[dict[str, Any]]) -> datetime | None:
-    """When one of our runs moved the Service; None if somebody else changed its selector later."""
+    """When one of our runs moved the Service; None if somebody else, install as well, set its selector later."""
     owners = [one for one in managed if "f:selector" in one.get("fieldsV1", {}).get("f:spec", {}) and one.get("time")]
-    times = {(_time(one["time"]), one.get("manager") == MANAGER) for one in owners}
+    times = {(_time(one["time"]), (one.get("manager"), one.get("operation")) == (MANAGER, "Update")) for one in owners}
     latest, ours = max(times, default=(None, False))
     return latest if ours else None
 

@@ -3,7 +3,12 @@
     pyinfra inventories/sandbox.py deploys/install.py
 
 Running it again changes nothing, and it never moves a role: after a failover the servers know
-better than the inventory who is primary. On machines systemd keeps what was installed (docs/fleet.md).
+better than the inventory who is primary. On machines systemd keeps what was installed (docs/fleet.md), on pods
+Kubernetes does (docs/kubernetes.md):
+
+    pyinfra inventories/kubernetes.py deploys/install.py --dry
+
+--data force_conflicts=yes   on pods: take over what somebody else owns of these objects; which fields, it said before
 """
 
 from pathlib import PurePosixPath
@@ -19,15 +24,24 @@ from keydb_runbooks.operations import (
     machine,
     owners,
     packages,
+    pods,
+    pods_ready,
     programs,
     runbook,
     service,
     units,
 )
 
-runbook.refuse_pods(host, "install")
+runbook.refuse_mixture(host, "install")
 for group in runbook.groups(host):
-    if node := group.node_of(host):
+    on_pods = pods.are(group)
+    if on_pods and runbook.conducts(host, group):
+        pods.applied(name="Apply what the pods need", wanted=pods.wanted(host, group))
+        pods_ready.ready(name="Wait until the pods run", group=group)
+    if on_pods:
+        pods.configuration(name="Configure the pod's server")
+
+    if (node := group.node_of(host)) and not on_pods:
         if node.data("keydb_package"):
             packages.server(name="Install the server's package")
         server = programs.server(node)

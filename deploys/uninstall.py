@@ -7,19 +7,25 @@
 --data remove_data=yes    the data go as well
 --data group=NAME         which group, if the inventory has several
 
+On pods only the whole group goes, and its data are its volumes (docs/kubernetes.md).
 Logs, histories, the system's users and files that install did not write stay. Running it again changes nothing.
 """
 
 from pyinfra import host
 
-from keydb_runbooks.operations import runbook, uninstall
+from keydb_runbooks.operations import pods, runbook, uninstall, uninstall_pods
 
-runbook.refuse_pods(host, "uninstall")
+runbook.refuse_mixture(host, "uninstall")
 group = runbook.chosen_group(host)
+on_pods = pods.are(group)
+if on_pods:
+    uninstall_pods.refuse_one(host)
 removal = uninstall.chosen(host, group)
+if on_pods and runbook.conducts(host, group):
+    uninstall_pods.removed(name="Take the pods away", group=group, remove_data=removal.remove_data)
 
 # Proxies first: clients are gone before the servers save and end.
-if host.name in removal.members and group.proxy_of(host):
+if not on_pods and host.name in removal.members and group.proxy_of(host):
     uninstall.proxy(name="Take the proxy away")
-if host.name in removal.members and group.node_of(host):
+if not on_pods and host.name in removal.members and group.node_of(host):
     uninstall.server(name="Take the server away", remove_data=removal.remove_data, alone=len(removal.members) == 1)

@@ -1,14 +1,17 @@
 """An example: the three pods of a StatefulSet, and the Service that leads to the one that takes the writes.
 
+    pyinfra inventories/kubernetes.py deploys/install.py --dry
+    pyinfra inventories/kubernetes.py deploys/install.py
     pyinfra inventories/kubernetes.py deploys/status.py
 
 KUBECONFIG                    the cluster and who you are in it; KEYDB_KUBERNETES_CONTEXT another context of it
 KEYDB_KUBERNETES_NAMESPACE    default keydb
 KEYDB_KUBERNETES_STATEFULSET  default keydb, as its headless Service
 KEYDB_KUBERNETES_ENGINE       keydb, valkey or redis; default keydb
+KEYDB_KUBERNETES_IMAGE        the server's image, which only install needs
 KEYDB_OPERATOR_PASSWORD, ...  the passwords of the five users of docs/users.md
 
-The pods are taken as they are, whoever made them: docs/kubernetes.md says what they must have, and what works.
+Pods that somebody else made are taken as they are, without install: docs/kubernetes.md says what they must have.
 `@kubernetes/NAMESPACE/statefulset/NAME` names all of a StatefulSet's pods at once.
 """
 
@@ -18,6 +21,7 @@ from keydb_runbooks.connectors.secrets import Secret
 
 _namespace = os.environ.get("KEYDB_KUBERNETES_NAMESPACE", "keydb")
 _name = os.environ.get("KEYDB_KUBERNETES_STATEFULSET", "keydb")
+_image = os.environ.get("KEYDB_KUBERNETES_IMAGE")
 
 _users = {
     role: {"name": role, "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", ""))}
@@ -31,11 +35,19 @@ def _pod(number):
         "kubernetes_container": "server",
         # The name by which its peers follow it: it stays when the pod comes back with another address.
         "keydb_address": f"{pod}.{_name}.{_namespace}.svc.cluster.local",
+        # What is said to a server goes through the API server and the kubelet.
+        "keydb_connect_timeout": 5,
+        "keydb_command_timeout": 5,
         # A port-forward comes out on the pod's own loopback address.
         "keydb_bind": ["0.0.0.0"],  # noqa: S104 - the pod's network, not this machine's
         "keydb_engine": os.environ.get("KEYDB_KUBERNETES_ENGINE", "keydb"),
         # The Service whose selector names the primary's pod; switchover and failover move it.
-        "keydb_write_service": "keydb-write",
+        "keydb_write_service": f"{_name}-write",
+        # What install makes the pods of.
+        **({"keydb_image": _image} if _image else {}),
+        "keydb_read_service": f"{_name}-read",
+        "keydb_volume_size": "1Gi",
+        "keydb_cpu": "100m",
         # On the volume, so that the `replicaof` line outlives the pod.
         "keydb_config_directory": "/data",
         "keydb_data_directory": "/data",

@@ -19,11 +19,15 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_state
 
+from keydb_runbooks.connectors import kubernetes
 from keydb_runbooks.operations import endings
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 
 INVENTORIES = Path("inventories")
+
+MAKES_PODS = {"install.py", "uninstall.py"}
+"""Deploys for which a pod needs not be there."""
 
 
 def begin() -> None:
@@ -38,6 +42,8 @@ def begin() -> None:
     name, data = str(context.params.get("inventory") or ""), context.params.get("data") or ()
     if told := refuse_inventory(name, data, there):
         _end(told)
+    if MAKES_PODS & {Path(str(deploy)).name for deploy in context.params.get("operations") or ()}:
+        kubernetes.take_those_away()
     context.call_on_close(_refuse_nobody)
     listen()
 

@@ -7,7 +7,7 @@ deploys, which look at everybody first.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +19,13 @@ from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from keydb_runbooks.connectors.group import NodeEntry, all_groups
+from keydb_runbooks.connectors.group import Credentials, NodeEntry, all_groups
 from keydb_runbooks.connectors.link import Client, LinkError, explain, link
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import look, mend_access, put_file, replace_file
-from keydb_runbooks.operations.service import has_systemd, start_server
+from keydb_runbooks.operations.service import start_server, stays_in_front
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
 from keydb_runbooks.runbooks.fencing import with_fence
@@ -264,11 +264,12 @@ def wanted_configuration(entry: NodeEntry, fenced: Iterable[str] | None = None) 
 
     :param fenced: the ``user`` lines of a node that is fenced, and stays so
     """
-    wanted = _unfenced_configuration(entry)
+    wanted = configuration_text(entry, {role: entry.user(role) for role in ACL})
     return wanted if fenced is None else with_fence(wanted, entry.user("application").name, fenced)
 
 
-def _unfenced_configuration(entry: NodeEntry) -> str:
+def configuration_text(entry: NodeEntry, users: Mapping[str, Credentials]) -> str:
+    """``keydb.conf`` as the inventory asks for it, with these users by their roles."""
     return render(
         "keydb.conf.j2",
         engine=entry.data("keydb_engine"),
@@ -276,8 +277,7 @@ def _unfenced_configuration(entry: NodeEntry) -> str:
         bind=entry.data("keydb_bind") or [entry.address.host],
         port=entry.address.port,
         tls={key.removeprefix("keydb_tls_"): path for key, path in certificate_paths(entry).items()},
-        # systemd keeps the process that it starts.
-        daemonize="no" if has_systemd(entry.host) else "yes",
+        daemonize="no" if stays_in_front(entry.host) else "yes",
         pid_file=entry.data("keydb_pid_file"),
         log_file=entry.data("keydb_log_file"),
         data_directory=entry.data("keydb_data_directory"),
@@ -287,7 +287,7 @@ def _unfenced_configuration(entry: NodeEntry) -> str:
         backlog_size=entry.data("keydb_backlog_size"),
         min_replicas_to_write=entry.data("keydb_min_replicas_to_write"),
         min_replicas_max_lag=entry.data("keydb_min_replicas_max_lag"),
-        users={role: entry.user(role) for role in ACL},
+        users=users,
         default_user=entry.data("keydb_default_user"),
         acl=ACL,
         settings=entry.data("keydb_settings"),

@@ -97,6 +97,18 @@ def refuse_pods(host: Host, verb: str) -> None:
         stop(host, f'{told}; docs/kubernetes.md, "What is missing"')
 
 
+def refuse_mixture(host: Host, verb: str) -> None:
+    """Say that a verb works on groups that are on pods or on machines, and on none that is on both.
+
+    :raises SystemExit: if there is one
+    """
+    for group in groups(host):
+        on_pods = {member.name: issubclass(member.connector_cls, KubernetesConnector) for member in group.hosts}
+        if len(set(on_pods.values())) > 1:
+            names = ", ".join(name for name, is_pod in on_pods.items() if is_pod)
+            stop(host, f"refused: {verb} takes groups on pods or on machines: of {group.name} only {names} are pods")
+
+
 def _check_options(host: Host) -> None:
     # In a project of somebody else no config.py did so.
     beginning.listen()

@@ -1,7 +1,7 @@
 """Who starts a server and HAProxy on a host: the one place that knows what kind of machine that is.
 
-In the sandbox pyinfra starts processes itself (``processes``). On every other machine systemd does, so that they come
-back after a reboot as well (``units``). Either way a server starts guarded.
+In the sandbox pyinfra starts processes itself (``processes``). On a pod Kubernetes does (``pods``). On every other
+machine systemd does, so that they come back after a reboot as well (``units``). A server always starts guarded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.sandbox import SandboxConnector
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.operations import processes, systemctl
@@ -20,6 +21,11 @@ from keydb_runbooks.operations import processes, systemctl
 
 def has_systemd(host: Host) -> bool:
     """Whether systemd starts what runs there; it is not asked, since the files have to be the same if it is off."""
+    return not issubclass(host.connector_cls, SandboxConnector | KubernetesConnector)
+
+
+def stays_in_front(host: Host) -> bool:
+    """Whether the server is the process that is started: systemd keeps it, and so does a container."""
     return not issubclass(host.connector_cls, SandboxConnector)
 
 

@@ -7,6 +7,7 @@ better than the inventory (design, "The role lives in the servers").
 from __future__ import annotations
 
 from keydb_runbooks.runbooks.attach import attach, routes, verify
+from keydb_runbooks.runbooks.leading import label, lead
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_mode, refuse_unread
 from keydb_runbooks.runbooks.replication import Node
@@ -48,7 +49,9 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
             SaveConfiguration(first.name),
             *attach(others, first),
             *routes(topology, first),
+            *lead(topology, first),
             *verify(topology, first, tuple(node.name for node in others)),
+            *label(topology, first, (node.name for node in others)),
         ),
         loss=Loss(0, "no node holds anything yet"),
         proof="no node ever was a primary",
@@ -76,7 +79,8 @@ def virgin(node: Node) -> bool:
 
 def _attach_new(topology: Topology, primary: Node) -> Answer:
     new = tuple(node for node in topology.nodes if node is not primary and virgin(node))
-    if not new:
+    move = lead(topology, primary)
+    if not new and not move:
         return NothingToDo("founded", topology.group, f"{primary.name} is the primary; install moves no role")
     if refusal := refuse_harm(topology, new, primary, Request()):
         return refusal
@@ -87,7 +91,7 @@ def _attach_new(topology: Topology, primary: Node) -> Answer:
         group=topology.group,
         primary=primary.name,
         former=primary.name,
-        steps=(*attach(new, primary), *verify(topology, primary, tuple(node.name for node in new))),
+        steps=(*attach(new, primary), *move, *verify(topology, primary, tuple(node.name for node in new))),
         loss=Loss(0, "the new nodes hold nothing"),
         proof=f"{primary.name} stays the primary",
         gap="none",

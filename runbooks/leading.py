@@ -20,12 +20,14 @@ def lead(topology: Topology, primary: Node) -> tuple[Step, ...]:
 
 
 def left_by(topology: Topology, former: Iterable[Node]) -> tuple[str, ...]:
-    """Nodes whose clients have to look for the Service again: who gave the role away, and whose clients were never
-    told because a run died."""
+    """Nodes whose clients have to look for the Service again: who gave the role away, whose clients were never told
+    because a run died, and whom it leads to now, a server that was killed and is back as no primary for instance."""
     if not topology.services:
         return ()
+    answering = {node.name for node in topology.nodes if not node.loading}
+    led = {name for service in topology.services for name in service.writes_go_to}
     seen = {name for service in topology.services for name in service.stragglers}
-    return tuple(sorted(seen | {node.name for node in former}))
+    return tuple(sorted(seen | (led & answering) | {node.name for node in former}))
 
 
 def end_stragglers(topology: Topology, names: Iterable[str], primary: Node) -> tuple[Step, ...]:

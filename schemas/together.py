@@ -30,6 +30,16 @@ SAME_IN_A_GROUP = (
     "keydb_min_replicas_max_lag",
     "keydb_preferred_zones",
     "keydb_write_service",
+    "keydb_read_service",
+    "keydb_image",
+    "keydb_image_pull_secret",
+    "keydb_secret",
+    "keydb_volume_size",
+    "keydb_volume_class",
+    "keydb_cpu",
+    "keydb_memory",
+    "keydb_spread",
+    "keydb_client_namespaces",
 )
 NODE_PATHS = ("keydb_config_directory", "keydb_data_directory", "keydb_log_file", "keydb_pid_file")
 PROXY_PATHS = ("haproxy_config_directory", "haproxy_runtime_socket", "haproxy_pid_file")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 import shlex
 from functools import cache
@@ -30,6 +32,8 @@ def _environment() -> Environment:
     environment.filters["unit_path"] = _unit_path
     environment.filters["unit_quoted"] = lambda text: _unit_quoted(_unit_path(text))
     environment.filters["unit_command"] = lambda text: _unit_quoted(_unit_path(text).replace("$", "$$"))
+    environment.filters["json"] = json.dumps
+    environment.filters["base64"] = lambda text: base64.b64encode(text.encode()).decode()
     environment.filters["sha256"] = lambda text: hashlib.sha256(text.encode()).hexdigest()
     return environment
 
@@ -55,7 +59,7 @@ def _unit_quoted(text: str) -> str:
 
 
 def plain(name: str) -> str:
-    """A file of this folder that is the same for everybody."""
+    """A file of this folder, or of one in it, that is the same for everybody."""
     return files("keydb_runbooks.templates").joinpath(name).read_text(encoding="utf-8")
 
 

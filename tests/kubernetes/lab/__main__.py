@@ -103,7 +103,8 @@ def _remove(folder: Path) -> None:
 
 
 def _inside(words: list[str]) -> int:
-    from tests.kubernetes.lab.cluster import Cluster, environment, pause_image
+    from tests.kubernetes.lab.cluster import HOME, NODE, Cluster, environment, pause_image
+    from tests.kubernetes.lab.volumes import Volumes
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -114,6 +115,7 @@ def _inside(words: list[str]) -> int:
 
         archives = [pause_image(programs.build(), Path(made) / "pause.tar"), *all_images(Path(made))]
         cluster = Cluster(archives)
+    volumes = Volumes(cluster.kubeconfig, HOME / "volumes", NODE)
     try:
         print(f"the cluster is ready after {time.monotonic() - begun:.1f} s", flush=True)
         if words == [os.environ.get("SHELL", "/bin/sh")]:
@@ -124,6 +126,7 @@ def _inside(words: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
+        volumes.end()
         cluster.end()
 
 

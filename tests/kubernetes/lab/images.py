@@ -37,8 +37,10 @@ MORE = (
     "sha256sum",
     "base64",
     "dd",
+    "bash",
+    "mkfifo",
 )
-"""What the facts and the tests call, beside the server."""
+"""What the facts, the boot guard and the tests call, beside the server."""
 
 
 def archive(target: Path, tag: str, files: dict[str, Path], entrypoint: list[str]) -> Path:

@@ -12,6 +12,7 @@ from worlds import (
     promoted,
     proxy,
     replica,
+    service,
     silent,
     silent_proxy,
     virgin,
@@ -22,6 +23,17 @@ from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal
 from keydb_runbooks.runbooks.steps import Promote
 
 NEW = (virgin(1), virgin(2), virgin(3), proxy())
+
+
+def test_the_service_of_a_group_that_was_installed_anew_leads_to_its_primary():
+    plan = decide(primary(2), replica(1), service(1), first="keydb-1")
+    assert lines(plan) == ["MoveService keydb-write", "ServiceLeads keydb-write"]
+    assert isinstance(decide(primary(2), replica(1), service(2), first="keydb-1"), NothingToDo)
+
+
+def test_a_new_group_on_pods_is_led_to_and_labelled():
+    told = lines(decide(virgin(1), virgin(2), service(1)))
+    assert told[-2:] == ["ServiceLeads keydb-write", "LabelPods keydb-write"]
 
 
 def decide(*members, first="keydb-1"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from worlds import (
     group,
+    guarded,
     lines,
     orphan,
     primary,
@@ -65,6 +66,16 @@ def test_promote_moves_it_since_nobody_else_would_find_the_new_primary():
     assert plan.gap == "since the primary went; it ends when the Service has moved"
 
 
+def test_clients_of_a_server_that_was_killed_and_is_back_as_no_primary_are_ended():
+    """They connected again before anybody moved the Service, and would get -READONLY for ever."""
+    told = lines(failover.plan(group(guarded(1), orphan(2), orphan(3), service(1)), TO_2, 1))
+    assert (
+        told.index("MoveService keydb-write")
+        < told.index("EndStragglers keydb-1")
+        < told.index("EndLatecomers keydb-1")
+    )
+
+
 @pytest.mark.parametrize("front", [service(1), silent_service()])
 def test_it_proves_nothing_of_a_primary_that_is_silent(front):
     seen = group(silent(1), orphan(2), orphan(3), front, clients_only_through_proxies=True)
@@ -82,7 +93,13 @@ def test_who_accepts_a_split_reads_the_same_in_the_plan():
 
 def test_rejoin_moves_it_when_a_run_died_before():
     plan = rejoin.plan(group(primary(1), replica(2), service(2)), ANY, 1)
-    assert lines(plan) == ["MoveService keydb-write", "ServiceLeads keydb-write", "LabelPods keydb-write"]
+    assert lines(plan) == [
+        "MoveService keydb-write",
+        "EndStragglers keydb-2",
+        "ServiceLeads keydb-write",
+        "EndLatecomers keydb-2",
+        "LabelPods keydb-write",
+    ]
     assert plan.gap == "not every writer reaches the primary now; all do from step 1 on"
 
 

@@ -1,0 +1,184 @@
+"""The objects of a group on pods, out of ``templates/pods``: what is applied, and nothing is asked for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import PurePosixPath
+from typing import Any
+
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry
+from keydb_runbooks.operations import keydb, programs
+from keydb_runbooks.operations.users import ACL
+from keydb_runbooks.runbooks.configuration import in_bytes
+from keydb_runbooks.runbooks.objects import GROUP
+from keydb_runbooks.runbooks.steps_service import POD_NAME
+from keydb_runbooks.templates import plain, render
+
+INSTANCE, MANAGED_BY = "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"
+OURS = "keydb-runbooks"
+
+CONTAINER = "server"
+
+TEMPLATES = ("configuration", "services", "protection", "statefulset")
+"""In this order they are applied: the pods come last."""
+
+LOGINS = ("operator", "monitoring")
+"""Roles whose passwords lie beside ``keydb.conf``, each in a file of its own: the boot guard's, and the probes'."""
+
+SCRIPTS = {"start": "pods/start.sh", "probe": "pods/probe.sh", "stop": "pods/stop.sh", "boot-guard": "boot-guard.sh"}
+
+WIDTH = 64
+"""Of what is shown of a document."""
+
+MEMORY_BESIDE = 128 * 1024**2
+"""Bytes that a pod needs beside twice its data: a child that saves them may copy all of them."""
+
+
+@dataclass(frozen=True)
+class Ordinals:
+    """The StatefulSet that a group's pods are of, and the numbers of its pods: ``first`` and those behind it."""
+
+    name: str
+    first: int
+    count: int
+
+
+class NotOfOneSet(ValueError):
+    """The names of pods aren't those of one StatefulSet; the text says why."""
+
+
+def ordinals(group: Group) -> Ordinals:
+    """The StatefulSet by the names of the group's pods.
+
+    :raises NotOfOneSet: if they aren't NAME-0, NAME-1, ...
+    """
+    found = [re.fullmatch(r"([a-z]([-a-z0-9]*[a-z0-9])?)-(\d+)", node.name) for node in group.nodes]
+    names = {match[1] for match in found if match}
+    numbers = sorted(int(match[3]) for match in found if match)
+    if None in found or len(names) > 1 or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        told = ", ".join(node.name for node in group.nodes)
+        raise NotOfOneSet(f"{told} are no pods of one StatefulSet; allowed are NAME-0, NAME-1 and so on")
+    return Ordinals(names.pop(), numbers[0], len(numbers))
+
+
+def documents(group: Group, write_selector: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    """Every object that install wants, in the order in which they are applied.
+
+    :param write_selector: whom the write Service leads to, None to leave that as it is
+    :raises NotOfOneSet: as ``ordinals``
+    """
+    import yaml
+
+    values = _values(group, write_selector)
+    found = []
+    for template in TEMPLATES:
+        for document in yaml.safe_load_all(render(f"pods/{template}.yaml.j2", **values)):
+            document["metadata"]["labels"] = {INSTANCE: values["name"], MANAGED_BY: OURS}
+            document["metadata"]["annotations"] = {GROUP: group.name}
+            found.append(document)
+    return found
+
+
+def readable(document: Mapping[str, Any]) -> list[str]:
+    """A document as lines of YAML for people: no password, and of a long text only how long it is."""
+    import yaml
+
+    def shown(value: object) -> object:
+        if document["kind"] == "Secret":
+            return "(secret)"
+        lines = str(value).count("\n")
+        return f"({lines} lines)" if lines > 1 else value
+
+    parts = dict(document)
+    if "data" in parts:
+        parts["data"] = {key: shown(value) for key, value in parts["data"].items()}
+    text = yaml.safe_dump(parts, sort_keys=False, default_flow_style=False, width=WIDTH)
+    return [str(line) for line in text.splitlines()]
+
+
+def login(node: NodeEntry, role: str) -> str:
+    """A file with a user's password, as the start of a pod writes it."""
+    user = node.user(role)
+    quoted = "".join(chr(b) if b < 128 and chr(b).isalnum() else f"\\x{b:02x}" for b in user.password.encode())
+    return f'AUTH {user.name} "{quoted}"\n'
+
+
+def first_selector(group: Group, primary: str) -> dict[str, str]:
+    """What a write Service selects when it is made."""
+    return {INSTANCE: ordinals(group).name, POD_NAME: primary}
+
+
+def secret_name(group: Group) -> str:
+    """The Secret with the passwords."""
+    return str(group.nodes[0].data("keydb_secret") or ordinals(group).name)
+
+
+def passwords(group: Group) -> dict[str, str]:
+    """What that Secret must have: the password of each user under its role."""
+    return {role: group.nodes[0].user(role).password for role in ACL}
+
+
+def _values(group: Group, write_selector: Mapping[str, str] | None) -> dict[str, Any]:
+    node, pods = group.nodes[0], ordinals(group)
+    return {
+        "name": pods.name,
+        "first": pods.first,
+        "replicas": pods.count,
+        "container": CONTAINER,
+        "port": node.address.port,
+        "image": node.data("keydb_image"),
+        "program": programs.on_path(node),
+        "pull_secret": node.data("keydb_image_pull_secret"),
+        "spread": node.data("keydb_spread"),
+        "cpu": node.data("keydb_cpu"),
+        "memory": node.data("keydb_memory") or _memory(node),
+        "mount": node.data("keydb_data_directory"),
+        "volume_size": node.data("keydb_volume_size"),
+        "volume_class": node.data("keydb_volume_class"),
+        "secret": secret_name(group),
+        "passwords": None if node.data("keydb_secret") else passwords(group),
+        "files": files(group),
+        "write_service": node.data("keydb_write_service"),
+        "write_selector": write_selector,
+        "read_service": node.data("keydb_read_service"),
+        "client_namespaces": node.data("keydb_client_namespaces"),
+    }
+
+
+def files(group: Group) -> dict[str, str]:
+    """What lies in the ConfigMap: each pod's configuration, with the places of passwords, and what is run."""
+    node = group.nodes[0]
+    users = {role: Credentials(node.user(role).name, f"@password-{role}@") for role in ACL}
+    return {
+        "config-path": keydb.config_path(node),
+        "nodes": " ".join(f"{one.name}={one.address}" for one in group.nodes),
+        **{f"{one.name}.conf": _configuration(one, users) for one in group.nodes},
+        **{f"{role}.auth": f"AUTH {users[role].name} @password-{role}@\n" for role in LOGINS},
+        **{file: plain(path) for file, path in SCRIPTS.items()},
+    }
+
+
+def _configuration(node: NodeEntry, users: Mapping[str, Credentials]) -> str:
+    text = keydb.configuration_text(node, users)
+    for role, user in users.items():
+        text = text.replace(sha256(user.password.encode()).hexdigest(), f"@sha256-{role}@")
+    return text
+
+
+def _memory(node: NodeEntry) -> str:
+    limit = in_bytes(str(node.data("keydb_maxmemory")))
+    assert isinstance(limit, int)
+    return str(2 * limit + MEMORY_BESIDE)
+
+
+def outside_of_the_volume(node: NodeEntry) -> list[str]:
+    """Keys of a node whose path is neither on its volume nor where a pod may write otherwise."""
+    volume = PurePosixPath(node.data("keydb_data_directory"))
+    keys = ("keydb_config_directory", "keydb_log_file", "keydb_pid_file", "keydb_history_file")
+    free = (volume, PurePosixPath("/tmp"), PurePosixPath("/dev"))  # noqa: S108 - the pod's own
+    paths = {key: PurePosixPath(node.data(key)) for key in keys}
+    allowed = {"keydb_config_directory": (volume,)}
+    return [key for key, path in paths.items() if not any(path.is_relative_to(one) for one in allowed.get(key, free))]

@@ -1,0 +1,251 @@
+"""Install on pods: every object is tried on the API server and shown, then applied; pods come up guarded.
+
+What the pods run with stands in ``templates/pods``; docs/kubernetes.md tells what it is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyinfra import host as pyinfra_host
+from pyinfra import logger
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.host import Host
+from pyinfra.api.output import format_text
+from pyinfra.api.state import State
+
+from keydb_runbooks.connectors.cluster import ClusterError
+from keydb_runbooks.connectors.group import Group, all_groups
+from keydb_runbooks.connectors.kubernetes import KubernetesConnector
+from keydb_runbooks.connectors.objects import Document, Objects
+from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.operations import boot_guard, keydb, manifests, programs, runbook
+from keydb_runbooks.operations.files import put_file
+from keydb_runbooks.operations.invocation import invocation
+from keydb_runbooks.operations.show import refusal_lines, wrap
+from keydb_runbooks.runbooks.exit_codes import ExitCode
+from keydb_runbooks.runbooks.objects import Tried, refuse
+from keydb_runbooks.runbooks.plan import Refusal
+
+Commands = Generator[PyinfraCommand, None, None]
+
+SELECTOR_OWNER = "f:selector"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The objects of a group as they were tried, each with the document that makes it."""
+
+    objects: Objects
+    tried: tuple[tuple[Tried, Document], ...]
+    force: bool
+
+    @property
+    def changed(self) -> list[tuple[Tried, Document]]:
+        """Those that are not as wanted yet."""
+        return [(one, document) for one, document in self.tried if one.changes]
+
+
+def are(group: Group) -> bool:
+    """Whether a group is on pods, all of it."""
+    return bool(group.hosts) and all(issubclass(one.connector_cls, KubernetesConnector) for one in group.hosts)
+
+
+def objects_of(group: Group) -> Objects:
+    """The namespace that a group's pods are in.
+
+    :raises ClusterError: not-configured
+    """
+    connector = group.nodes[0].host.connector
+    assert isinstance(connector, KubernetesConnector)
+    return Objects(connector.cluster(), connector.namespace, float(group.nodes[0].data("keydb_connect_timeout")) * 5)
+
+
+def wanted(host: Host, group: Group) -> Wanted:
+    """What has to be applied: tried on the server, and shown.
+
+    :raises SystemExit: after it was printed why nothing may be changed
+    """
+    force = runbook.yes_or_no(host, "force_conflicts")
+    if told := list(_wrong(group)):
+        runbook.stop(host, "\n    ".join(told))
+    try:
+        objects = objects_of(group)
+    except ClusterError as error:
+        runbook.stop(host, error.detail)
+    made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
+    refusal = refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
+    refusal = refusal or _refuse_secret(group, objects)
+    if refusal is not None:
+        runbook.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
+    for line in _shown(made):
+        logger.info(f"    {line}")
+    return made
+
+
+@operation()
+def applied(wanted: Wanted) -> Commands:
+    """Let the API server have every object as it is wanted.
+
+    + wanted: what ``wanted`` returned
+
+    **Example:**
+
+    .. code:: python
+
+        pods.applied(name="Apply what the group needs", wanted=pods.wanted(host, group))
+    """
+    for one, document in wanted.changed:
+        yield FunctionCommand(_apply, (wanted, one, document), {})
+    if not wanted.changed:
+        pyinfra_host.noop("every object is as wanted")
+
+
+@operation()
+def configuration() -> Commands:
+    """Give this pod's server its ``keydb.conf`` and those who log in their passwords, where they differ.
+
+    A pod that isn't there gets both when it starts.
+
+    **Example:**
+
+    .. code:: python
+
+        pods.configuration(name="Configure the server")
+    """
+    entry = keydb.this_node(pyinfra_host)
+    if runs(pyinfra_host) is None:
+        pyinfra_host.noop(f"{entry.name} gets its configuration when it starts")
+        return
+    yield from keydb.configuration._inner(programs.on_path(entry))
+    for role, path in (("operator", boot_guard.credentials_path(entry)), ("monitoring", keydb.credentials_path(entry))):
+        yield from put_file(pyinfra_host, path, manifests.login(entry, role))
+
+
+def runs(host: Host) -> KubernetesConnector | None:
+    """The connector of a host whose pod runs, else None."""
+    connector = host.connector
+    return connector if isinstance(connector, KubernetesConnector) and connector.pod is not None else None
+
+
+def _wrong(group: Group) -> Iterator[str]:
+    """What of the inventory makes no group on pods, a sentence each."""
+    node = group.nodes[0]
+    if not node.data("keydb_image"):
+        yield f"{node.name}: keydb_image: is missing: the image of the server, which install needs on pods"
+    if node.data("keydb_tls_ca"):
+        yield f"{node.name}: keydb_tls_ca: install makes no pods with certificates yet"
+    for one in group.nodes:
+        for key in manifests.outside_of_the_volume(one):
+            told = f"{one.data(key)} is not on the pod's volume, keydb_data_directory, and all else is read-only"
+            yield f"{one.name}: {key}: {told}"
+        wanted = one.host.data.get("kubernetes_container")
+        if wanted not in (None, manifests.CONTAINER):
+            yield f"{one.name}: kubernetes_container: {wanted!r} is wrong; install calls it {manifests.CONTAINER}"
+    try:
+        yield from _twice(group, manifests.ordinals(group).name)
+    except manifests.NotOfOneSet as error:
+        yield str(error)
+
+
+def _twice(group: Group, name: str) -> Iterator[str]:
+    """Another group of the inventory with pods of the same StatefulSet, or the same Services."""
+    for other in all_groups(group.nodes[0].host.inventory).values():
+        if other.name == group.name or not are(other) or _place(other) != _place(group):
+            continue
+        if any(node.name.rpartition("-")[0] == name for node in other.nodes):
+            yield f"groups {group.name} and {other.name} both have pods of StatefulSet {name}; each needs its own"
+        for key in ("keydb_write_service", "keydb_read_service"):
+            service = group.nodes[0].data(key)
+            if service and service == other.nodes[0].data(key):
+                yield f"groups {group.name} and {other.name} both have {key} {service}; each needs its own"
+
+
+def _place(group: Group) -> tuple[object, ...]:
+    data = group.nodes[0].host.data
+    return tuple(data.get(f"kubernetes_{part}") for part in ("namespace", "context", "config"))
+
+
+def _try_all(group: Group, objects: Objects, *, force: bool) -> Iterator[tuple[Tried, Document]]:
+    write = group.nodes[0].data("keydb_write_service")
+    live = _read(objects, "Service", write) if write else None
+    for document in manifests.documents(group, _selector(group, live)):
+        kind, name = document["kind"], document["metadata"]["name"]
+        there = _read(objects, kind, name)
+        if isinstance(there, ClusterError):
+            yield Tried(kind, name, None, None, there.code, there.detail), document
+        else:
+            yield objects.try_out(document, there, force=force), document
+
+
+def _read(objects: Objects, kind: str, name: str) -> dict[str, Any] | ClusterError | None:
+    try:
+        return objects.read(kind, name)
+    except ClusterError as error:
+        return error
+
+
+def _selector(group: Group, live: dict[str, Any] | ClusterError | None) -> Mapping[str, str] | None:
+    """Whom the write Service leads to: it belongs to the verbs, so install sets it once and keeps it from then on."""
+    if isinstance(live, dict):
+        return dict(live["spec"].get("selector") or {}) if _applied_selector(live) else None
+    primary = None
+    if any(runs(node.host) for node in group.nodes):
+        primary = observe(group).rightful_primary()
+    return manifests.first_selector(group, group.first_primary if primary is None else primary.name)
+
+
+def _applied_selector(live: Mapping[str, Any]) -> bool:
+    """Whether the selector is still the one that install gave: left out, it would be taken away."""
+    return any(
+        one.get("operation") == "Apply" and SELECTOR_OWNER in one.get("fieldsV1", {}).get("f:spec", {})
+        for one in live["metadata"].get("managedFields") or []
+    )
+
+
+def _refuse_secret(group: Group, objects: Objects) -> Refusal | None:
+    """A Secret that somebody else keeps has to have the inventory's passwords."""
+    from base64 import b64decode
+
+    name = group.nodes[0].data("keydb_secret")
+    if not name:
+        return None
+    where, hint = f"secret/{name}", "it needs the five passwords, each under its role (docs/kubernetes.md)"
+    there = _read(objects, "Secret", name)
+    if isinstance(there, ClusterError):
+        return Refusal("no-right", where, there.detail, "docs/kubernetes.md lists the rights that install needs")
+    if there is None:
+        return Refusal("no-secret", where, f"keydb_secret names it, and {objects.told} has none", hint)
+    data = there.get("data") or {}
+    for role, password in manifests.passwords(group).items():
+        if role not in data:
+            return Refusal("no-secret", where, f"has no key {role}", hint)
+        if b64decode(data[role]) != password.encode():
+            return Refusal("no-secret", where, f"has another password of {role} than the inventory", hint)
+    return None
+
+
+def _shown(made: Wanted) -> Iterator[str]:
+    """Each object that changes; all of a new one only where nothing is done but shown."""
+    dry = invocation().dry
+    for one, document in made.changed:
+        yield format_text(f"{one.where} is {'new' if one.is_new else 'changed'}", "green" if one.is_new else "yellow")
+        if not one.is_new:
+            yield from (part for line in one.changes for part in wrap(line, "    ", 8))
+        elif dry:
+            yield from (f"    + {line}" for line in manifests.readable(document))
+
+
+def _apply(state: State, host: Host, wanted: Wanted, one: Tried, document: Document) -> bool:
+    try:
+        wanted.objects.apply(document, force=wanted.force)
+    except ClusterError as error:
+        told = f"{one.where} could not be applied: {error.detail}; what stands before it is done, run this again"
+        for line in wrap(told, "", 2):
+            host.log_styled(line, fg="red", log_func=logger.error)
+        return False
+    host.log(f"{one.where} {'made' if one.is_new else 'changed'}")
+    return True

@@ -1,0 +1,161 @@
+"""Objects of a cluster as install wants them: whose they are, what would change, and why it must not.
+
+What would change is told by the API server, which tries each object and keeps nothing; here two of its answers are
+compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import ndiff
+from typing import Any
+
+from keydb_runbooks.runbooks.plan import Refusal
+
+GROUP = "keydb-runbooks/group"
+"""An annotation: which group an object was made for."""
+
+_NOBODYS = {
+    "metadata.creationTimestamp",
+    "metadata.generation",
+    "metadata.managedFields",
+    "metadata.resourceVersion",
+    "metadata.uid",
+    "status",
+}
+"""Fields that the server keeps by itself."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An object that was tried on the server: what is there, None if nothing is, and what would be.
+
+    ``problem`` is the code of what the server said instead, ``detail`` its sentence, ``fields`` the fields that others
+    own, with their owners.
+    """
+
+    kind: str
+    name: str
+    live: Mapping[str, Any] | None
+    wished: Mapping[str, Any] | None
+    problem: str = ""
+    detail: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def where(self) -> str:
+        return f"{self.kind.lower()}/{self.name}"
+
+    @property
+    def is_new(self) -> bool:
+        return self.live is None
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What would become other than it is, a line each; nothing of a Secret's values."""
+        return tuple(_changes(self.live or {}, self.wished or {}, secret=self.kind == "Secret"))
+
+
+def refuse(tried: Iterable[Tried], group: str, place: str, *, force: bool) -> Refusal | None:
+    """Every reason why nothing may be changed, in one refusal; None if everything may.
+
+    :param place: the namespace and the cluster, in words
+    :param force: take over what others own
+    """
+    every = tuple(tried)
+    found = [refusal for one in every if (refusal := _refuse_one(one, group, place)) is not None]
+    found += [] if force else [refusal for one in every if (refusal := _refuse_emptied(one)) is not None]
+    # A namespace that isn't there is no reason for each object in it.
+    found = list({(one.code, one.where, one.sentence): one for one in found}.values())
+    if not found:
+        return None
+    first, *others = found
+    return Refusal(first.code, first.where, first.sentence, first.hint, also=tuple(others))
+
+
+def _refuse_one(one: Tried, group: str, place: str) -> Refusal | None:
+    owner = None if one.live is None else one.live["metadata"].get("annotations", {}).get(GROUP)
+    if one.live is not None and owner is None:
+        told = f"is there already, and install did not make it ({_makers(one.live)})"
+        return Refusal("not-ours", one.where, told, "take another name in the inventory, or remove it first")
+    if owner is not None and owner != group:
+        told = f"belongs to group {owner}, and this one is {group}"
+        return Refusal("other-group", one.where, told, "every group needs names of its own in a namespace")
+    if one.problem == "missing":
+        return Refusal("no-namespace", place, one.detail, "make it first: install makes none")
+    if one.fields:
+        owners = "; ".join(f"{field} is {manager}'s" for field, manager in one.fields)
+        hint = "let them give it up, or force_conflicts=yes takes it over"
+        return Refusal("owned-by-others", one.where, owners, hint)
+    if one.problem == "not-permitted":
+        return Refusal("no-right", one.where, one.detail, "docs/kubernetes.md lists the rights that install needs")
+    if one.problem == "no-answer":
+        return Refusal("no-api-server", place, one.detail, "reach it, then this again")
+    if one.problem:
+        return Refusal("not-accepted", one.where, one.detail, "mend that in the inventory")
+    return None
+
+
+def _refuse_emptied(one: Tried) -> Refusal | None:
+    """Pods that somebody took away on purpose: the server doesn't say who, since 0 is nobody's field."""
+    pods = [None if side is None else side.get("spec", {}).get("replicas") for side in (one.live, one.wished)]
+    if one.kind != "StatefulSet" or pods[0] != 0 or not pods[1]:
+        return None
+    told = f"somebody scaled it to 0 pods, and {pods[1]} are wanted"
+    return Refusal("scaled-to-zero", one.where, told, "scale it up, or force_conflicts=yes does")
+
+
+def _makers(live: Mapping[str, Any]) -> str:
+    names = {str(one.get("manager")) for one in live["metadata"].get("managedFields") or []}
+    return f"{' and '.join(sorted(names))} did" if names else "nobody is named as its owner"
+
+
+def _changes(live: Mapping[str, Any], wished: Mapping[str, Any], *, secret: bool) -> Iterator[str]:
+    before, after = dict(_flat(live)), dict(_flat(wished))
+    for path in {**before, **after}:
+        old, new = before.get(path), after.get(path)
+        if old == new:
+            continue
+        if secret and path.startswith("data."):
+            yield f"{_sign(old, new)} {path}: (secret)"
+        elif _is_text(old) or _is_text(new):
+            yield from _text_changes(path, str(old or ""), str(new or ""))
+        else:
+            yield from _leaf_changes(path, before, after)
+
+
+def _leaf_changes(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    if path in before:
+        yield f"- {path}: {before[path]}"
+    if path in after:
+        yield f"+ {path}: {after[path]}"
+
+
+def _sign(old: object, new: object) -> str:
+    return "+" if old is None else "-" if new is None else "~"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\n" in value
+
+
+def _text_changes(path: str, old: str, new: str) -> Iterator[str]:
+    """A text by the lines that change."""
+    yield f"{_sign(old or None, new or None)} {path}:"
+    yield from (f"  {line}" for line in ndiff(old.splitlines(), new.splitlines()) if line[:1] in "+-")
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf with its path; a list's elements go by their names, where they have some."""
+    if path in _NOBODYS:
+        return
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _flat(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value:
+        for number, part in enumerate(value):
+            name = part.get("name", number) if isinstance(part, Mapping) else number
+            yield from _flat(part, f"{path}[{name}]")
+    elif path:
+        yield path, value

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# What the container of a pod runs: the server, started by its boot guard, and beside it what decides on its role.
+#
+# The server's file lies on the volume and stays there: it is made once, out of what install gave, and from then on the
+# server writes its role into it. Passwords come from the Secret. Nothing here asks the API server.
+#
+# The environment has POD, the pod's name, and PROGRAM, the server's; docs/kubernetes.md has the rest.
+set -uf
+export LC_ALL=C
+umask 077
+
+GIVEN=/etc/keydb-runbooks
+SECRETS=/etc/keydb-secrets
+
+fail() {
+    printf 'start: %s\n' "$*" >&2
+    exit 1
+}
+
+# As the servers read it back, whatever bytes it has.
+quoted() {
+    local rest=$1 out='' byte
+    while [[ $rest ]]; do
+        if [[ ${rest:0:1} == [A-Za-z0-9] ]]; then
+            out+=${rest:0:1}
+        else
+            printf -v byte '%d' "'${rest:0:1}"
+            printf -v byte '\\x%02x' $((byte & 255))
+            out+=$byte
+        fi
+        rest=${rest:1}
+    done
+    printf '"%s"' "$out"
+}
+
+# Puts a user's password, and its SHA-256, where install left their names.
+with_passwords() {
+    local text role password digest
+    text=$(<"$1")
+    for role in application replication operator monitoring check; do
+        [[ -r $SECRETS/$role ]] || fail "the Secret has no key $role: docs/kubernetes.md tells what it needs"
+        password=$(<"$SECRETS/$role")
+        digest=$(printf %s "$password" | sha256sum)
+        text=${text//"@sha256-$role@"/"${digest%% *}"}
+        text=${text//"@password-$role@"/"$(quoted "$password")"}
+    done
+    printf '%s\n' "$text"
+}
+
+# Either the old file or the whole new one.
+put() { cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" || fail "$1 can't be written: see the volume"; }
+
+config=$(<"$GIVEN/config-path")
+directory=${config%/*}
+[[ -w $directory ]] || fail "$directory can't be written by user $(id -u): see the volume and its fsGroup"
+if [[ ! -e $config ]]; then
+    [[ -r $GIVEN/$POD.conf ]] || fail "there is no configuration for $POD: name it in the inventory, then run install"
+    made=$(with_passwords "$GIVEN/$POD.conf") || exit 1
+    printf '%s\n' "$made" | put "$config"
+fi
+for role in operator monitoring; do
+    made=$(with_passwords "$GIVEN/$role.auth") || exit 1
+    printf '%s\n' "$made" | put "$directory/$role.auth"
+done
+
+export KEYDB_GUARD_NODE=$POD KEYDB_GUARD_CONFIG=$config KEYDB_GUARD_AUTH=$directory/operator.auth
+KEYDB_GUARD_NODES=$(<"$GIVEN/nodes")
+# A pod may come back hours behind the others: they decide when it is there.
+export KEYDB_GUARD_NODES KEYDB_GUARD_WAIT=1000000000
+bash "$GIVEN/boot-guard" check || exit 1
+
+# The server is no first process of the container: nobody would collect what ended.
+bash "$GIVEN/boot-guard" pre "$PROGRAM" "$config" --daemonize no &
+server=$!
+bash "$GIVEN/boot-guard" post &
+guard=$!
+trap 'kill -TERM "$server" 2>/dev/null' TERM INT
+wait "$server"
+code=$?
+# A signal ends the waiting, not the server: it saves its data first.
+while kill -0 "$server" 2>/dev/null; do
+    wait "$server"
+    code=$?
+done
+kill "$guard" 2>/dev/null
+exit $code

@@ -1,0 +1,259 @@
+"""A group that install makes out of nothing, and what becomes of it when pods, and what they held, go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kubernetes.group import PODS, eventually
+from tests.kubernetes.installed import Installed, InstalledRuns
+
+NOBODY = "127.0.0.1:1/nobody:1"
+"""An image of a registry that doesn't answer."""
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    made = Installed(tmp_path_factory.mktemp("installed"))
+    made.make()
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module")
+def everybody(group: Installed) -> InstalledRuns:
+    """The group, installed once."""
+    runs = InstalledRuns(group)
+    shown = runs.run("install", dry=True).ok().text
+    assert "statefulset/keydb is new" in shown and "+ kind: PodDisruptionBudget" in shown
+    assert runs.there() == [], "a dry run keeps nothing"
+    assert not any(word in shown for word in group.passwords.values())
+    text = runs.run("install").ok().text
+    assert "done: install in" in text and "keydb-0 is the primary of keydb" in text
+    group.wait()
+    return runs
+
+
+@pytest.fixture
+def runs(everybody: InstalledRuns) -> InstalledRuns:
+    everybody.group.wait()
+    eventually(lambda: everybody.findings() == [], "the group is well", 60)
+    return everybody
+
+
+def test_out_of_nothing_comes_a_group_that_takes_writes_through_its_service(runs, tmp_path):
+    assert runs.primary() == runs.service_leads_to() == PODS[0]
+    with runs.writing() as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        assert writer.lost(tmp_path) == 0
+    runs.run("drift").ok()
+    assert runs.run("install").ok().total()[1:3] == (0, 0), "again changes nothing"
+
+
+def test_a_pod_has_no_more_rights_than_it_needs(runs):
+    told = runs.shell("keydb-1", "id -u; touch /x 2>&1; ls /var/run/secrets 2>&1; cat /proc/1/status")
+    lines = told.splitlines()
+    assert lines[0] == "999" and "Read-only file system" in lines[1] and "No such file" in lines[2]
+    assert "CapEff:\t0000000000000000" in told and "Seccomp:\t2" in told and "NoNewPrivs:\t1" in told
+
+
+def test_a_replica_that_was_deleted_comes_back_as_a_replica(runs):
+    before = runs.status()
+    runs.delete("keydb-2")
+    runs.comes_back("keydb-2")
+    assert runs.primary() == before["nodes"][0]["name"] == "keydb-0"
+    assert "follow: keydb-0, which is primary" in runs.log("keydb-2")
+
+
+def test_a_primary_that_was_deleted_lets_its_replicas_have_everything_and_is_the_primary_again(runs, tmp_path):
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        runs.delete("keydb-0")
+        runs.comes_back("keydb-0")
+        writer.goes_on(60)
+        assert writer.lost(tmp_path) == 0
+    assert "primary: every peer answers, and had me as its primary" in runs.log("keydb-0")
+    assert runs.primary() == runs.service_leads_to() == "keydb-0"
+
+
+def test_all_pods_that_are_deleted_at_once_come_back_with_their_data_and_one_primary(runs, tmp_path):
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        runs.delete(*PODS)
+        for pod in PODS:
+            runs.comes_back(pod)
+        writer.goes_on(60)
+        assert writer.lost(tmp_path) == 0
+    assert runs.findings() == []
+
+
+def test_a_replica_whose_volume_was_lost_gets_everything_from_the_primary(runs):
+    runs.lose_volume("keydb-1")
+    runs.comes_back("keydb-1")
+    eventually(lambda: runs.findings() == [], "it is in sync", 60)
+    assert runs.shell("keydb-1", "ls /data").split().count("keydb.conf") == 1
+    runs.run("install").ok()
+
+
+def test_a_primary_whose_volume_was_lost_is_nobodys_source(runs):
+    primary = runs.primary()
+    runs.lose_volume(primary)
+    eventually(lambda: "I hold nothing: I must be nobody's source" in runs.log(primary), "it stays guarded", 60)
+    assert runs.service_leads_to() == primary
+    runs.run("failover").ok()
+    runs.comes_back(primary)
+    assert runs.service_leads_to() == runs.primary() != primary
+
+
+def test_switchover_and_failover_and_a_return(runs, tmp_path):
+    before = runs.primary()
+    with runs.writing() as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        runs.run("switchover").ok()
+        writer.goes_on()
+        assert writer.lost(tmp_path) == 0
+        gone = runs.primary()
+        assert runs.service_leads_to() == gone != before
+        runs.shell(gone, "kill -9 $(cat /data/server.pid)")
+        # Kubernetes starts it again, and the guard keeps it from being what its file says.
+        eventually(lambda: "guarded start" in runs.log(gone) and runs.is_guarded(gone), "it is guarded", 60)
+        runs.run("failover").ok()
+        writer.goes_on()
+    assert runs.service_leads_to() == runs.primary() != gone
+    runs.comes_back(gone)
+    runs.run("install").ok()
+    assert runs.findings() == [], "install moves no role"
+
+
+def test_what_changes_is_shown_line_by_line_and_running_servers_take_over_what_they_can(runs):
+    with runs.nobody_restarts():
+        text = runs.run("install", keydb_maxmemory="96mb").ok().text
+        assert "configmap/keydb is changed" in text and "- maxmemory 64mb" in text and "+ maxmemory 96mb" in text
+        assert "keydb-0, keydb-1, keydb-2 run as they were installed before" in " ".join(text.split())
+        assert "maxmemory 96mb" in runs.shell("keydb-1", "cat /data/keydb.conf")
+        runs.run("install").ok()
+
+
+def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
+    """Scaled up by hand: nobody told install of the new pod."""
+    runs.group.scale(4)
+    try:
+        eventually(lambda: "name it in the inventory, then run install" in runs.log("keydb-3"), "it says why", 60)
+        runs.run("install").refused("refused: owned-by-others statefulset/keydb: spec.replicas is")
+    finally:
+        runs.run("install", force_conflicts="yes").ok()
+        eventually(lambda: "keydb-3" not in runs.pods(), "it is gone", 60)
+
+
+def test_a_set_that_somebody_scaled_to_zero_is_told_and_taken_back_only_when_told(runs):
+    runs.group.scale(0)
+    eventually(lambda: runs.pods() == [], "no pod is there", 60)
+    told = "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are wanted"
+    runs.run("install").refused(told)
+    assert runs.group.apps.read_namespaced_stateful_set("keydb", runs.group.namespace).spec.replicas == 0
+    runs.run("install", force_conflicts="yes").ok()
+    for pod in PODS:
+        runs.comes_back(pod)
+    assert runs.findings() == []
+
+
+# Bad input: one clear line, and nothing is changed.
+
+
+def test_a_namespace_that_is_not_there(runs):
+    everything = {"KUBECONFIG": os.environ["KUBECONFIG"], "KEYDB_KUBERNETES_NAMESPACE": "nowhere"}
+    ended = runs.run("install", environment=everything)
+    ended.refused('refused: no-namespace namespace nowhere: namespaces "nowhere" not found')
+    assert ended.text.count("no-namespace") == 1
+
+
+def test_without_the_right_to_patch(runs):
+    account = {"KUBECONFIG": str(runs.group.account("looker", without="patch"))}
+    before = runs.versions()
+    runs.run("install", environment=account, keydb_maxmemory="96mb").refused(
+        "refused: no-right statefulset/keydb: context looker", 'cannot patch resource "statefulsets"'
+    )
+    assert runs.versions() == before
+
+
+def test_an_api_server_that_does_not_answer(runs, tmp_path):
+    elsewhere = tmp_path / "kubeconfig"
+    here = runs.group.api.configuration.host
+    elsewhere.write_text(runs.group.kubeconfig().read_text().replace(here, "https://127.0.0.1:1"))
+    ended = runs.run("install", environment={"KUBECONFIG": str(elsewhere)})
+    ended.refused("refused: no-api-server namespace", "the API server https://127.0.0.1:1")
+    assert ended.text.count("no-api-server") == 1
+
+
+def test_what_the_api_server_does_not_take(runs):
+    before = runs.versions()
+    told = "refused: not-accepted statefulset/keydb: the API server"
+    runs.run("install", keydb_volume_size="2Gi", keydb_maxmemory="96mb").refused(
+        told, "Forbidden: updates to statefulset"
+    )
+    assert runs.versions() == before, "not even its ConfigMap, which it would take"
+
+
+def test_a_group_of_another_name_does_not_take_this_ones_objects(runs):
+    before = runs.versions()
+    runs.run("install", keydb_group="other").refused(
+        "refused: other-group statefulset/keydb: belongs to group keydb, and this one is other"
+    )
+    assert runs.versions() == before
+
+
+def test_a_service_that_somebody_else_made_stays_theirs(runs):
+    other = {"KEYDB_KUBERNETES_STATEFULSET": "other"}
+    theirs = {"selector": {"app": "theirs"}, "ports": [{"port": 6379}]}
+    runs.group.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other-write"}, "spec": theirs})
+    told = "refused: not-ours service/other-write: is there already, and install did not make it"
+    runs.run("install", environment=other).refused(told)
+    assert [name for name in runs.there() if "other" in name] == []
+    runs.group.core.delete_namespaced_service("other-write", runs.group.namespace)
+
+
+def test_a_secret_that_lacks_something(runs):
+    given = {"environment": {"KEYDB_KUBERNETES_STATEFULSET": "other"}, "keydb_secret": "passwords"}
+    runs.run("install", **given).refused("refused: no-secret secret/passwords: keydb_secret names it, and")
+    data = {**runs.group.passwords, "check": "another"}
+    runs.group.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "passwords"}, "stringData": data})
+    runs.run("install", **given).refused("secret/passwords: has another password of check than the inventory")
+    assert [name for name in runs.there() if "other" in name] == []
+
+
+def test_an_image_that_cannot_be_pulled(runs):
+    """A set of its own: the pods of the group that runs are left alone by a new image anyway."""
+    bad = {"KEYDB_KUBERNETES_STATEFULSET": "other", "KEYDB_KUBERNETES_IMAGE": NOBODY}
+    runs.run("install", environment=bad).refused("pod other-0 in namespace", "ErrImagePull", NOBODY)
+
+
+def test_what_is_no_group_on_pods_is_told_before_the_api_server_is_asked(runs):
+    runs.run("install", keydb_log_file="/var/log/x").refused("keydb-0: keydb_log_file: /var/log/x is not on the pod's")
+    without = runs.run("install", environment={"KEYDB_KUBERNETES_IMAGE": ""})
+    without.refused("keydb-0: keydb_image: is missing")
+
+
+# The last one: nothing is left for another.
+
+
+def test_uninstall_leaves_volumes_until_it_is_told_otherwise(runs):
+    runs.run("uninstall").refused("refused: nothing-named keydb")
+    runs.run("uninstall", node="keydb-2").refused("--data node=keydb-2: a pod goes by its number")
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        primary = runs.primary()
+        done = runs.run("uninstall", whole_group="keydb").ok()
+    assert "the volumes stay: data-keydb-0, data-keydb-1, data-keydb-2" in done.text
+    assert runs.there() == [] and "keydb-0" not in runs.pods()
+    assert runs.run("uninstall", whole_group="keydb").ok().total()[1:3] == (0, 0), "again changes nothing"
+
+    runs.run("install").ok()
+    runs.comes_back(primary)
+    assert runs.primary() == primary
+    assert runs.service_leads_to() == primary and "had me as its primary" in runs.log(primary), "with its data"
+    runs.run("uninstall", whole_group="keydb", remove_data="yes").ok()
+    eventually(lambda: not [name for name in runs.claims() if name.startswith("data-keydb-")], "no volume is left", 60)

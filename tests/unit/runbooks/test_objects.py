@@ -1,0 +1,114 @@
+"""Objects of a cluster: whose they are, what would change, and every reason against it at once."""
+
+import pytest
+
+from keydb_runbooks.runbooks.objects import GROUP, Tried, refuse
+
+PLACE = "namespace cache"
+
+
+def live(group: str | None = "keydb", manager: str = "helm", **parts) -> dict:
+    annotations = {"other/key": "x"} | ({} if group is None else {GROUP: group})
+    metadata = {"name": "keydb", "annotations": annotations, "uid": "1", "managedFields": [{"manager": manager}]}
+    return {"metadata": metadata, "spec": {"replicas": 3}, "status": {"replicas": 3}, **parts}
+
+
+def tried(*, there: dict | None = None, kind: str = "StatefulSet", name: str = "keydb", **fields) -> Tried:
+    return Tried(kind, name, there, fields.pop("wished", None), **fields)
+
+
+def told(*some: Tried, force: bool = False) -> list[str]:
+    refusal = refuse(some, "keydb", PLACE, force=force)
+    return [] if refusal is None else str(refusal).splitlines()
+
+
+def test_what_is_new_or_ours_is_let_be():
+    assert told(tried(wished=live()), tried(there=live(), wished=live())) == []
+
+
+@pytest.mark.parametrize("one, sentence", [
+    (tried(there=live(None)), "refused: not-ours statefulset/keydb: is there already, and install did not make it (helm did)"),
+    (tried(there={"metadata": {"name": "x"}}), "refused: not-ours statefulset/keydb: is there already, and install did not make it (nobody is named as its owner)"),
+    (tried(there=live("other")), "refused: other-group statefulset/keydb: belongs to group other, and this one is keydb"),
+    (tried(problem="missing", detail="no namespace"), "refused: no-namespace namespace cache: no namespace"),
+    (tried(there=live(), problem="conflict", detail="x", fields=(("spec.replicas", "kubectl"), ("spec.a", "helm"))), "refused: owned-by-others statefulset/keydb: spec.replicas is kubectl's; spec.a is helm's"),
+    (tried(problem="not-permitted", detail="forbidden"), "refused: no-right statefulset/keydb: forbidden"),
+    (tried(problem="no-answer", detail="silence"), "refused: no-api-server namespace cache: silence"),
+    (tried(problem="refused", detail="invalid"), "refused: not-accepted statefulset/keydb: invalid"),
+])  # fmt: skip
+def test_each_reason_has_a_sentence(one, sentence):
+    (line,) = told(one)
+    assert line.startswith(sentence)
+
+
+def test_all_reasons_are_told_at_once_and_what_they_share_once():
+    lines = told(
+        tried(problem="missing", detail="no namespace"),
+        tried(problem="missing", detail="no namespace", name="other"),
+        tried(problem="refused", detail="invalid", kind="Service", name="read"),
+    )
+    assert len(lines) == 2 and "not-accepted service/read" in lines[1]
+
+
+def test_pods_that_somebody_took_away_come_back_only_when_told():
+    emptied = tried(there=live(spec={"replicas": 0}), wished=live())
+    assert told(emptied)[0].startswith(
+        "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are"
+    )
+    assert told(emptied, force=True) == []
+    assert told(tried(there=live(spec={"replicas": 0}), wished=live(spec={}))) == []
+    assert told(tried(there=live(spec={"replicas": 0}), wished=live(), kind="Service")) == []
+
+
+def test_what_the_server_keeps_by_itself_is_no_change():
+    after = live(manager="keydb-runbooks")
+    after["metadata"] |= {"uid": "2", "generation": 3}
+    after["status"] = {}
+    one = tried(there=live(), wished=after)
+    assert one.changes == () and not one.is_new
+
+
+def test_each_leaf_that_changes_is_a_line_with_its_path():
+    before = live(
+        spec={
+            "replicas": 3,
+            "ports": [{"name": "keydb", "port": 1}, {"port": 2}],
+            "list": ["a"],
+            "gone": 1,
+            "empty": {},
+        }
+    )
+    after = live(
+        spec={
+            "replicas": 2,
+            "ports": [{"name": "keydb", "port": 9}, {"port": 2}],
+            "list": ["b"],
+            "more": [],
+            "empty": {},
+        }
+    )
+    assert tried(there=before, wished=after).changes == (
+        "- spec.replicas: 3",
+        "+ spec.replicas: 2",
+        "- spec.ports[keydb].port: 1",
+        "+ spec.ports[keydb].port: 9",
+        "- spec.list[0]: a",
+        "+ spec.list[0]: b",
+        "- spec.gone: 1",
+        "+ spec.more: []",
+    )
+
+
+def test_a_text_changes_by_its_lines():
+    one = tried(
+        kind="ConfigMap", there=live(data={"a": "1\n2\n3\n"}), wished=live(data={"a": "1\nx\n3\n", "b": "new\nlines\n"})
+    )
+    assert one.changes == ("~ data.a:", "  - 2", "  + x", "+ data.b:", "  + new", "  + lines")
+    assert tried(there=live(data={"a": "1\n2\n"}), wished=live()).changes == ("- data.a:", "  - 1", "  - 2")
+
+
+def test_a_secrets_values_are_shown_nowhere():
+    one = tried(
+        kind="Secret", there=live(data={"a": "old", "c": "x"}), wished=live(data={"a": "hidden", "b": "hidden"})
+    )
+    assert one.changes == ("~ data.a: (secret)", "- data.c: (secret)", "+ data.b: (secret)")

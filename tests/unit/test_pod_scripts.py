@@ -1,0 +1,195 @@
+"""What runs in a pod, with real shells: its first configuration, what kubelet asks, and what is done before it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from test_templates import EVERY, entry
+
+from keydb_runbooks.connectors.group import Group
+from keydb_runbooks.operations import keydb, manifests
+from keydb_runbooks.operations.users import ACL
+from keydb_runbooks.runbooks.configuration import differences
+from keydb_runbooks.templates import plain
+
+DATA = {"keydb_image": "x", "keydb_port": 6379}
+
+
+def group(folder: Path, password: str) -> Group:
+    places = {"keydb_config_directory": str(folder / "data"), "keydb_data_directory": str(folder / "data")}
+    return Group("cache", tuple(entry(number, password, **DATA, **places) for number in (0, 1, 2)), ())
+
+
+def start(folder: Path, pods: Group, pod: str = "keydb-0", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Start a pod whose server is a program that ends at once."""
+    given, secrets = folder / "given", folder / "secrets"
+    for made in (given, secrets, folder / "data"):
+        made.mkdir(exist_ok=True)
+    for name, text in manifests.files(pods).items():
+        (given / name).write_text(text)
+    for role, password in manifests.passwords(pods).items():
+        (secrets / role).write_text(password)
+    script = plain("pods/start.sh")
+    for path, here in (("/etc/keydb-runbooks", given), ("/etc/keydb-secrets", secrets)):
+        assert path in script
+        script = script.replace(path, str(here))
+    return subprocess.run(
+        ["bash", "-c", script],
+        env={"PATH": os.environ["PATH"], "POD": pod, "PORT": "6379", "PROGRAM": "true", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@EVERY
+def test_a_pods_first_file_is_the_one_that_install_wants_whatever_the_password(tmp_path, password):
+    if "\n" in password:
+        pytest.skip("the schema takes no line breaks")
+    pods = group(tmp_path, password)
+    done = start(tmp_path, pods)
+    assert done.returncode == 0, done.stderr
+    made = (tmp_path / "data" / "keydb.conf").read_text()
+    assert differences(keydb.wanted_configuration(pods.nodes[0]), made) == []
+    assert "@" not in "".join(
+        line for line in made.splitlines() if line.startswith(("masterauth", "user ")) and "@all" not in line
+    )
+    assert (tmp_path / "data" / "keydb.conf").stat().st_mode & 0o077 == 0
+    for role in ("operator", "monitoring"):
+        name, quoted = manifests.login(pods.nodes[0], role).split()[1:]
+        assert (tmp_path / "data" / f"{role}.auth").read_text().split()[1:] == [name, quoted]
+
+
+def test_a_file_that_is_there_stays_with_the_role_in_it(tmp_path):
+    pods = group(tmp_path, "secret")
+    start(tmp_path, pods)
+    file = tmp_path / "data" / "keydb.conf"
+    file.write_text(file.read_text() + "replicaof keydb-1 6379\n")
+    before = file.read_text()
+    done = start(tmp_path, pods)
+    assert (
+        file.read_text() == before and "the last primary that my file names is no node of this group" not in done.stderr
+    )
+
+
+def test_a_pod_of_which_install_knows_nothing_does_not_start(tmp_path):
+    done = start(tmp_path, group(tmp_path, "secret"), pod="keydb-7")
+    assert done.returncode == 1 and not (tmp_path / "data" / "keydb.conf").exists()
+    assert "there is no configuration for keydb-7: name it in the inventory, then run install" in done.stderr
+
+
+def test_a_secret_without_a_password_is_told(tmp_path):
+    pods = group(tmp_path, "secret")
+    start(tmp_path, pods)
+    (tmp_path / "data" / "keydb.conf").unlink()
+    (tmp_path / "secrets" / "check").unlink()
+    script = plain("pods/start.sh")
+    assert set(ACL) <= set(script.split()), "it puts every user's password"
+
+
+class Server:
+    """Answers each line that it gets with the next of its answers."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.heard: list[str] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        threading.Thread(target=self._serve, args=(answers,), daemon=True).start()
+
+    def _serve(self, answers: tuple[bytes, ...]) -> None:
+        with self._listening:
+            connection, _ = self._listening.accept()
+        with connection, connection.makefile("rb") as lines:
+            for answer, line in zip(answers, lines, strict=False):
+                self.heard.append(line.decode().strip())
+                connection.sendall(answer)
+            lines.read(1)
+
+
+def bulk(text: str) -> bytes:
+    data = text.replace("\n", "\r\n").encode()
+    return b"$%d\r\n%s\r\n" % (len(data), data)
+
+
+def run(folder: Path, name: str, server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    (folder / "data").mkdir()
+    (folder / "config-path").write_text(str(folder / "data" / "keydb.conf"))
+    for role in ("operator", "monitoring"):
+        (folder / "data" / f"{role}.auth").write_text(f'AUTH {role} "x"\n')
+    script = plain(f"pods/{name}.sh").replace("/etc/keydb-runbooks", str(folder)).replace("/proc/1/fd/2", "/dev/stderr")
+    environment = {"PATH": os.environ["PATH"], "PORT": str(server.port)}
+    return subprocess.run(
+        ["bash", "-c", script, "sh", *words], env=environment, capture_output=True, text=True, timeout=40
+    )
+
+
+@pytest.mark.parametrize("answer, alive", [
+    (b"+PONG\r\n", True),
+    (b"-LOADING Redis is loading the dataset in memory\r\n", True),
+    (b"-NOAUTH Authentication required.\r\n", True),
+    (b"-MASTERDOWN Link with MASTER is down\r\n", True),
+    (b"-BUSY a script\r\n", True),
+    (b"HTTP/1.1 400\r\n", False),
+])  # fmt: skip
+def test_whoever_answers_is_alive(tmp_path, answer, alive):
+    assert (run(tmp_path, "probe", Server(answer), "alive").returncode == 0) is alive
+
+
+UP = "# Replication\nrole:slave\nmaster_host:x\nmaster_link_status:up\nmaster_last_io_seconds_ago:0\nmaster_sync_in_progress:0\n"
+
+
+@pytest.mark.parametrize("replication, persistence, told", [
+    ("# Replication\nrole:master\nconnected_slaves:0\n", "# P\nloading:0\n", None),
+    (UP, "# P\nloading:0\n", None),
+    (UP, "# P\nloading:1\n", "loads its data"),
+    (UP.replace(":up", ":down"), "# P\nloading:0\n", "not in sync with a primary"),
+    (UP.replace("progress:0", "progress:1"), "# P\nloading:0\n", "gets a full resync"),
+    ("", "# P\nloading:0\n", "not in sync with a primary"),
+])  # fmt: skip
+def test_ready_is_who_leads_or_is_in_sync(tmp_path, replication, persistence, told):
+    server = Server(b"+OK\r\n", bulk(replication), bulk(persistence))
+    done = run(tmp_path, "probe", server, "ready")
+    assert (done.returncode == 0) is (told is None), done.stdout
+    assert told is None or told in done.stdout
+    assert server.heard[0] == 'AUTH monitoring "x"'
+
+
+def test_a_password_that_is_refused_is_not_ready_and_says_so(tmp_path):
+    done = run(tmp_path, "probe", Server(b"-WRONGPASS no\r\n"), "ready")
+    assert done.returncode == 1 and "the monitoring user is refused: -WRONGPASS no" in done.stdout
+
+
+def primary(*offsets: int, own: int = 100) -> bytes:
+    rows = "".join(f"slave{n}:ip=x,port=1,state=online,offset={has},lag=0\n" for n, has in enumerate(offsets))
+    return bulk(f"# Replication\nrole:master\n{rows}master_repl_offset:{own}\nsecond_repl_offset:-1\n")
+
+
+def test_a_primary_holds_writes_back_until_its_replicas_have_what_it_had(tmp_path):
+    server = Server(
+        b"+OK\r\n", primary(90, 100), b"+OK\r\n", primary(90, 100), primary(99, 100), primary(100, 114, own=114)
+    )
+    done = run(tmp_path, "stop", server)
+    assert done.returncode == 0 and "every replica in sync has all until offset 100" in done.stderr
+    assert server.heard == [
+        'AUTH operator "x"',
+        "INFO replication",
+        "CLIENT PAUSE 60000 WRITE",
+        *["INFO replication"] * 3,
+    ]
+
+
+@pytest.mark.parametrize("answers", [
+    (b"+OK\r\n", bulk("# Replication\nrole:slave\n")),
+    (b"-WRONGPASS no\r\n",),
+    (b"+OK\r\n", primary(1), b"-NOPERM no\r\n"),
+    (b"+OK\r\n", primary(), b"+OK\r\n", primary()),
+])  # fmt: skip
+def test_nothing_keeps_a_pod_from_ending(tmp_path, answers):
+    server = Server(*answers)
+    assert run(tmp_path, "stop", server).returncode == 0
+    assert len(server.heard) == len(answers)
