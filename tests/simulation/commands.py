@@ -6,6 +6,7 @@ Commands that the runbooks don't send are unknown here, and a test that sends on
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -234,58 +235,75 @@ MOVING = "\r\n# Moving\r\n"
 
 def info(world: World, server: Server) -> str:
     """INFO, with every field that the runbooks look at and no other."""
-    now, keydb = world.now, server.engine == "keydb"
-    begin = server.backlog_begin
-    lines = [
-        f"redis_version:{'6.3.4' if keydb else '7.0.15'}",
-        f"run_id:{server.name}-{server.run}",
-        f"loading:{1 if now < server.loading_until else 0}",
-        f"role:{'master' if server.source is None else 'slave'}",
+    now, up = world.now, server.link == UP
+    heard = int(now / 1000) - int(server.heard / 1000) if up else -1
+    link = None if server.source is None else (server.source, up, heard, server.link == SYNCING)
+    views = [
+        (world.servers[name].address, view.online, server.lag(view, now)) for name, view in server.replicas.items()
     ]
-    if server.source is not None:
-        up = server.link == UP
-        heard = int(now / 1000) - int(server.heard / 1000) if up else -1
+    good = server.good if server.min_replicas else None
+    still = _still(
+        *(server.engine, f"{server.name}-{server.run}", now < server.loading_until),
+        *(link, tuple(views), good, server.stream.identity, server.former),
+    )
+    return still + MOVING + _moving(world, server)
+
+
+@lru_cache(4096)
+def _still(
+    engine: str,
+    run: str,
+    loading: bool,
+    link: tuple[tuple[str, int], bool, int, bool] | None,
+    views: tuple[tuple[tuple[str, int], bool, int], ...],
+    good: int | None,
+    identity: str,
+    former: str,
+) -> str:
+    """What hardly changes from one INFO to the next, as text once for all that are alike."""
+    lines = [
+        f"redis_version:{'6.3.4' if engine == 'keydb' else '7.0.15'}",
+        f"run_id:{run}",
+        f"loading:{1 if loading else 0}",
+        f"role:{'master' if link is None else 'slave'}",
+    ]
+    if link is not None:
+        source, up, heard, syncing = link
         lines += [
-            f"master_host:{server.source[0]}",
-            f"master_port:{server.source[1]}",
+            f"master_host:{source[0]}",
+            f"master_port:{source[1]}",
             f"master_link_status:{'up' if up else 'down'}",
             f"master_last_io_seconds_ago:{heard}",
-            f"master_sync_in_progress:{1 if server.link == SYNCING else 0}",
+            f"master_sync_in_progress:{1 if syncing else 0}",
             "slave_priority:100",
             "slave_read_only:1",
         ]
-    lines.append(f"connected_slaves:{len(server.replicas)}")
-    if server.min_replicas:
-        lines.append(f"min_slaves_good_slaves:{server.good}")
-    for number, (name, view) in enumerate(server.replicas.items()):
-        host, port = world.servers[name].address
-        state = "online" if view.online else "wait_bgsave"
-        lines.append(f"slave{number}:ip={host},port={port},state={state},offset=0,lag={server.lag(view, now)}")
-    lines += [
-        f"master_replid:{server.stream.identity}",
-        f"master_replid2:{server.former}",
-        f"second_repl_offset:{server.second_offset}",
-        f"repl_backlog_active:{0 if begin is None else 1}",
-        f"repl_backlog_first_byte_offset:{begin or 0}",
-    ]
-    if keydb:
+    lines.append(f"connected_slaves:{len(views)}")
+    if good is not None:
+        lines.append(f"min_slaves_good_slaves:{good}")
+    for number, ((host, port), online, lag) in enumerate(views):
+        state = "online" if online else "wait_bgsave"
+        lines.append(f"slave{number}:ip={host},port={port},state={state},offset=0,lag={lag}")
+    lines += [f"master_replid:{identity}", f"master_replid2:{former}"]
+    if engine == "keydb":
         lines.append("mvcc_depth:0")
     lines += ["rdb_bgsave_in_progress:0", "rdb_last_bgsave_status:ok"]
-    return "\r\n".join(lines) + MOVING + "\r\n".join(_moving(world, server))
+    return "\r\n".join(lines)
 
 
-def _moving(world: World, server: Server) -> list[str]:
-    state = server.state
-    lines = [
-        f"uptime_in_seconds:{int((world.now - server.started) / 1000)}",
-        f"master_repl_offset:{state.offset}",
-    ]
+def _moving(world: World, server: Server) -> str:
+    state, begin = server.state, server.backlog_begin
+    text = (
+        f"uptime_in_seconds:{int((world.now - server.started) / 1000)}\r\n"
+        f"master_repl_offset:{state.offset}\r\n"
+        f"second_repl_offset:{server.second_offset}\r\n"
+        f"repl_backlog_active:{0 if begin is None else 1}\r\n"
+        f"repl_backlog_first_byte_offset:{begin or 0}"
+    )
     if server.source is not None:
         never = 0 if server.engine == "keydb" else 1
-        lines.append(f"slave_repl_offset:{state.offset if server.link == UP or server.cached else never}")
-    if state.keys:
-        lines.append(f"db0:keys={state.keys},expires=0,avg_ttl=0")
-    return lines
+        text += f"\r\nslave_repl_offset:{state.offset if server.link == UP or server.cached else never}"
+    return f"{text}\r\ndb0:keys={state.keys},expires=0,avg_ttl=0" if state.keys else text
 
 
 def _info(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:

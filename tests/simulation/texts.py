@@ -31,6 +31,8 @@ def node(name: str, address: Address, text: str) -> Node:
     return changed(
         known,
         offset=replication._offset(fields),
+        second_offset=fields.number("second_repl_offset", -1),
+        backlog_first=replication._backlog_first(fields),
         keys=replication._keys(fields),
         condition=changed(known.condition, uptime_seconds=uptime),
     )
