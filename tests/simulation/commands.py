@@ -6,6 +6,7 @@ Commands that the runbooks don't send are unknown here, and a test that sends on
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ SETTINGS = {
 
 def answer(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     """Carry out one command."""
-    command = TABLE.get(words[0]) or TABLE[f"{words[0]} {words[1]}"]
+    command = TABLE.get(words[0]) or CONTAINERS[words[0]][words[1]]
     connection.used = world.now
     if command in CHANGING or world.story is not None:
         world.watch.command(server, connection, words, changes=command in CHANGING)
@@ -43,9 +44,7 @@ def answer(world: World, server: Server, connection: Connection, words: tuple[st
 
 def write(world: World, server: Server) -> Any:
     """A client's write: its number, HELD, or an error. What a pause held is looked at anew when that ends."""
-    if server.fenced:
-        return redis.exceptions.NoPermissionError("NOPERM this user has no permissions to run the 'set' command")
-    refusal = _refuse_write(world, server)
+    refusal = NO_RIGHTS if server.fenced else _refuse_write(world, server)
     if refusal is not None:
         return refusal
     if server.pause_until:
@@ -53,14 +52,20 @@ def write(world: World, server: Server) -> Any:
     return world.append_write(server)
 
 
+# Clients of the model only look at what they were told; nobody raises these.
+NO_RIGHTS = redis.exceptions.NoPermissionError("NOPERM this user has no permissions to run the 'set' command")
+READ_ONLY = redis.exceptions.ReadOnlyError("READONLY You can't write against a read only replica.")
+NO_REPLICAS = redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+
+
 def _refuse_write(world: World, server: Server) -> Exception | None:
     """Why a server takes no write, whoever sends it."""
     if world.now < server.loading_until:
         return _loading(server)
     if server.source is not None:
-        return redis.exceptions.ReadOnlyError("READONLY You can't write against a read only replica.")
+        return READ_ONLY
     if server.good < server.min_replicas:
-        return redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+        return NO_REPLICAS
     return None
 
 
@@ -71,7 +76,8 @@ def _loading(server: Server) -> Exception:
 def _set(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     refusal = _refuse_write(world, server)
     if refusal is not None:
-        return refusal
+        # Whoever gets it raises it, and it keeps where from.
+        return copy(refusal)
     if server.pause_until:
         connection.blocked = "set"
         return HELD
@@ -333,5 +339,13 @@ TABLE: dict[str, Command] = {
     "REPLICAOF": _replicaof,
     "SET": _set,
 }
+
+CONTAINERS: dict[str, dict[str, Command]] = {}
+"""The same by first and second word, for commands that are sent as two."""
+
+for _name, _command in TABLE.items():
+    if " " in _name:
+        _first, _second = _name.split()
+        CONTAINERS.setdefault(_first, {})[_second] = _command
 
 CHANGING = {_acl_setuser, _pause, _unpause, _config_rewrite, _config_set, _replicaof, _set}

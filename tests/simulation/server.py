@@ -199,19 +199,12 @@ class Server:
     ) -> None:
         """Let an entry be the end of its history; without a backlog nobody counts the bytes."""
         states = self.stream.states
-        now = states[self.position]
-        counted = length if self.backlog_first is not None else 0
-        new_key = write or (epoch and not now.epoch) or (lineage and not now.lineage)
-        states.append(
-            State(
-                now.offset + counted,
-                now.keys + (1 if new_key else 0),
-                epoch or now.epoch,
-                lineage or now.lineage,
-                write,
-                at,
-            )
-        )
+        offset, keys, old_epoch, old_lineage, _, _ = states[self.position]
+        if self.backlog_first is not None:
+            offset += length
+        if write or (epoch and not old_epoch) or (lineage and not old_lineage):
+            keys += 1
+        states.append(State(offset, keys, epoch or old_epoch, lineage or old_lineage, write, at))
         self.position += 1
 
     def save(self) -> None:

@@ -142,20 +142,25 @@ class World:
 
     def _flow(self) -> None:
         """Pauses that are over end, and every replica's link does what is due. The common case is short."""
-        straight = not self.cuts and not self.shape.delay
+        now, straight = self.now, not self.cuts and not self.shape.delay
         for server in self.servers.values():
-            if server.frozen or not server.running:
-                continue
-            if server.pause_until and server.pause_until <= self.now:
-                self.end_pause(server)
             feed = server.feed
+            if (feed is None and not server.pause_until) or server.frozen or not server.running:
+                continue
+            if server.pause_until and server.pause_until <= now:
+                self.end_pause(server)
             if feed is None:
                 continue
-            assert server.link != UP or server.stream is feed.stream, (server.name, feed.name)
-            if server.link == UP and straight and not server.pause_until:
-                server.position = feed.position
-            elif server.link != UP or server.position != feed.position:
+            if server.link != UP:
                 replication.flow(self, server)
+                continue
+            assert server.stream is feed.stream, (server.name, feed.name)
+            if server.position == feed.position:
+                continue
+            if straight and not server.pause_until:
+                server.position = feed.position
+            else:
+                replication.deliver(self, server)
 
     def _write(self) -> None:
         for client in self.clients:
@@ -295,7 +300,7 @@ class World:
     def serve(self, server: Server, request: Request) -> None:
         """Let a server carry out what is left of a request; a pause may hold it back once more."""
         connection, answers = request.connection, request.answers
-        for words in request.commands[len(answers) :]:
+        for words in request.commands[len(answers) :] if answers else request.commands:
             answer = commands.write(self, server) if request.write else commands.answer(self, server, connection, words)
             if answer is commands.HELD:
                 server.held.append(request)
