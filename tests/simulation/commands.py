@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -159,6 +159,7 @@ def _acl_list(world: World, server: Server, connection: Connection, words: tuple
     return user_rows(fenced=server.fenced)
 
 
+@cache
 def user_rows(*, fenced: bool) -> list[str]:
     """The one user that clients have, as ACL LIST and the file tell it."""
     return [f"user application on #hash ~* &* +@all -@dangerous{' -@write -@scripting' if fenced else ''}"]

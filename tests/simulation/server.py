@@ -190,9 +190,14 @@ class Server:
         """Whole seconds since a replica was heard; servers count in the ticks of a clock of seconds."""
         return int(now / 1000) - int(view.acknowledged_at / 1000)
 
+    def is_heard(self, now: float) -> bool:
+        """Whether any replica was heard of lately."""
+        return any(view.online and self.lag(view, now) <= self.max_lag for view in self.replicas.values())
+
     def count_good(self, now: float) -> None:
         """Count the replicas that min-replicas-to-write counts. Servers do it each second and when one comes or goes."""
-        self.good = sum(view.online and self.lag(view, now) <= self.max_lag for view in self.replicas.values())
+        views = self.replicas.values()
+        self.good = sum([view.online and self.lag(view, now) <= self.max_lag for view in views]) if views else 0
 
     def append(
         self, length: int, at: float, write: int = 0, epoch: str | None = None, lineage: str | None = None

@@ -272,7 +272,7 @@ class World:
             self.hang_up(connection)
             raise redis.ConnectionError("Connection closed by server.")
         request = Request(connection, lines)
-        mode = self.mode(connection.place, server.name)
+        mode = self.mode(connection.place, server.name) if self.cuts else None
         self.carry(server, request, mode)
         waited = 0.0
         while mode or not request.answered:
