@@ -236,11 +236,27 @@ def _ping(world: World, server: Server, connection: Connection, words: tuple[str
     return _loading(server) if world.now < server.loading_until and server.engine != "keydb" else "PONG"
 
 
-MOVING = "\r\n# Moving\r\n"
-"""Behind this comment INFO tells what each write and each second changes: ``texts`` remembers what stands before it."""
+class Info:
+    """The answer to INFO: a text as soon as somebody wants to read it.
+
+    ``still`` is what hardly changes from one INFO to the next, ``moving`` what each write and each second changes, by
+    field as ``read_info`` would read it: ``texts`` remembers what it made of the first one.
+    """
+
+    __slots__ = ("moving", "still")
+
+    def __init__(self, still: str, moving: dict[str, list[str]]) -> None:
+        self.still = still
+        self.moving = moving
+
+    def __str__(self) -> str:
+        return "\r\n".join([self.still, *(f"{name}:{value}" for name, (value,) in self.moving.items())])
+
+    def splitlines(self) -> list[str]:
+        return str(self).splitlines()
 
 
-def info(world: World, server: Server) -> str:
+def info(world: World, server: Server) -> Info:
     """INFO, with every field that the runbooks look at and no other."""
     now, up = world.now, server.link == UP
     heard = int(now / 1000) - int(server.heard / 1000) if up else -1
@@ -253,7 +269,7 @@ def info(world: World, server: Server) -> str:
         *(server.engine, f"{server.name}-{server.run}", now < server.loading_until),
         *(link, tuple(views), good, server.stream.identity, server.former),
     )
-    return still + MOVING + _moving(world, server)
+    return Info(still, _moving(world, server))
 
 
 @lru_cache(4096)
@@ -298,19 +314,21 @@ def _still(
     return "\r\n".join(lines)
 
 
-def _moving(world: World, server: Server) -> str:
+def _moving(world: World, server: Server) -> dict[str, list[str]]:
     state, begin = server.state, server.backlog_begin
-    text = (
-        f"uptime_in_seconds:{int((world.now - server.started) / 1000)}\r\n"
-        f"master_repl_offset:{state.offset}\r\n"
-        f"second_repl_offset:{server.second_offset}\r\n"
-        f"repl_backlog_active:{0 if begin is None else 1}\r\n"
-        f"repl_backlog_first_byte_offset:{begin or 0}"
-    )
+    fields = {
+        "uptime_in_seconds": [str(int((world.now - server.started) / 1000))],
+        "master_repl_offset": [str(state.offset)],
+        "second_repl_offset": [str(server.second_offset)],
+        "repl_backlog_active": ["0" if begin is None else "1"],
+        "repl_backlog_first_byte_offset": [str(begin or 0)],
+    }
     if server.source is not None:
         never = 0 if server.engine == "keydb" else 1
-        text += f"\r\nslave_repl_offset:{state.offset if server.link == UP or server.cached else never}"
-    return f"{text}\r\ndb0:keys={state.keys},expires=0,avg_ttl=0" if state.keys else text
+        fields["slave_repl_offset"] = [str(state.offset if server.link == UP or server.cached else never)]
+    if state.keys:
+        fields["db0"] = [f"keys={state.keys},expires=0,avg_ttl=0"]
+    return fields
 
 
 def _info(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:

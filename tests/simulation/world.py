@@ -124,7 +124,13 @@ class World:
 
     def advance(self, milliseconds: float) -> None:
         """Let time pass: whatever is due happens, and every client writes at least once."""
-        end = self.now + milliseconds
+        self._advance_to(self.now + milliseconds)
+
+    def until(self, moment: float) -> None:
+        if moment > self.now:
+            self._advance_to(moment)
+
+    def _advance_to(self, end: float) -> None:
         while self.next_beat <= end:
             self.now = self.next_beat
             # Long waits are walked in longer steps.
@@ -135,10 +141,6 @@ class World:
         self.now = end
         self._flow()
         self._write()
-
-    def until(self, moment: float) -> None:
-        if moment > self.now:
-            self.advance(moment - self.now)
 
     def _flow(self) -> None:
         """Pauses that are over end, and every replica's link does what is due. The common case is short."""
@@ -320,7 +322,8 @@ class World:
 
     def acknowledge(self, write: int, server: Server, place: str) -> None:
         self.acknowledged[write] = server.name
-        self.watch.acknowledged(write, server, place)
+        if server.term != self.terms or self.watch.fenced:
+            self.watch.acknowledged(write, server, place)
 
     def holds(self, server: Server, write: int) -> bool:
         return server.stream.has(write, self.places[write], server.position)
