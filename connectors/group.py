@@ -124,9 +124,13 @@ class Group:
         return next((proxy for proxy in self.proxies if proxy.name == host.name), None)
 
 
+ABSENT = object()
+
+
 def value_of(host: Host, key: str) -> Any:
     """A host's datum, or the default that the schema states for it."""
-    return host.data.get(key, default_of(key))
+    value = host.data.get(key, ABSENT)
+    return default_of(key) if value is ABSENT else value
 
 
 @lru_cache(maxsize=1)
