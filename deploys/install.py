@@ -23,6 +23,7 @@ from keydb_runbooks.operations import (
     machine,
     owners,
     packages,
+    pod_objects,
     pods,
     pods_ready,
     programs,
@@ -33,7 +34,7 @@ from keydb_runbooks.operations import (
 
 runbook.refuse_mixture(host, "install")
 for group in runbook.groups(host):
-    on_pods = pods.are(group)
+    on_pods = pod_objects.are_pods(group)
     if on_pods and runbook.conducts(host, group):
         pods.applied(name="Apply what the pods need", wanted=pods.wanted(host, group))
         pods_ready.ready(name="Wait until the pods run", group=group)

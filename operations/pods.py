@@ -19,12 +19,12 @@ from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, all_groups
-from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.objects import Document, Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import boot_guard, keydb, manifests, programs, runbook
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.invocation import invocation
+from keydb_runbooks.operations.pod_objects import are_pods, objects_of, runs
 from keydb_runbooks.operations.show import refusal_lines, wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.objects import Tried, refuse
@@ -47,21 +47,6 @@ class Wanted:
     def changed(self) -> list[tuple[Tried, Document]]:
         """Those that are not as wanted yet."""
         return [(one, document) for one, document in self.tried if one.changes]
-
-
-def are(group: Group) -> bool:
-    """Whether a group is on pods, all of it."""
-    return bool(group.hosts) and all(issubclass(one.connector_cls, KubernetesConnector) for one in group.hosts)
-
-
-def objects_of(group: Group) -> Objects:
-    """The namespace that a group's pods are in.
-
-    :raises ClusterError: not-configured
-    """
-    connector = group.nodes[0].host.connector
-    assert isinstance(connector, KubernetesConnector)
-    return Objects(connector.cluster(), connector.namespace, float(group.nodes[0].data("keydb_connect_timeout")) * 5)
 
 
 def wanted(host: Host, group: Group) -> Wanted:
@@ -117,18 +102,12 @@ def configuration() -> Commands:
         pods.configuration(name="Configure the server")
     """
     entry = keydb.this_node(pyinfra_host)
-    if runs(pyinfra_host) is None:
+    if not runs(pyinfra_host):
         pyinfra_host.noop(f"{entry.name} gets its configuration when it starts")
         return
     yield from keydb.configuration._inner(programs.on_path(entry))
     for role, path in (("operator", boot_guard.credentials_path(entry)), ("monitoring", keydb.credentials_path(entry))):
         yield from put_file(pyinfra_host, path, manifests.login(entry, role))
-
-
-def runs(host: Host) -> KubernetesConnector | None:
-    """The connector of a host whose pod runs, else None."""
-    connector = host.connector
-    return connector if isinstance(connector, KubernetesConnector) and connector.pod is not None else None
 
 
 def _wrong(group: Group) -> Iterator[str]:
@@ -154,7 +133,7 @@ def _wrong(group: Group) -> Iterator[str]:
 def _twice(group: Group, name: str) -> Iterator[str]:
     """Another group of the inventory with pods of the same StatefulSet, or the same Services."""
     for other in all_groups(group.nodes[0].host.inventory).values():
-        if other.name == group.name or not are(other) or _place(other) != _place(group):
+        if other.name == group.name or not are_pods(other) or _place(other) != _place(group):
             continue
         if any(node.name.rpartition("-")[0] == name for node in other.nodes):
             yield f"groups {group.name} and {other.name} both have pods of StatefulSet {name}; each needs its own"

@@ -18,12 +18,11 @@ from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.cluster import ClusterError, place
 from keydb_runbooks.connectors.group import Group, NodeEntry
-from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import manifests
-from keydb_runbooks.operations.pods import objects_of
+from keydb_runbooks.operations.pod_objects import connector_of, objects_of
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.founding import virgin
@@ -86,15 +85,15 @@ def ready(group: Group) -> Commands:
 def _outdated(group: Group, objects: Objects) -> Commands:
     """Say which pods run with what was installed before: nothing but a person's verb restarts one."""
     with suppress(ClusterError):
-        older = [pod["metadata"]["name"] for pod in _older(group, objects)]
-        if older:
-            told = f"{', '.join(older)} run as they were installed before, until they are restarted"
+        names = [pod["metadata"]["name"] for pod in older(group, objects)]
+        if names:
+            told = f"{', '.join(names)} run as they were installed before, until restart or upgrade"
             for line in wrap(f"notice: {told}", "", 2):
                 logger.info(f"    {line}")
     yield from ()
 
 
-def _older(group: Group, objects: Objects) -> list[dict[str, Any]]:
+def older(group: Group, objects: Objects) -> list[dict[str, Any]]:
     """The pods that were made of an older template.
 
     :raises ClusterError: as ``Cluster.get``
@@ -149,13 +148,12 @@ def _let_guards_decide(group: Group) -> None:
 
 
 def _look(node: NodeEntry, objects: Objects) -> Look:
-    connector = node.host.connector
-    assert isinstance(connector, KubernetesConnector)
+    connector = connector_of(node.host)
     try:
         connector.look()
     except ConnectError as error:
         connector.away = str(error)
-        return _why(node, objects, str(error))
+        return why_not(node, objects, str(error))
     try:
         link(node).close()
     except LinkError as error:
@@ -165,7 +163,7 @@ def _look(node: NodeEntry, objects: Objects) -> Look:
     return Look("")
 
 
-def _why(node: NodeEntry, objects: Objects, told: str) -> Look:
+def why_not(node: NodeEntry, objects: Objects, told: str) -> Look:
     """Why a pod doesn't run, and whether it ever will."""
     pod = objects.read("Pod", node.name)
     waiting = _waiting(pod or {})
@@ -212,7 +210,7 @@ def _remove_what_never_ran(group: Group, objects: Objects) -> None:
 
     :raises ClusterError: as ``Cluster.delete``
     """
-    for pod in _older(group, objects):
+    for pod in older(group, objects):
         states = pod["status"].get("containerStatuses") or []
         never = all(not one.get("restartCount") and not one.get("lastState") for one in states)
         if never and _waiting(pod).get("reason") in HOPELESS:

@@ -138,6 +138,24 @@ def test_what_changes_is_shown_line_by_line_and_running_servers_take_over_what_t
         runs.run("install").ok()
 
 
+def test_upgrade_replaces_the_pods_that_run_as_they_were_installed_before_and_no_write_is_lost(runs, tmp_path):
+    before, primary = {pod: runs.uid(pod) for pod in PODS}, runs.primary()
+    assert "nothing to do" in runs.run("upgrade").ok().text
+    runs.run("install", keydb_cpu="50m").ok()
+    with runs.writing() as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        runs.run("upgrade").ok()
+        writer.goes_on()
+        assert writer.lost(tmp_path) == 0
+    assert not set(before.values()) & {runs.uid(pod) for pod in PODS}, "each is another pod"
+    assert runs.service_leads_to() == runs.primary() != primary
+    roles = {pod: runs.group.core.read_namespaced_pod(pod, runs.group.namespace).metadata.labels for pod in PODS}
+    assert [pod for pod in PODS if roles[pod]["keydb-runbooks/role"] == "primary"] == [runs.primary()]
+    assert "nothing to do" in runs.run("upgrade").ok().text
+    runs.run("install").ok()
+    runs.run("upgrade", dry=True).ok()
+
+
 def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
     """Scaled up by hand: nobody told install of the new pod."""
     runs.group.scale(4)
