@@ -18,7 +18,7 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.cluster import ClusterError
-from keydb_runbooks.connectors.group import Group, all_groups
+from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
 from keydb_runbooks.connectors.objects import Document, Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import boot_guard, keydb, manifests, programs, runbook
@@ -31,6 +31,16 @@ from keydb_runbooks.runbooks.objects import Tried, refuse
 from keydb_runbooks.runbooks.plan import Refusal
 
 Commands = Generator[PyinfraCommand, None, None]
+
+SAME = (
+    "keydb_config_directory",
+    "keydb_data_directory",
+    "keydb_engine",
+    "keydb_port",
+    "keydb_server",
+    "keydb_maxmemory",
+)
+"""Keys of which the pods of one StatefulSet have one value."""
 
 SELECTOR_OWNER = "f:selector"
 
@@ -118,16 +128,33 @@ def _wrong(group: Group) -> Iterator[str]:
     if node.data("keydb_tls_ca"):
         yield f"{node.name}: keydb_tls_ca: install makes no pods with certificates yet"
     for one in group.nodes:
-        for key in manifests.outside_of_the_volume(one):
-            told = f"{one.data(key)} is not on the pod's volume, keydb_data_directory, and all else is read-only"
-            yield f"{one.name}: {key}: {told}"
-        wanted = one.host.data.get("kubernetes_container")
-        if wanted not in (None, manifests.CONTAINER):
-            yield f"{one.name}: kubernetes_container: {wanted!r} is wrong; install calls it {manifests.CONTAINER}"
+        yield from _wrong_of_one(node, one)
     try:
-        yield from _twice(group, manifests.ordinals(group).name)
+        named = manifests.ordinals(group).name
     except manifests.NotOfOneSet as error:
         yield str(error)
+        return
+    for one in group.nodes:
+        address = f"{one.name}.{named}.{one.host.data.get('kubernetes_namespace')}.svc"
+        if not one.address.host.startswith(address):
+            told = f"{one.address.host!r} is not the pod's name in DNS; allowed is {address}.CLUSTER-DOMAIN"
+            yield f"{one.name}: keydb_address: {told}"
+    yield from _twice(group, named)
+
+
+def _wrong_of_one(first: NodeEntry, one: NodeEntry) -> Iterator[str]:
+    for key in manifests.outside_of_the_volume(one):
+        told = f"{one.data(key)} is not on the pod's volume, keydb_data_directory, and all else is read-only"
+        yield f"{one.name}: {key}: {told}"
+    wanted = one.host.data.get("kubernetes_container")
+    if wanted not in (None, manifests.CONTAINER):
+        yield f"{one.name}: kubernetes_container: {wanted!r} is wrong; install calls it {manifests.CONTAINER}"
+    if not {"0.0.0.0", "127.0.0.1"} & set(one.data("keydb_bind") or ()):  # noqa: S104 - the pod's
+        told = "lacks 0.0.0.0: links and probes come in on the pod's loopback address, peers on its own"
+        yield f"{one.name}: keydb_bind: {told}"
+    for key in SAME:
+        if one.data(key) != first.data(key):
+            yield f"{one.name}: {key}: differs from {first.name}'s {first.data(key)!r}; all pods of a set have the same"
 
 
 def _twice(group: Group, name: str) -> Iterator[str]:

@@ -142,9 +142,10 @@ def _let_guards_decide(group: Group) -> None:
 
     def decided() -> bool | None:
         topology = observe(group)
-        return True if topology.primaries or all(map(virgin, topology.nodes)) else None
+        roles = topology.primaries and not any(node.guarded for node in topology.nodes)
+        return True if roles or all(map(virgin, topology.nodes)) else None
 
-    until(decided, GUARD_SECONDS, POLL_SECONDS, lambda: "the boot guards ask each other who is the primary")
+    until(decided, GUARD_SECONDS, POLL_SECONDS, lambda: "the boot guards find out who is the primary")
 
 
 def _look(node: NodeEntry, objects: Objects) -> Look:
@@ -157,9 +158,9 @@ def _look(node: NodeEntry, objects: Objects) -> Look:
     try:
         link(node).close()
     except LinkError as error:
-        if error.code != "loading":
-            told = f"the server of {node.name} does not answer yet: {error.detail}"
-            return Look(told, hopeless=error.code == "wrong-password")
+        # Who refuses a password answers; what is to be done about it the next operation tells.
+        if error.code not in ("loading", "wrong-password"):
+            return Look(f"the server of {node.name} does not answer yet: {error.detail}")
     return Look("")
 
 
