@@ -73,6 +73,10 @@ class ProxyEntry:
     def name(self) -> str:
         return str(self.host.name)
 
+    @property
+    def read_address(self) -> Address:
+        return Address(self.write_address.host, self.data("haproxy_read_port"))
+
     def data(self, key: str) -> Any:
         return value_of(self.host, key)
 
@@ -120,9 +124,13 @@ class Group:
         return next((proxy for proxy in self.proxies if proxy.name == host.name), None)
 
 
+ABSENT = object()
+
+
 def value_of(host: Host, key: str) -> Any:
     """A host's datum, or the default that the schema states for it."""
-    return host.data.get(key, default_of(key))
+    value = host.data.get(key, ABSENT)
+    return default_of(key) if value is ABSENT else value
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,7 @@ from redis.backoff import NoBackoff
 from redis.connection import BlockingConnectionPool, Connection
 from redis.retry import Retry
 
-from keydb_runbooks.connectors.group import Credentials, NodeEntry
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.tls import TlsStream, client_context
 from keydb_runbooks.runbooks.replication import Address
 
@@ -88,6 +88,22 @@ def link(node: NodeEntry, *, role: str = "operator", patience: float | None = No
         node.address,
         node.user(role),
         connect_timeout=timeout if patience is None else min(timeout, patience),
+        command_timeout=node.data("keydb_command_timeout"),
+        tls_ca=node.data("keydb_tls_ca"),
+    )
+
+
+def link_through(proxy: ProxyEntry, port: Address, group: Group) -> Client:
+    """Open a link to whatever node a proxy leads to from one of its ports, and log in as the operator.
+
+    :raises LinkError: as ``link``
+    """
+    node = group.nodes[0]
+    return link_to(
+        proxy.host,
+        port,
+        node.user("operator"),
+        connect_timeout=node.data("keydb_connect_timeout"),
         command_timeout=node.data("keydb_command_timeout"),
         tls_ca=node.data("keydb_tls_ca"),
     )

@@ -19,6 +19,7 @@ from pyinfra.operations import files
 from keydb_runbooks.operations import (
     boot_guard,
     haproxy,
+    kernel,
     keydb,
     machine,
     owners,
@@ -63,6 +64,9 @@ for group in runbook.groups(host):
         boot_guard.installed(name="Give the node its boot guard")
         if service.has_systemd(node.host):
             units.server(name="Let systemd start the server", program=server)
+            if node.data("keydb_kernel_settings"):
+                kernel.settings(name="Let the kernel be as the server asks")
+                kernel.advise(host)
         keydb.running(name="Start the server, guarded", program=server)
 
     if proxy := group.proxy_of(host):

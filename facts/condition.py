@@ -57,8 +57,8 @@ def read_condition(condition: Condition, answers: Sequence[Any]) -> Condition:
     """Add the answers to ``QUESTIONS``; one that is an error or None leaves what it would tell unknown."""
     *settings, clients = answers
     pairs = [answer for answer in settings if isinstance(answer, list) and len(answer) == 2]
-    known = with_settings(condition, {str(name): str(value) for name, value in pairs})
-    return changed(known, client_descriptor=has_client_descriptor(clients) if isinstance(clients, str) else None)
+    descriptor = has_client_descriptor(clients) if isinstance(clients, str) else None
+    return with_settings(condition, {str(name): str(value) for name, value in pairs}, descriptor)
 
 
 def read_machine(entry: NodeEntry) -> Machine | None:

@@ -22,6 +22,7 @@ from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.service import reload_proxy, start_proxy
+from keydb_runbooks.runbooks.replication import Address
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -178,15 +179,15 @@ def _ports_are_free(state: State, host: Host, entry: ProxyEntry) -> bool:
     if not isinstance(host.connector, LocalConnector):
         return True
     ports = {
-        "haproxy_write_port": (entry.write_address.host, entry.write_address.port),
-        "haproxy_read_port": (entry.write_address.host, entry.data("haproxy_read_port")),
-        "haproxy_statistics_port": ("127.0.0.1", entry.data("haproxy_statistics_port")),
+        "haproxy_write_port": entry.write_address,
+        "haproxy_read_port": entry.read_address,
+        "haproxy_statistics_port": Address("127.0.0.1", entry.data("haproxy_statistics_port")),
     }
-    taken = [(key, place) for key, place in ports.items() if not is_free(*place)]
+    taken = [(key, place) for key, place in ports.items() if not is_free(place.host, place.port)]
     if taken and _is_started(host, entry):
         return True
-    for key, (address, port) in taken:
-        told = f"port {address}:{port} is taken by another process; stop that, or set {key} for {entry.name}"
+    for key, place in taken:
+        told = f"port {place} is taken by another process; stop that, or set {key} for {entry.name}"
         hint = host.data.get("sandbox_port_hint")
         host.log_styled(f"{told} ({hint})" if hint else told, fg="red")
     return not taken

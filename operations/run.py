@@ -20,6 +20,7 @@ from keydb_runbooks.operations.failures import LeftBehind, StepFailed, Stopped, 
 from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
 from keydb_runbooks.operations.perform import Links, perform_step
+from keydb_runbooks.operations.reads import read_through_proxies
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
 from keydb_runbooks.operations.show import failure_lines, wrap
 from keydb_runbooks.operations.waits import until
@@ -340,8 +341,9 @@ class Run:
             if isinstance(step, VerifyWrite):
                 check = {"what": "a write and a read", "where": step.where, "told": told.seen or told.outcome}
                 (self.report.verified if told.outcome == "done" else self.report.not_verified).append(check)
-        self.report.verified += [dict(vars(check)) for check in seen.verified]
-        self.report.not_verified += [dict(vars(check)) for check in seen.not_verified]
+        read, not_read = read_through_proxies(self.group, topology)
+        self.report.verified += [dict(vars(check)) for check in (*seen.verified, *read)]
+        self.report.not_verified += [dict(vars(check)) for check in (*seen.not_verified, *not_read)]
         self.unfinished += [sentence for sentence in seen.wrong if not self._told_already(sentence)]
         sentences = [f"verified: {_by_place(self.report.verified)}"]
         for check in self.report.not_verified:

@@ -27,7 +27,7 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import boot_guard, dump, haproxy, keydb, runbook, units
+from keydb_runbooks.operations import boot_guard, dump, haproxy, kernel, keydb, runbook, units
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.service import PROXY_UNIT, guard_settings, guard_unit, has_systemd, server_unit
@@ -133,7 +133,8 @@ def server(remove_data: bool, alone: bool) -> Commands:
         raise OperationError(f"{host.name}: {data} is too near to / to be emptied; look at keydb_data_directory")
     pid_file = str(entry.data("keydb_pid_file"))
     own = [f"{units.DIRECTORY}/{unit}" for unit in (server_unit(entry), guard_unit(entry))] if has_systemd(host) else []
-    files, theirs = _look([*_own_files(entry), *own, *_drop_in(own[:1]), config, pid_file])
+    beside = [*_drop_in(own[:1]), *([kernel.PATH] if own else [])]
+    files, theirs = _look([*_own_files(entry), *own, *beside, config, pid_file])
     runs = _process(KeydbProcess, pid_file)
     holds = remove_data and bool(run_quietly(host, StringCommand("ls", "-d", QuoteString(data))))
     if not files and not runs and not holds:

@@ -78,6 +78,12 @@ CHECKS: tuple[Check, ...] = (
 )
 # fmt: on
 
+_ASKED = {
+    verb: tuple((row, row.severity(verb)) for row in CHECKS if row.severity(verb) is not NONE)
+    for verb in ("switchover", "failover")
+}
+"""What each verb asks."""
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -93,9 +99,8 @@ def check(verb: str, situation: Situation) -> Findings:
     An error that the request accepts is a warning, and says what accepted it.
     """
     refusals, warnings = [], []
-    for row in CHECKS:
-        severity = row.severity(verb)
-        for found in row.look(situation) if severity is not NONE else ():
+    for row, severity in _ASKED[verb]:
+        for found in row.look(situation):
             accepted = row.code in situation.request.accept and row.override == ACCEPT
             if severity is ERROR and not accepted:
                 refusals.append(Refusal(row.code, found.where, found.sentence, _way_out(row, found)))

@@ -107,8 +107,13 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
     )
 
 
-def with_settings(condition: Condition, settings: Mapping[str, str]) -> Condition:
-    """Add what CONFIG GET told of ``SETTINGS``; a setting that a server doesn't have is unknown."""
+def with_settings(
+    condition: Condition, settings: Mapping[str, str], client_descriptor: bool | None = None
+) -> Condition:
+    """Add what CONFIG GET told of ``SETTINGS`` and CLIENT LIST of file descriptor 0.
+
+    A setting that a server doesn't have is unknown.
+    """
     save, stops = settings.get("save"), settings.get("stop-writes-on-bgsave-error")
     sync, load = settings.get("repl-diskless-sync"), settings.get("repl-diskless-load")
     points = None if save is None else bool(save.strip())
@@ -119,6 +124,7 @@ def with_settings(condition: Condition, settings: Mapping[str, str]) -> Conditio
         stops=_all([points, None if stops is None else stops == "yes"]),
         diskless_sync=None if sync is None else sync == "yes",
         diskless_load=None if load is None else load != "disabled",
+        client_descriptor=client_descriptor,
     )
 
 

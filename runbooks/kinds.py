@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from keydb_runbooks.runbooks.replication import Node, Role, Unread
 from keydb_runbooks.runbooks.steps import EPOCH_KEY, Command
@@ -120,5 +121,6 @@ def _unknown(node: Node) -> Kind | None:
     return Kind("kind-unknown", "did not tell whether Sentinels watch it, or which commands it permits")
 
 
+@lru_cache(64)
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))

@@ -439,6 +439,6 @@ def _keys(fields: _Fields) -> int:
     total = 0
     for key, values in fields.fields.items():
         if key.startswith("db") and key[2:].isdigit():
-            parts = dict(part.split("=", 1) for part in values[0].split(",") if "=" in part)
-            total += _number(key, parts.get("keys", "0"))
+            counted = [part[5:] for part in values[0].split(",") if part.startswith("keys=")]
+            total += _number(key, counted[-1] if counted else "0")
     return total

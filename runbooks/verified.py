@@ -11,6 +11,8 @@ from keydb_runbooks.runbooks.steps import Follow, Promote, VerifyWrite
 from keydb_runbooks.runbooks.steps_service import MoveService
 from keydb_runbooks.runbooks.topology import Topology
 
+READS = "reads"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -37,6 +39,29 @@ def verify(plan: Plan, topology: Topology) -> Verification:
     """
     checks = tuple(_verified(plan, topology))
     return Verification(checks, tuple(_not_verified(topology)), tuple(_wrong(plan, topology)))
+
+
+def whose_reads(topology: Topology, proxy: str, run_id: str | None, why: str = "") -> tuple[Check, bool]:
+    """What a read through a proxy's port for reads showed, and whether it got what the rightful primary gives on.
+
+    :param run_id: of the server that answered; None if none did
+    :param why: in this case, what was met instead
+    """
+    node = next((node for node in topology.nodes if node.run_id == run_id), None)
+    primary = topology.rightful_primary()
+    if run_id is None:
+        return Check(READS, proxy, f"a read through its port for reads was not answered: {why}"), False
+    if node is None:
+        return Check(READS, proxy, "a server that is no node of the group answers reads"), False
+    told = f"{node.name} answers them and {_role(topology, node)}"
+    given_on = node.link is None or node.link.alive
+    return Check(READS, proxy, told), primary is not None and given_on and node.replication_id == primary.replication_id
+
+
+def can_be_read(topology: Topology) -> bool:
+    """Whether any replica is there that gets what the rightful primary gives on."""
+    primary = topology.rightful_primary()
+    return primary is not None and any(node.link is not None and node.follows(primary) for node in topology.nodes)
 
 
 def truths(topology: Topology) -> Iterator[str]:
@@ -103,8 +128,6 @@ def _not_verified(topology: Topology) -> Iterator[Check]:
             yield Check("file", node.name, "its configuration file could not be read")
         if node.paused is None:
             yield Check("pause", node.name, "whether it holds writes back could not be proved")
-    for proxy in topology.proxies:
-        yield Check("reads", proxy.name, "no read was sent through its port for reads")
     for service in topology.services:
         yield Check("a write", service.name, "no write was sent through it: only pods reach it")
 

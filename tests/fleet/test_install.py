@@ -148,6 +148,28 @@ def test_a_change_is_taken_over_without_a_restart(installed: Fleet, server: str)
     assert before == {node.name: pid(node, server) for node in installed.nodes}
 
 
+def test_the_kernel_is_set_as_the_server_asks_and_what_it_does_not_allow_is_told(installed: Fleet) -> None:
+    node, path = installed["keydb-3"], "/etc/sysctl.d/60-keydb-runbooks.conf"
+    # All of /proc/sys is read-only here. The queue of connections is each machine's own, so that file may be opened; the
+    # other setting is this computer's, so another file hides it.
+    queue, hidden = "/proc/sys/net/core/somaxconn", "/proc/sys/vm/overcommit_memory"
+    opened = "/run/proc/sys/net/core/somaxconn"
+    node.shell(f"mkdir /run/proc; mount -t proc proc /run/proc; echo 128 >{opened}; mount --bind {opened} {queue}")
+    node.shell(f"echo 0 >/run/hidden; mount --bind /run/hidden {hidden}; mount -o remount,bind,ro {hidden}")
+    try:
+        changed = installed.run("install").ok()
+        assert changed.changed() == 1, changed.text
+        told = " ".join(changed.text.split())
+        assert "keydb-3: vm.overcommit_memory is 0, and can't be changed from here" in told
+        assert "net.core.somaxconn" not in told
+        assert node.shell(f"cat {queue}") == "4096"
+        assert node.shell(f"grep -v ^# {path}") == "net.core.somaxconn = 4096"
+        again = installed.run("install").ok()
+        assert again.changed() == 0, again.text
+    finally:
+        node.shell(f"umount {hidden} {queue} /run/proc; rm -f {path}")
+
+
 def test_haproxy_is_reloaded_only_when_changed_and_drops_no_connection(installed: Fleet) -> None:
     workers = {proxy.name: worker(proxy) for proxy in installed.proxies}
     with installed.client("proxy-1", "application") as client:

@@ -60,11 +60,33 @@ def test_each_end_of_a_run_is_reported_and_recorded(group: Sandbox) -> None:
         assert stat.S_IMODE((group.directory / node / "history.jsonl").stat().st_mode) == 0o600
     assert stat.S_IMODE((group.directory / "history.jsonl").stat().st_mode) == 0o600
     assert (refused["code"], refused["where"], refused["plan"]) == ("unknown-target", "keydb-9", None)
-    assert {check["what"] for check in done["verified"]} == {"a write and a read", "role", "lineage", "file", "route"}
-    assert [check["what"] for check in done["not_verified"]] == ["reads"]
+    assert {one["what"] for one in done["verified"]} == {
+        "a write and a read",
+        "role",
+        "lineage",
+        "file",
+        "route",
+        "reads",
+    }
+    assert done["not_verified"] == []
     assert [step["outcome"] for step in unchanged["steps"][:5]] == ["done"] * 3 + ["failed", "not begun"]
     assert done["nodes"]["keydb-2"]["role"] == "primary"
     assert all(step["milliseconds"] is not None for step in done["steps"])
+
+
+def test_reads_that_nobody_answers_are_told_as_not_verified(group: Sandbox) -> None:
+    for node in NODES:
+        group.ask_proxy(f"set server demo-read/{node} state maint")
+    result, document = reported(group, "switchover", to="keydb-2")
+    result.ok()
+    (unread,) = document["not_verified"]
+    assert (unread["what"], unread["where"]) == ("reads", "proxy-1")
+    assert unread["told"].startswith("a read through its port for reads was not answered: ")
+    assert "not verified: proxy-1: reads: a read through its port for reads" in " ".join(result.text.split())
+    for node in NODES:
+        group.ask_proxy(f"set server demo-read/{node} state ready")
+    _, document = reported(group, "switchover", to="keydb-3")
+    assert [check["what"] for check in document["verified"] if check["where"] == "proxy-1"][-1] == "reads"
 
 
 def test_a_failed_run_says_what_is_true_and_the_command_that_goes_on(group: Sandbox) -> None:

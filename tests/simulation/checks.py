@@ -94,6 +94,7 @@ class Watch:
         if server.name in self.fenced:
             raise Violation("fenced-writer", f"{server.name} acknowledges write {write}, but was fenced")
         if server.term == self.world.terms:
+            # The last one that was promoted.
             return
         over = [one for one in self.world.servers.values() if one.term > server.term and one.is_primary and one.running]
         if not over:

@@ -6,6 +6,8 @@ Commands that the runbooks don't send are unknown here, and a test that sends on
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -33,7 +35,7 @@ SETTINGS = {
 
 def answer(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     """Carry out one command."""
-    command = TABLE.get(words[0]) or TABLE[f"{words[0]} {words[1]}"]
+    command = TABLE.get(words[0]) or CONTAINERS[words[0]][words[1]]
     connection.used = world.now
     if command in CHANGING or world.story is not None:
         world.watch.command(server, connection, words, changes=command in CHANGING)
@@ -42,9 +44,7 @@ def answer(world: World, server: Server, connection: Connection, words: tuple[st
 
 def write(world: World, server: Server) -> Any:
     """A client's write: its number, HELD, or an error. What a pause held is looked at anew when that ends."""
-    if server.fenced:
-        return redis.exceptions.NoPermissionError("NOPERM this user has no permissions to run the 'set' command")
-    refusal = _refuse_write(world, server)
+    refusal = NO_RIGHTS if server.fenced else _refuse_write(world, server)
     if refusal is not None:
         return refusal
     if server.pause_until:
@@ -52,14 +52,20 @@ def write(world: World, server: Server) -> Any:
     return world.append_write(server)
 
 
+# Clients of the model only look at what they were told; nobody raises these.
+NO_RIGHTS = redis.exceptions.NoPermissionError("NOPERM this user has no permissions to run the 'set' command")
+READ_ONLY = redis.exceptions.ReadOnlyError("READONLY You can't write against a read only replica.")
+NO_REPLICAS = redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+
+
 def _refuse_write(world: World, server: Server) -> Exception | None:
     """Why a server takes no write, whoever sends it."""
     if world.now < server.loading_until:
         return _loading(server)
     if server.source is not None:
-        return redis.exceptions.ReadOnlyError("READONLY You can't write against a read only replica.")
+        return READ_ONLY
     if server.good < server.min_replicas:
-        return redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
+        return NO_REPLICAS
     return None
 
 
@@ -70,7 +76,8 @@ def _loading(server: Server) -> Exception:
 def _set(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     refusal = _refuse_write(world, server)
     if refusal is not None:
-        return refusal
+        # Whoever gets it raises it, and it keeps where from.
+        return copy(refusal)
     if server.pause_until:
         connection.blocked = "set"
         return HELD
@@ -152,6 +159,7 @@ def _acl_list(world: World, server: Server, connection: Connection, words: tuple
     return user_rows(fenced=server.fenced)
 
 
+@cache
 def user_rows(*, fenced: bool) -> list[str]:
     """The one user that clients have, as ACL LIST and the file tell it."""
     return [f"user application on #hash ~* &* +@all -@dangerous{' -@write -@scripting' if fenced else ''}"]
@@ -228,64 +236,99 @@ def _ping(world: World, server: Server, connection: Connection, words: tuple[str
     return _loading(server) if world.now < server.loading_until and server.engine != "keydb" else "PONG"
 
 
-MOVING = "\r\n# Moving\r\n"
-"""Behind this comment INFO tells what each write and each second changes: ``texts`` remembers what stands before it."""
+class Info:
+    """The answer to INFO: a text as soon as somebody wants to read it.
+
+    ``still`` is what hardly changes from one INFO to the next, ``moving`` what each write and each second changes, by
+    field as ``read_info`` would read it: ``texts`` remembers what it made of the first one.
+    """
+
+    __slots__ = ("moving", "still")
+
+    def __init__(self, still: str, moving: dict[str, list[str]]) -> None:
+        self.still = still
+        self.moving = moving
+
+    def __str__(self) -> str:
+        return "\r\n".join([self.still, *(f"{name}:{value}" for name, (value,) in self.moving.items())])
+
+    def splitlines(self) -> list[str]:
+        return str(self).splitlines()
 
 
-def info(world: World, server: Server) -> str:
+def info(world: World, server: Server) -> Info:
     """INFO, with every field that the runbooks look at and no other."""
-    now, keydb = world.now, server.engine == "keydb"
-    begin = server.backlog_begin
-    lines = [
-        f"redis_version:{'6.3.4' if keydb else '7.0.15'}",
-        f"run_id:{server.name}-{server.run}",
-        f"loading:{1 if now < server.loading_until else 0}",
-        f"role:{'master' if server.source is None else 'slave'}",
+    now, up = world.now, server.link == UP
+    heard = int(now / 1000) - int(server.heard / 1000) if up else -1
+    link = None if server.source is None else (server.source, up, heard, server.link == SYNCING)
+    views = [
+        (world.servers[name].address, view.online, server.lag(view, now)) for name, view in server.replicas.items()
     ]
-    if server.source is not None:
-        up = server.link == UP
-        heard = int(now / 1000) - int(server.heard / 1000) if up else -1
+    good = server.good if server.min_replicas else None
+    still = _still(
+        *(server.engine, f"{server.name}-{server.run}", now < server.loading_until),
+        *(link, tuple(views), good, server.stream.identity, server.former),
+    )
+    return Info(still, _moving(world, server))
+
+
+@lru_cache(4096)
+def _still(
+    engine: str,
+    run: str,
+    loading: bool,
+    link: tuple[tuple[str, int], bool, int, bool] | None,
+    views: tuple[tuple[tuple[str, int], bool, int], ...],
+    good: int | None,
+    identity: str,
+    former: str,
+) -> str:
+    """What hardly changes from one INFO to the next, as text once for all that are alike."""
+    lines = [
+        f"redis_version:{'6.3.4' if engine == 'keydb' else '7.0.15'}",
+        f"run_id:{run}",
+        f"loading:{1 if loading else 0}",
+        f"role:{'master' if link is None else 'slave'}",
+    ]
+    if link is not None:
+        source, up, heard, syncing = link
         lines += [
-            f"master_host:{server.source[0]}",
-            f"master_port:{server.source[1]}",
+            f"master_host:{source[0]}",
+            f"master_port:{source[1]}",
             f"master_link_status:{'up' if up else 'down'}",
             f"master_last_io_seconds_ago:{heard}",
-            f"master_sync_in_progress:{1 if server.link == SYNCING else 0}",
+            f"master_sync_in_progress:{1 if syncing else 0}",
             "slave_priority:100",
             "slave_read_only:1",
         ]
-    lines.append(f"connected_slaves:{len(server.replicas)}")
-    if server.min_replicas:
-        lines.append(f"min_slaves_good_slaves:{server.good}")
-    for number, (name, view) in enumerate(server.replicas.items()):
-        host, port = world.servers[name].address
-        state = "online" if view.online else "wait_bgsave"
-        lines.append(f"slave{number}:ip={host},port={port},state={state},offset=0,lag={server.lag(view, now)}")
-    lines += [
-        f"master_replid:{server.stream.identity}",
-        f"master_replid2:{server.former}",
-        f"second_repl_offset:{server.second_offset}",
-        f"repl_backlog_active:{0 if begin is None else 1}",
-        f"repl_backlog_first_byte_offset:{begin or 0}",
-    ]
-    if keydb:
+    lines.append(f"connected_slaves:{len(views)}")
+    if good is not None:
+        lines.append(f"min_slaves_good_slaves:{good}")
+    for number, ((host, port), online, lag) in enumerate(views):
+        state = "online" if online else "wait_bgsave"
+        lines.append(f"slave{number}:ip={host},port={port},state={state},offset=0,lag={lag}")
+    lines += [f"master_replid:{identity}", f"master_replid2:{former}"]
+    if engine == "keydb":
         lines.append("mvcc_depth:0")
     lines += ["rdb_bgsave_in_progress:0", "rdb_last_bgsave_status:ok"]
-    return "\r\n".join(lines) + MOVING + "\r\n".join(_moving(world, server))
+    return "\r\n".join(lines)
 
 
-def _moving(world: World, server: Server) -> list[str]:
-    state = server.state
-    lines = [
-        f"uptime_in_seconds:{int((world.now - server.started) / 1000)}",
-        f"master_repl_offset:{state.offset}",
-    ]
+def _moving(world: World, server: Server) -> dict[str, list[str]]:
+    state, begin = server.state, server.backlog_begin
+    fields = {
+        "uptime_in_seconds": [str(int((world.now - server.started) / 1000))],
+        "master_repl_offset": [str(state.offset)],
+        "second_repl_offset": [str(server.second_offset)],
+        "repl_backlog_active": ["0" if begin is None else "1"],
+        "repl_backlog_first_byte_offset": [str(begin or 0)],
+    }
     if server.source is not None:
         never = 0 if server.engine == "keydb" else 1
-        lines.append(f"slave_repl_offset:{state.offset if server.link == UP or server.cached else never}")
+        fields["slave_repl_offset"] = [str(state.offset if server.link == UP or server.cached else never)]
     if state.keys:
-        lines.append(f"db0:keys={state.keys},expires=0,avg_ttl=0")
-    return lines
+        fields["db0"] = [f"keys={state.keys},expires=0,avg_ttl=0"]
+    return fields
 
 
 def _info(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
@@ -315,5 +358,13 @@ TABLE: dict[str, Command] = {
     "REPLICAOF": _replicaof,
     "SET": _set,
 }
+
+CONTAINERS: dict[str, dict[str, Command]] = {}
+"""The same by first and second word, for commands that are sent as two."""
+
+for _name, _command in TABLE.items():
+    if " " in _name:
+        _first, _second = _name.split()
+        CONTAINERS.setdefault(_first, {})[_second] = _command
 
 CHANGING = {_acl_setuser, _pause, _unpause, _config_rewrite, _config_set, _replicaof, _set}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
+from random import Random
 from typing import Any
 
 from keydb_runbooks.operations.lock import Lock
@@ -26,7 +25,7 @@ class Copy:
         self.world = self._world(world)
 
     def _world(self, old: World) -> World:
-        new = copy.copy(old)
+        new = _twin(old)
         new.connections = {number: self._connection(one) for number, one in old.connections.items()}
         new.servers = {name: self._shell(server) for name, server in old.servers.items()}
         for name, server in old.servers.items():
@@ -41,7 +40,7 @@ class Copy:
         new.late = [(name, self._request(request)) for name, request in old.late]
         new.lingering = [(when, self._connection(one)) for when, one in old.lingering]
         new.story = None if old.story is None else list(old.story)
-        new.watch = copy.copy(old.watch)
+        new.watch = _twin(old.watch)
         new.watch.given_up, new.watch.spared = set(old.watch.given_up), set(old.watch.spared)
         new.watch.unknown, new.watch.fenced = set(old.watch.unknown), set(old.watch.fenced)
         new.watch.split, new.watch.promoters = set(old.watch.split), dict(old.watch.promoters)
@@ -56,8 +55,7 @@ class Copy:
         return new
 
     def _fill(self, new: Server, old: Server) -> None:
-        for field in Server.__slots__:
-            setattr(new, field, getattr(old, field))
+        _fill_slots(new, old)
         new.stream = self._stream(old.stream)
         new.feed = self._known.get(id(old.feed))
         new.replicas = dict(old.replicas)
@@ -74,7 +72,7 @@ class Copy:
         return self._once(old, lambda: Stream(old.identity, list(old.states)))
 
     def _connection(self, old: Connection) -> Connection:
-        return self._once(old, lambda: copy.copy(old))
+        return self._once(old, lambda: _twin(old))
 
     def _request(self, old: Request) -> Request:
         def made() -> Request:
@@ -85,22 +83,23 @@ class Copy:
         return self._once(old, made)
 
     def _proxy(self, old: Proxy) -> Proxy:
-        new = copy.copy(old)
-        new.lines = {name: copy.copy(line) for name, line in old.lines.items()}
+        new = _twin(old)
+        new.lines = {name: _twin(line) for name, line in old.lines.items()}
         return new
 
     def _client(self, old: Client) -> Client:
-        new = copy.copy(old)
+        new = _twin(old)
         new.session = None if old.session is None else self._connection(old.session)
         new.pending = None if old.pending is None else self._request(old.pending)
         return new
 
     def operator(self, old: Operator, world: World) -> Operator:
-        new = copy.copy(old)
+        new = _twin(old)
         new.world, new.told, new.greenlet = world, list(old.told), None
-        new.chance = copy.copy(old.chance)
+        if old.alive:
+            new.chance = _of_same_state(old.chance)
         if old.run is not None:
-            new.run = copy.copy(old.run)
+            new.run = _twin(old.run)
             new.run.given_up, new.run.unfinished = set(old.run.given_up), list(old.run.unfinished)
             new.run.links = None if old.run.links is None else self._links(old.run.links)
             new.run.lock = None if old.run.lock is None else self._lock(old.run.lock)
@@ -110,15 +109,17 @@ class Copy:
     def _lock(self, old: Lock) -> Lock:
         clients = {name: Handle(self._connection(held.connection)) for name, held in old.clients.items()}  # type: ignore[attr-defined]
         beats = [self._beat(one) for one in old._beats]
-        return replace(old, clients=clients, _answered=dict(old._answered), _beats=beats)
+        new: Lock = _twin(old)
+        new.clients, new._answered, new._beats = clients, dict(old._answered), beats
+        return new
 
     def _beat(self, old: Beat) -> Beat:
-        new = copy.copy(old)
+        new = _twin(old)
         new.request = None if old.request is None else self._request(old.request)
         return new
 
     def _links(self, old: Links) -> Links:
-        new = copy.copy(old)
+        new = _twin(old)
         new.clients = {name: Handle(self._connection(held.connection)) for name, held in old.clients.items()}  # type: ignore[attr-defined]
         new._runtimes = dict(old._runtimes)
         return new
@@ -129,7 +130,31 @@ class Copy:
         return self._known[id(old)]
 
 
+def _twin(old: Any) -> Any:
+    """As ``copy.copy``, which asks an object how it wants to be pickled, and takes several times as long."""
+    new = object.__new__(type(old))
+    if hasattr(old, "__dict__"):
+        new.__dict__.update(old.__dict__)
+    else:
+        _fill_slots(new, old)
+    return new
+
+
+def _fill_slots(new: Any, old: Any) -> None:
+    for field in old.__slots__:
+        setattr(new, field, getattr(old, field))
+
+
+def _of_same_state(old: Random) -> Random:
+    # ``Random()`` would ask the system for a seed first.
+    new = Random.__new__(Random)
+    new.setstate(old.getstate())
+    return new
+
+
 def _report(old: Report) -> Report:
-    steps = [copy.copy(step) for step in old.steps]
-    lists = {name: list(getattr(old, name)) for name in ("left_behind", "notices", "verified", "not_verified", "now")}
-    return replace(old, steps=steps, **lists)
+    new: Report = _twin(old)
+    new.steps = [_twin(step) for step in old.steps]
+    for name in ("left_behind", "notices", "verified", "not_verified", "now"):
+        setattr(new, name, list(getattr(old, name)))
+    return new

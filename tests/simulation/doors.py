@@ -75,7 +75,7 @@ SIGNALS = SimpleNamespace(check=lambda: SCENE.operator.check_signal(), listening
 
 EVERYWHERE: dict[str, object] = {
     "link": outside.open_link,
-    "link_to": outside.open_link_to,
+    "link_through": outside.open_link_through,
     "runtime": outside.open_runtime,
     "in_parallel": _in_any_order,
     "time": CLOCK,
@@ -110,6 +110,7 @@ DOORS: tuple[tuple[ModuleType, str, object], ...] = (
     (perform_fence, "ask", outside.permitted_behind_multi),
     # Records and reports are for people: nothing reads them.
     (run, "finish", machines.nothing_differs),
+    (run, "read_through_proxies", machines.nobody_reads),
     (dump, "room", machines.room),
     (dump, "keep", machines.keep),
     (dump, "fetch", machines.bring),

@@ -130,5 +130,10 @@ def note(place: Kept, ending: str, _: object) -> str:
     return f"{place.stem}{ending}"
 
 
+def nobody_reads(*_: object) -> tuple[list[object], list[object]]:
+    """Proxies have no port for reads in the model."""
+    return [], []
+
+
 def nothing_differs(*_: object) -> None:
     """Keys and values are no part of the model."""

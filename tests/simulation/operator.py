@@ -136,15 +136,15 @@ class Operator:
             self.ready_at = self.world.now + milliseconds
             self.greenlet.parent.switch()
             return
-        end = self.world.now + milliseconds
-        lock = None if self.run is None else self.run.lock
+        world, lock = self.world, None if self.run is None else self.run.lock
+        end = world.now + milliseconds
         while lock is not None and lock._beats:
             due = min([one.due for one in lock._beats])
             if due > end:
                 break
-            self.world.until(due)
-            beat(self.world, lock)
-        self.world.until(end)
+            world.until(due)
+            beat(world, lock)
+        world.until(end)
 
     def check_signal(self) -> None:
         """As ``interrupt.check``.

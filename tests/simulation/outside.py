@@ -17,7 +17,6 @@ from tests.simulation.server import Connection, Request, Server
 from tests.simulation.world import COMMAND_MILLISECONDS, TIMEOUT_MILLISECONDS
 
 if TYPE_CHECKING:
-    from tests.simulation.machines import Machine
     from tests.simulation.operator import Operator
     from tests.simulation.world import World
 
@@ -171,14 +170,14 @@ def open_link(node: NodeEntry, **_: object) -> Handle:
     return _open(SCENE.world.servers[node.name], SCENE.operator.place)
 
 
-def open_link_to(host: Machine, address: Address, *_: object, **__: object) -> Handle:
-    """A link to a proxy's port, and on to whatever server it leads to."""
-    world = SCENE.world
-    server = None if world.is_cut(SCENE.operator.place, host.name) else world.proxies[host.name].choose(world)
+def open_link_through(proxy: ProxyEntry, port: Address, _: object) -> Handle:
+    """A link to a proxy's port for writes, and on to whatever server it leads to."""
+    world, name = SCENE.world, proxy.name
+    server = None if world.is_cut(SCENE.operator.place, name) else world.proxies[name].choose(world)
     if server is None:
         SCENE.operator.moment(COMMAND_MILLISECONDS)
-        raise LinkError("no-answer", f"the link to {address} broke: Connection closed by server.")
-    return _open(server, host.name)
+        raise LinkError("no-answer", f"the link to {port} broke: Connection closed by server.")
+    return _open(server, name)
 
 
 def _open(server: Server, place: str) -> Handle:

@@ -60,10 +60,8 @@ class Proxy:
                 client.leave(world)
 
     def sessions(self, world: World, server: str) -> int:
-        return sum(
-            client.place == self.name and client.session is not None and client.session.server == server
-            for client in (*world.clients, *world.passers)
-        )
+        own = [client.session for client in (*world.clients, *world.passers) if client.place == self.name]
+        return sum([session is not None and session.server == server for session in own])
 
     def choose(self, world: World) -> Server | None:
         """Where a new connection leads: the first server that is up and can be connected to."""
@@ -71,7 +69,7 @@ class Proxy:
             return None
         for name, line in self.lines.items():
             server = world.servers[name]
-            if line.up and server.running and not world.is_cut(self.name, name):
+            if line.up and server.running and not (world.cuts and world.is_cut(self.name, name)):
                 return server
         return None
 
@@ -108,8 +106,7 @@ def check_of(world: World, place: str, server: Server) -> str:
         return "L7TOUT"
     if server.source is not None:
         return "L7RSP"
-    heard = any(view.online and server.lag(view, world.now) <= server.max_lag for view in server.replicas.values())
-    return PASSED if heard or not server.min_replicas else "L7RSP"
+    return PASSED if not server.min_replicas or server.is_heard(world.now) else "L7RSP"
 
 
 class Client:
@@ -138,12 +135,10 @@ class Client:
         server = world.servers[session.server]
         if not server.running or server.run != session.run:
             self.session = None
-        elif server.frozen or (world.cuts and world.is_cut(self.place, server.name)):
+            return
+        if server.frozen or (world.cuts and world.is_cut(self.place, server.name)):
             self._send(world, server, session)
-        else:
-            self._write(world, server, session)
-
-    def _write(self, world: World, server: Server, session: Connection) -> None:
+            return
         answer = commands.write(world, server)
         if answer is commands.HELD:
             self._send(world, server, session)

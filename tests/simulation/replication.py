@@ -36,11 +36,12 @@ def deliver(world: World, replica: Server) -> None:
         return
     if world.cuts and world.is_cut(replica.name, source.name):
         return
-    position = source.position
-    if world.shape.delay:
-        states, due = source.stream.states, world.now - world.shape.delay
-        while position > replica.position and states[position].at > due:
-            position -= 1
+    if not world.shape.delay:
+        replica.position = source.position
+        return
+    states, due, position = source.stream.states, world.now - world.shape.delay, replica.position
+    while position < source.position and states[position + 1].at <= due:
+        position += 1
     replica.position = position
 
 

@@ -190,28 +190,26 @@ class Server:
         """Whole seconds since a replica was heard; servers count in the ticks of a clock of seconds."""
         return int(now / 1000) - int(view.acknowledged_at / 1000)
 
+    def is_heard(self, now: float) -> bool:
+        """Whether any replica was heard of lately."""
+        return any(view.online and self.lag(view, now) <= self.max_lag for view in self.replicas.values())
+
     def count_good(self, now: float) -> None:
         """Count the replicas that min-replicas-to-write counts. Servers do it each second and when one comes or goes."""
-        self.good = sum(view.online and self.lag(view, now) <= self.max_lag for view in self.replicas.values())
+        views = self.replicas.values()
+        self.good = sum([view.online and self.lag(view, now) <= self.max_lag for view in views]) if views else 0
 
     def append(
         self, length: int, at: float, write: int = 0, epoch: str | None = None, lineage: str | None = None
     ) -> None:
         """Let an entry be the end of its history; without a backlog nobody counts the bytes."""
         states = self.stream.states
-        now = states[self.position]
-        counted = length if self.backlog_first is not None else 0
-        new_key = write or (epoch and not now.epoch) or (lineage and not now.lineage)
-        states.append(
-            State(
-                now.offset + counted,
-                now.keys + (1 if new_key else 0),
-                epoch or now.epoch,
-                lineage or now.lineage,
-                write,
-                at,
-            )
-        )
+        offset, keys, old_epoch, old_lineage, _, _ = states[self.position]
+        if self.backlog_first is not None:
+            offset += length
+        if write or (epoch and not old_epoch) or (lineage and not old_lineage):
+            keys += 1
+        states.append(State(offset, keys, epoch or old_epoch, lineage or old_lineage, write, at))
         self.position += 1
 
     def save(self) -> None:

@@ -16,7 +16,8 @@ def test_a_remembered_node_is_the_one_that_is_read():
 
     def compared(*arguments):
         node = texts.node(*arguments)
-        assert node == node_from_info(*arguments)
+        *whose, info = arguments
+        assert node == node_from_info(*whose, str(info))
         read.append(node)
         return node
 

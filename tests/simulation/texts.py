@@ -13,7 +13,7 @@ from keydb_runbooks.facts import users
 from keydb_runbooks.runbooks import condition, proxy, replication
 from keydb_runbooks.runbooks.replication import Address, Node
 from keydb_runbooks.runbooks.values import changed
-from tests.simulation.commands import MOVING
+from tests.simulation.commands import Info
 
 REMEMBERED = 4096
 """How many texts of a kind: worlds are much alike."""
@@ -22,15 +22,15 @@ _still = lru_cache(REMEMBERED)(replication.node_from_info)
 statistics = lru_cache(REMEMBERED)(proxy.proxy_from_statistics)
 
 
-def node(name: str, address: Address, text: str) -> Node:
+def node(name: str, address: Address, info: Info) -> Node:
     """As ``node_from_info``."""
-    still, _, moving = text.partition(MOVING)
-    known, told = _still(name, address, still), replication.read_info(moving)
-    fields = replication._Fields(told)
-    uptime = condition._whole(told, "uptime_in_seconds")
+    known, fields = _still(name, address, info.still), replication._Fields(info.moving)
+    uptime = condition._whole(info.moving, "uptime_in_seconds")
     return changed(
         known,
         offset=replication._offset(fields),
+        second_offset=fields.number("second_repl_offset", -1),
+        backlog_first=replication._backlog_first(fields),
         keys=replication._keys(fields),
         condition=changed(known.condition, uptime_seconds=uptime),
     )

@@ -124,7 +124,13 @@ class World:
 
     def advance(self, milliseconds: float) -> None:
         """Let time pass: whatever is due happens, and every client writes at least once."""
-        end = self.now + milliseconds
+        self._advance_to(self.now + milliseconds)
+
+    def until(self, moment: float) -> None:
+        if moment > self.now:
+            self._advance_to(moment)
+
+    def _advance_to(self, end: float) -> None:
         while self.next_beat <= end:
             self.now = self.next_beat
             # Long waits are walked in longer steps.
@@ -136,26 +142,27 @@ class World:
         self._flow()
         self._write()
 
-    def until(self, moment: float) -> None:
-        if moment > self.now:
-            self.advance(moment - self.now)
-
     def _flow(self) -> None:
         """Pauses that are over end, and every replica's link does what is due. The common case is short."""
-        straight = not self.cuts and not self.shape.delay
+        now, straight = self.now, not self.cuts and not self.shape.delay
         for server in self.servers.values():
-            if server.frozen or not server.running:
-                continue
-            if server.pause_until and server.pause_until <= self.now:
-                self.end_pause(server)
             feed = server.feed
+            if (feed is None and not server.pause_until) or server.frozen or not server.running:
+                continue
+            if server.pause_until and server.pause_until <= now:
+                self.end_pause(server)
             if feed is None:
                 continue
-            assert server.link != UP or server.stream is feed.stream, (server.name, feed.name)
-            if server.link == UP and straight and not server.pause_until:
-                server.position = feed.position
-            elif server.link != UP or server.position != feed.position:
+            if server.link != UP:
                 replication.flow(self, server)
+                continue
+            assert server.stream is feed.stream, (server.name, feed.name)
+            if server.position == feed.position:
+                continue
+            if straight and not server.pause_until:
+                server.position = feed.position
+            else:
+                replication.deliver(self, server)
 
     def _write(self) -> None:
         for client in self.clients:
@@ -267,7 +274,7 @@ class World:
             self.hang_up(connection)
             raise redis.ConnectionError("Connection closed by server.")
         request = Request(connection, lines)
-        mode = self.mode(connection.place, server.name)
+        mode = self.mode(connection.place, server.name) if self.cuts else None
         self.carry(server, request, mode)
         waited = 0.0
         while mode or not request.answered:
@@ -295,7 +302,7 @@ class World:
     def serve(self, server: Server, request: Request) -> None:
         """Let a server carry out what is left of a request; a pause may hold it back once more."""
         connection, answers = request.connection, request.answers
-        for words in request.commands[len(answers) :]:
+        for words in request.commands[len(answers) :] if answers else request.commands:
             answer = commands.write(self, server) if request.write else commands.answer(self, server, connection, words)
             if answer is commands.HELD:
                 server.held.append(request)
@@ -315,7 +322,8 @@ class World:
 
     def acknowledge(self, write: int, server: Server, place: str) -> None:
         self.acknowledged[write] = server.name
-        self.watch.acknowledged(write, server, place)
+        if server.term != self.terms or self.watch.fenced:
+            self.watch.acknowledged(write, server, place)
 
     def holds(self, server: Server, write: int) -> bool:
         return server.stream.has(write, self.places[write], server.position)

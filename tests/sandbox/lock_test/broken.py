@@ -1,5 +1,8 @@
 """A deploy that is wrong on purpose: a switchover that neither pauses the old primary nor waits for the new one.
 
+It leads the clients over while the old primary still writes, and the new one takes their writes before it has a replica:
+waiting for that takes longer than a lease, and so would hide the locks that are still held.
+
     pyinfra inventories/sandbox.py tests/sandbox/lock_test/broken.py --data to=keydb-2 -y
 
 Behind the promotion it dawdles, as a slow network would. The lock test must find what comes of it.
@@ -13,17 +16,20 @@ from pyinfra import host
 from keydb_runbooks.operations import runbook
 from keydb_runbooks.runbooks import switchover
 from keydb_runbooks.runbooks.plan import Plan
-from keydb_runbooks.runbooks.steps import CatchUp, Pause, Promote
+from keydb_runbooks.runbooks.steps import CatchUp, Pause, Promote, Route
 
 DAWDLE_SECONDS = 1.2
 """Longer than a lease, so that the new primary knows of no lock any more that is held when clients come to it."""
 
 
-def plan(topology, request, min_replicas):
-    answer = switchover.plan(topology, request, min_replicas)
+def plan(topology, request, _):
+    answer = switchover.plan(topology, request, min_replicas=0)
     if not isinstance(answer, Plan):
         return answer
-    return replace(answer, steps=tuple(step for step in answer.steps if not isinstance(step, Pause | CatchUp)))
+    hasty = [step for step in answer.steps if not isinstance(step, Pause | CatchUp | Route)]
+    behind = next(number for number, step in enumerate(hasty, 1) if isinstance(step, Promote))
+    hasty[behind:behind] = [step for step in answer.steps if isinstance(step, Route)]
+    return replace(answer, steps=tuple(hasty))
 
 
 def _dawdle():

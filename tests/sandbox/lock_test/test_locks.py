@@ -143,10 +143,12 @@ def test_no_lock_has_two_holders_while_the_role_wanders(group: Sandbox) -> None:
 @pytest.mark.first_engine
 def test_a_switchover_that_neither_pauses_nor_waits_is_found_out(group: Sandbox) -> None:
     with locking(group) as clients:
-        clients.run(BROKEN, to="keydb-2").ok()
-        clients.go_on()
+        # On a machine that is overloaded every lock that is held may be over before the next one is taken, once.
+        for target in ("keydb-2", "keydb-3", "keydb-1"):
+            clients.run(BROKEN, to=target).ok()
+            clients.go_on()
         verdict, story = clients.end()
-    assert verdict.doubles, "the lock test is blind: two nodes took writes, and it saw nothing"
+    assert verdict.doubles, f"the lock test is blind: two nodes took writes, and it saw nothing\n{story}"
     assert not verdict.good
     assert "had two holders for" in story
     assert f"-- {BROKEN}: to=keydb-2 begins" in story

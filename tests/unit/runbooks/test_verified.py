@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
 from worlds import broken, group, guarded, primary, proxy, replica, silent, silent_proxy, stream
 
 from keydb_runbooks.runbooks import founding, switchover
 from keydb_runbooks.runbooks.plan import Plan, Request
 from keydb_runbooks.runbooks.steps import Unpause
-from keydb_runbooks.runbooks.verified import left, truths, verify
+from keydb_runbooks.runbooks.verified import can_be_read, left, truths, verify, whose_reads
 
 PLAN = switchover.plan(group(primary(1), replica(2), replica(3), proxy(1)), Request(to="keydb-2"), 1)
 AFTER = (replica(1, of=2), primary(2), replica(3, of=2), proxy(2))
@@ -27,7 +28,7 @@ def test_a_group_that_is_as_promised_is_verified_in_every_part():
     ]
     assert seen.verified[5].told == "its configuration file says no replicaof"
     assert seen.verified[-1].told == "its statistics: writes go to keydb-2 alone"
-    assert [(check.what, check.where) for check in seen.not_verified] == [("reads", "proxy-1")]
+    assert seen.not_verified == ()
     assert seen.wrong == ()
 
 
@@ -49,6 +50,35 @@ def test_another_stream_another_file_and_another_route_are_not_called_verified()
         ("lineage", "keydb-2"),
         ("file", "keydb-2"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("node", "told", "good"),
+    [
+        (replica(1, of=2), "keydb-1 answers them and follows keydb-2", True),
+        (primary(2), "keydb-2 answers them and is a primary", True),
+        (replica(1, of=2, links=(broken(2),)), "keydb-1 answers them and follows keydb-2 (no link)", False),
+        (replica(1, of=9, replication_id=stream("c")), "keydb-1 answers them and follows 10.0.0.9:6379", False),
+    ],
+)
+def test_reads_are_verified_if_who_answers_them_gets_what_the_primary_gives_on(node, told, good):
+    world = group(*(one for one in AFTER if one.name != node.name), node)
+    check, seen = whose_reads(world, "proxy-1", node.run_id)
+    assert (check.what, check.where, check.told, seen) == ("reads", "proxy-1", told, good)
+
+
+def test_reads_of_nobody_of_a_stranger_and_without_a_primary_are_not_verified():
+    check, good = whose_reads(group(*AFTER), "proxy-1", None, "the link broke")
+    assert (check.told, good) == ("a read through its port for reads was not answered: the link broke", False)
+    check, good = whose_reads(group(*AFTER), "proxy-1", "f" * 40)
+    assert (check.told, good) == ("a server that is no node of the group answers reads", False)
+    assert whose_reads(group(replica(1), replica(2)), "proxy-1", replica(1).run_id)[1] is False
+
+
+def test_reads_are_looked_for_only_where_a_replica_is_there():
+    assert can_be_read(group(*AFTER))
+    assert not can_be_read(group(primary(2), guarded(1)))
+    assert not can_be_read(group(replica(1), replica(2)))
 
 
 def test_roles_that_are_not_as_promised_are_wrong():
