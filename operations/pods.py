@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pyinfra import host as pyinfra_host
 from pyinfra import logger
@@ -43,6 +44,9 @@ SAME = (
 """Keys of which the pods of one StatefulSet have one value."""
 
 SELECTOR_OWNER = "f:selector"
+
+
+_given_up: WeakKeyDictionary[State, set[str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,20 @@ def wanted(host: Host, group: Group) -> Wanted:
 
 
 @operation()
-def applied(wanted: Wanted) -> Commands:
+def applied(group: Group, wanted: Wanted) -> Commands:
     """Let the API server have every object as it is wanted.
 
+    + group: the nodes, see ``connectors.group``
     + wanted: what ``wanted`` returned
 
     **Example:**
 
     .. code:: python
 
-        pods.applied(name="Apply what the group needs", wanted=pods.wanted(host, group))
+        pods.applied(name="Apply what the pods need", group=group, wanted=pods.wanted(host, group))
     """
     for one, document in wanted.changed:
-        yield FunctionCommand(_apply, (wanted, one, document), {})
+        yield FunctionCommand(_apply, (group, wanted, one, document), {})
     if not wanted.changed:
         pyinfra_host.noop("every object is as wanted")
 
@@ -112,6 +117,9 @@ def configuration() -> Commands:
         pods.configuration(name="Configure the server")
     """
     entry = keydb.this_node(pyinfra_host)
+    if entry.data("keydb_group") in _given_up.get(pyinfra_host.state, ()):
+        pyinfra_host.noop("its group's objects could not be made, so it is left as it is")
+        return
     if not runs(pyinfra_host):
         pyinfra_host.noop(f"{entry.name} gets its configuration when it starts")
         return
@@ -245,10 +253,16 @@ def _shown(made: Wanted) -> Iterator[str]:
             yield from (f"    + {line}" for line in manifests.readable(document))
 
 
-def _apply(state: State, host: Host, wanted: Wanted, one: Tried, document: Document) -> bool:
+def give_up(state: State, group: Group) -> None:
+    """Something of a group's objects could not be done: none of its servers is configured in this run."""
+    _given_up.setdefault(state, set()).add(group.name)
+
+
+def _apply(state: State, host: Host, group: Group, wanted: Wanted, one: Tried, document: Document) -> bool:
     try:
         wanted.objects.apply(document, force=wanted.force)
     except ClusterError as error:
+        give_up(state, group)
         told = f"{one.where} could not be applied: {error.detail}; what stands before it is done, run this again"
         for line in wrap(told, "", 2):
             host.log_styled(line, fg="red", log_func=logger.error)

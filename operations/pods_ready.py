@@ -167,15 +167,16 @@ def _look(node: NodeEntry, objects: Objects) -> Look:
 def why_not(node: NodeEntry, objects: Objects, told: str) -> Look:
     """Why a pod doesn't run, and whether it ever will."""
     pod = objects.read("Pod", node.name)
-    waiting = _waiting(pod or {})
-    if waiting.get("reason") not in HOPELESS:
+    reason = waiting(pod or {}).get("reason")
+    if reason not in HOPELESS:
         return Look(told)
-    if waiting["reason"] == "CrashLoopBackOff":
+    if reason == "CrashLoopBackOff":
         told += f"; it said: {_last_words(node, objects)}"
     return Look(told, hopeless=True)
 
 
-def _waiting(pod: dict[str, Any]) -> dict[str, Any]:
+def waiting(pod: dict[str, Any]) -> dict[str, Any]:
+    """What a pod's container waits for, {} if it doesn't."""
     states = (pod.get("status") or {}).get("containerStatuses") or []
     found = [one["state"]["waiting"] for one in states if "waiting" in one.get("state", {})]
     return dict(found[0]) if found else {}
@@ -214,5 +215,5 @@ def _remove_what_never_ran(group: Group, objects: Objects) -> None:
     for pod in older(group, objects):
         states = pod["status"].get("containerStatuses") or []
         never = all(not one.get("restartCount") and not one.get("lastState") for one in states)
-        if never and _waiting(pod).get("reason") in HOPELESS:
+        if never and waiting(pod).get("reason") in HOPELESS:
             objects.delete("Pod", pod["metadata"]["name"], pod["metadata"]["uid"])

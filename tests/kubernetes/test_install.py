@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kubernetes.group import PODS, eventually
+from tests.kubernetes.images import ENGINE, WRITER_IMAGE
 from tests.kubernetes.installed import Installed, InstalledRuns
 
 NOBODY = "127.0.0.1:1/nobody:1"
@@ -243,10 +244,15 @@ def test_a_secret_that_lacks_something(runs):
     assert [name for name in runs.there() if "other" in name] == []
 
 
-def test_an_image_that_cannot_be_pulled(runs):
-    """A set of its own: the pods of the group that runs are left alone by a new image anyway."""
-    bad = {"KEYDB_KUBERNETES_STATEFULSET": "other", "KEYDB_KUBERNETES_IMAGE": NOBODY}
-    runs.run("install", environment=bad).refused("pod other-0 in namespace", "ErrImagePull", NOBODY)
+@pytest.mark.parametrize("image, why", [(NOBODY, "ErrImagePull"), (WRITER_IMAGE, f"it lacks {ENGINE}-server")])
+def test_an_image_that_cannot_be_pulled_or_lacks_something_changes_nothing(runs, image, why):
+    bad = {"KEYDB_KUBERNETES_IMAGE": image}
+    before = runs.versions()
+    runs.run("install", environment=bad, keydb_maxmemory="96mb").refused(f"refused: image-not-usable {image}", why)
+    assert runs.versions() == before and "keydb-image" not in runs.pods()
+    assert "maxmemory 96mb" not in runs.shell("keydb-1", "cat /data/keydb.conf")
+    runs.run("install", environment={**bad, "KEYDB_KUBERNETES_STATEFULSET": "other"}).refused("image-not-usable")
+    assert [name for name in runs.there() if "other" in name] == []
 
 
 def test_what_is_no_group_on_pods_is_told_before_the_api_server_is_asked(runs):
