@@ -99,6 +99,11 @@ def test_each_leaf_that_changes_is_a_line_with_its_path():
     )
 
 
+def test_of_a_new_object_everything_is_a_change():
+    one = tried(wished=live())
+    assert one.is_new and one.changes[-1] == "+ spec.replicas: 3"
+
+
 def test_a_text_changes_by_its_lines():
     one = tried(
         kind="ConfigMap", there=live(data={"a": "1\n2\n3\n"}), wished=live(data={"a": "1\nx\n3\n", "b": "new\nlines\n"})
