@@ -28,7 +28,7 @@ from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.pod_objects import are_pods, objects_of, runs
 from keydb_runbooks.operations.show import refusal_lines, wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
-from keydb_runbooks.runbooks.objects import Tried, refuse
+from keydb_runbooks.runbooks.objects import Tried, refuse, refuse_fewer, taken_away
 from keydb_runbooks.runbooks.plan import Refusal
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -77,7 +77,7 @@ def wanted(host: Host, group: Group) -> Wanted:
         runbook.stop(host, error.detail)
     made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
     refusal = refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
-    refusal = refusal or _refuse_secret(group, objects)
+    refusal = refusal or _refuse_secret(group, objects) or _refuse_fewer(group, made)
     if refusal is not None:
         runbook.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
     for line in _shown(made):
@@ -240,6 +240,12 @@ def _refuse_secret(group: Group, objects: Objects) -> Refusal | None:
         if b64decode(data[role]) != password.encode():
             return Refusal("no-secret", where, f"has another password of {role} than the inventory", hint)
     return None
+
+
+def _refuse_fewer(group: Group, made: Wanted) -> Refusal | None:
+    going = taken_away(one for one, _ in made.tried)
+    primary = observe(group).rightful_primary() if going else None
+    return refuse_fewer(going, None if primary is None else primary.name, group.name)
 
 
 def _shown(made: Wanted) -> Iterator[str]:

@@ -157,6 +157,21 @@ def test_upgrade_replaces_the_pods_that_run_as_they_were_installed_before_and_no
     runs.run("upgrade", dry=True).ok()
 
 
+def test_fewer_pods_never_without_a_switchover_first_and_more_join(runs):
+    if runs.primary() != PODS[-1]:
+        runs.run("switchover", to=PODS[-1]).ok()
+    two = {"KEYDB_KUBERNETES_PODS": "2"}
+    told = f"refused: primary-would-go keydb: {PODS[-1]} would go, and none of those that stay is the primary"
+    runs.run("install", environment=two).refused(told)
+    assert PODS[-1] in runs.pods()
+    runs.run("switchover", to=PODS[0]).ok()
+    runs.run("install", environment=two).ok()
+    eventually(lambda: PODS[-1] not in runs.pods(), "it is gone", 60)
+    runs.run("install").ok()
+    runs.comes_back(PODS[-1])
+    assert runs.findings() == []
+
+
 def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
     """Scaled up by hand: nobody told install of the new pod."""
     runs.group.scale(4)
