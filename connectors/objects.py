@@ -14,7 +14,8 @@ Document = Mapping[str, Any]
 
 KINDS = {
     "ConfigMap": ("/api/v1", "configmaps"),
-    "CronJob": ("/apis/batch/v1", "cronjobs"),
+    "Event": ("/api/v1", "events"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Pod": ("/api/v1", "pods"),
@@ -76,6 +77,14 @@ class Objects:
         :raises ClusterError: as ``Cluster.apply``
         """
         self._apply(document, dry=False, force=force)
+
+    def create(self, document: Document) -> None:
+        """Make a new object, whose name the server chooses.
+
+        :raises ClusterError: as ``Cluster.create``
+        """
+        group, plural = KINDS[document["kind"]]
+        self.cluster.create(f"{group}/namespaces/{self.namespace}/{plural}", document, timeout=self.timeout)
 
     def delete(self, kind: str, name: str, uid: str | None = None) -> None:
         """Delete an object, and what belongs to it.

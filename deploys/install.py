@@ -24,7 +24,9 @@ from keydb_runbooks.operations import (
     machine,
     owners,
     packages,
+    pod_objects,
     pods,
+    pods_image,
     pods_ready,
     programs,
     runbook,
@@ -34,9 +36,11 @@ from keydb_runbooks.operations import (
 
 runbook.refuse_mixture(host, "install")
 for group in runbook.groups(host):
-    on_pods = pods.are(group)
+    on_pods = pod_objects.are_pods(group)
     if on_pods and runbook.conducts(host, group):
-        pods.applied(name="Apply what the pods need", wanted=pods.wanted(host, group))
+        wanted = pods.wanted(host, group)
+        pods_image.tried(name="Try the image", group=group, wanted=wanted)
+        pods.applied(name="Apply what the pods need", group=group, wanted=wanted)
         pods_ready.ready(name="Wait until the pods run", group=group)
     if on_pods:
         pods.configuration(name="Configure the pod's server")

@@ -12,6 +12,7 @@
 --data group=NAME         which group, if the inventory has several
 
 A run that was stopped prints the command that goes on with it: the same with since=, so nobody is restarted twice.
+On pods each one is deleted in its turn, and comes back as it was installed last (docs/kubernetes.md).
 With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.
 """
 
@@ -20,7 +21,7 @@ from pyinfra import host
 from keydb_runbooks.operations import rolling, runbook
 from keydb_runbooks.runbooks import restart
 
-runbook.refuse_pods(host, "restart")
+runbook.refuse_mixture(host, "restart")
 group = runbook.chosen_group(host)
 if runbook.conducts(host, group):
     runbook.carry_out(host, "Restart", rolling.startable(group, rolling.staying(restart.plan)))

@@ -13,11 +13,11 @@ Logs, histories, the system's users and files that install did not write stay. R
 
 from pyinfra import host
 
-from keydb_runbooks.operations import pods, runbook, uninstall, uninstall_pods
+from keydb_runbooks.operations import pod_objects, runbook, uninstall, uninstall_pods
 
 runbook.refuse_mixture(host, "uninstall")
 group = runbook.chosen_group(host)
-on_pods = pods.are(group)
+on_pods = pod_objects.are_pods(group)
 if on_pods:
     uninstall_pods.refuse_one(host)
 removal = uninstall.chosen(host, group)

@@ -12,6 +12,8 @@
 --data group=NAME         which group, if the inventory has several
 
 A node that runs that version already is left alone; so running it again goes on with what was stopped.
+On pods install a new image first, or what else they are made of; upgrade replaces the pods that run as they were
+installed before (docs/kubernetes.md).
 With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.
 """
 
@@ -19,7 +21,7 @@ from pyinfra import host
 
 from keydb_runbooks.operations import rolling, runbook, upgrade
 
-runbook.refuse_pods(host, "upgrade")
+runbook.refuse_mixture(host, "upgrade")
 group = runbook.chosen_group(host)
 if runbook.conducts(host, group):
     runbook.carry_out(host, "Upgrade", rolling.startable(group, rolling.staying(upgrade.asked(group))))

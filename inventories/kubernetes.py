@@ -8,6 +8,7 @@ KUBECONFIG                    the cluster and who you are in it; KEYDB_KUBERNETE
 KEYDB_KUBERNETES_NAMESPACE    default keydb
 KEYDB_KUBERNETES_STATEFULSET  default keydb, as its headless Service
 KEYDB_KUBERNETES_ENGINE       keydb, valkey or redis; default keydb
+KEYDB_KUBERNETES_PODS         how many, default 3
 KEYDB_KUBERNETES_IMAGE        the server's image, which only install needs
 KEYDB_OPERATOR_PASSWORD, ...  the passwords of the five users of docs/users.md
 
@@ -59,4 +60,4 @@ def _pod(number):
     }
 
 
-keydb = [_pod(0), _pod(1), _pod(2)]
+keydb = [_pod(number) for number in range(int(os.environ.get("KEYDB_KUBERNETES_PODS", "3")))]

@@ -82,6 +82,14 @@ def documents(group: Group, write_selector: Mapping[str, str] | None) -> list[di
     return found
 
 
+def trial(group: Group) -> dict[str, Any]:
+    """A pod that says whether the image has all that the pods need, and ends."""
+    import yaml
+
+    document = yaml.safe_load(render("pods/trial.yaml.j2", **_values(group, None), script=plain("pods/image.sh")))
+    return {**document, "metadata": {**document["metadata"], "annotations": {GROUP: group.name}}}
+
+
 def readable(document: Mapping[str, Any]) -> list[str]:
     """A document as lines of YAML for people: no password, and of a long text only how long it is."""
     import yaml

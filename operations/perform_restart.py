@@ -11,13 +11,14 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.facts.keydb import KeydbProcess
-from keydb_runbooks.operations import programs, service, systemctl, units
+from keydb_runbooks.operations import pods_restart, programs, service, systemctl, units
 from keydb_runbooks.operations.dump import background_save
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.files import put_file, read_file
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import Links, perform, send_together
+from keydb_runbooks.operations.pod_objects import is_pod
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs
@@ -99,6 +100,9 @@ def _otherwise(step: Restart | RestartAlone, node: Node) -> str:
 
 
 def _replace_process(entry: NodeEntry) -> None:
+    if is_pod(entry):
+        pods_restart.replace_pod(entry)
+        return
     # Under systemd the unit names the program.
     program = "" if service.has_systemd(entry.host) else programs.server(entry)
     done, output = try_quietly(entry.host, service.restart_server(entry, program, config_path(entry)))

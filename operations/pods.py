@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pyinfra import host as pyinfra_host
 from pyinfra import logger
@@ -18,21 +19,34 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.cluster import ClusterError
-from keydb_runbooks.connectors.group import Group, all_groups
-from keydb_runbooks.connectors.kubernetes import KubernetesConnector
+from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
 from keydb_runbooks.connectors.objects import Document, Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import boot_guard, keydb, manifests, programs, runbook
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.invocation import invocation
+from keydb_runbooks.operations.pod_objects import are_pods, objects_of, runs
 from keydb_runbooks.operations.show import refusal_lines, wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
-from keydb_runbooks.runbooks.objects import Tried, refuse
+from keydb_runbooks.runbooks.objects import Tried, refuse, refuse_fewer, taken_away
 from keydb_runbooks.runbooks.plan import Refusal
 
 Commands = Generator[PyinfraCommand, None, None]
 
+SAME = (
+    "keydb_config_directory",
+    "keydb_data_directory",
+    "keydb_engine",
+    "keydb_port",
+    "keydb_server",
+    "keydb_maxmemory",
+)
+"""Keys of which the pods of one StatefulSet have one value."""
+
 SELECTOR_OWNER = "f:selector"
+
+
+_given_up: WeakKeyDictionary[State, set[str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -49,21 +63,6 @@ class Wanted:
         return [(one, document) for one, document in self.tried if one.changes]
 
 
-def are(group: Group) -> bool:
-    """Whether a group is on pods, all of it."""
-    return bool(group.hosts) and all(issubclass(one.connector_cls, KubernetesConnector) for one in group.hosts)
-
-
-def objects_of(group: Group) -> Objects:
-    """The namespace that a group's pods are in.
-
-    :raises ClusterError: not-configured
-    """
-    connector = group.nodes[0].host.connector
-    assert isinstance(connector, KubernetesConnector)
-    return Objects(connector.cluster(), connector.namespace, float(group.nodes[0].data("keydb_connect_timeout")) * 5)
-
-
 def wanted(host: Host, group: Group) -> Wanted:
     """What has to be applied: tried on the server, and shown.
 
@@ -78,7 +77,7 @@ def wanted(host: Host, group: Group) -> Wanted:
         runbook.stop(host, error.detail)
     made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
     refusal = refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
-    refusal = refusal or _refuse_secret(group, objects)
+    refusal = refusal or _refuse_secret(group, objects) or _refuse_fewer(group, made)
     if refusal is not None:
         runbook.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
     for line in _shown(made):
@@ -87,19 +86,20 @@ def wanted(host: Host, group: Group) -> Wanted:
 
 
 @operation()
-def applied(wanted: Wanted) -> Commands:
+def applied(group: Group, wanted: Wanted) -> Commands:
     """Let the API server have every object as it is wanted.
 
+    + group: the nodes, see ``connectors.group``
     + wanted: what ``wanted`` returned
 
     **Example:**
 
     .. code:: python
 
-        pods.applied(name="Apply what the group needs", wanted=pods.wanted(host, group))
+        pods.applied(name="Apply what the pods need", group=group, wanted=pods.wanted(host, group))
     """
     for one, document in wanted.changed:
-        yield FunctionCommand(_apply, (wanted, one, document), {})
+        yield FunctionCommand(_apply, (group, wanted, one, document), {})
     if not wanted.changed:
         pyinfra_host.noop("every object is as wanted")
 
@@ -117,18 +117,15 @@ def configuration() -> Commands:
         pods.configuration(name="Configure the server")
     """
     entry = keydb.this_node(pyinfra_host)
-    if runs(pyinfra_host) is None:
+    if entry.data("keydb_group") in _given_up.get(pyinfra_host.state, ()):
+        pyinfra_host.noop("its group's objects could not be made, so it is left as it is")
+        return
+    if not runs(pyinfra_host):
         pyinfra_host.noop(f"{entry.name} gets its configuration when it starts")
         return
     yield from keydb.configuration._inner(programs.on_path(entry))
     for role, path in (("operator", boot_guard.credentials_path(entry)), ("monitoring", keydb.credentials_path(entry))):
         yield from put_file(pyinfra_host, path, manifests.login(entry, role))
-
-
-def runs(host: Host) -> KubernetesConnector | None:
-    """The connector of a host whose pod runs, else None."""
-    connector = host.connector
-    return connector if isinstance(connector, KubernetesConnector) and connector.pod is not None else None
 
 
 def _wrong(group: Group) -> Iterator[str]:
@@ -139,22 +136,39 @@ def _wrong(group: Group) -> Iterator[str]:
     if node.data("keydb_tls_ca"):
         yield f"{node.name}: keydb_tls_ca: install makes no pods with certificates yet"
     for one in group.nodes:
-        for key in manifests.outside_of_the_volume(one):
-            told = f"{one.data(key)} is not on the pod's volume, keydb_data_directory, and all else is read-only"
-            yield f"{one.name}: {key}: {told}"
-        wanted = one.host.data.get("kubernetes_container")
-        if wanted not in (None, manifests.CONTAINER):
-            yield f"{one.name}: kubernetes_container: {wanted!r} is wrong; install calls it {manifests.CONTAINER}"
+        yield from _wrong_of_one(node, one)
     try:
-        yield from _twice(group, manifests.ordinals(group).name)
+        named = manifests.ordinals(group).name
     except manifests.NotOfOneSet as error:
         yield str(error)
+        return
+    for one in group.nodes:
+        address = f"{one.name}.{named}.{one.host.data.get('kubernetes_namespace')}.svc"
+        if not one.address.host.startswith(address):
+            told = f"{one.address.host!r} is not the pod's name in DNS; allowed is {address}.CLUSTER-DOMAIN"
+            yield f"{one.name}: keydb_address: {told}"
+    yield from _twice(group, named)
+
+
+def _wrong_of_one(first: NodeEntry, one: NodeEntry) -> Iterator[str]:
+    for key in manifests.outside_of_the_volume(one):
+        told = f"{one.data(key)} is not on the pod's volume, keydb_data_directory, and all else is read-only"
+        yield f"{one.name}: {key}: {told}"
+    wanted = one.host.data.get("kubernetes_container")
+    if wanted not in (None, manifests.CONTAINER):
+        yield f"{one.name}: kubernetes_container: {wanted!r} is wrong; install calls it {manifests.CONTAINER}"
+    if not {"0.0.0.0", "127.0.0.1"} & set(one.data("keydb_bind") or ()):  # noqa: S104 - the pod's
+        told = "lacks 0.0.0.0: links and probes come in on the pod's loopback address, peers on its own"
+        yield f"{one.name}: keydb_bind: {told}"
+    for key in SAME:
+        if one.data(key) != first.data(key):
+            yield f"{one.name}: {key}: differs from {first.name}'s {first.data(key)!r}; all pods of a set have the same"
 
 
 def _twice(group: Group, name: str) -> Iterator[str]:
     """Another group of the inventory with pods of the same StatefulSet, or the same Services."""
     for other in all_groups(group.nodes[0].host.inventory).values():
-        if other.name == group.name or not are(other) or _place(other) != _place(group):
+        if other.name == group.name or not are_pods(other) or _place(other) != _place(group):
             continue
         if any(node.name.rpartition("-")[0] == name for node in other.nodes):
             yield f"groups {group.name} and {other.name} both have pods of StatefulSet {name}; each needs its own"
@@ -228,6 +242,12 @@ def _refuse_secret(group: Group, objects: Objects) -> Refusal | None:
     return None
 
 
+def _refuse_fewer(group: Group, made: Wanted) -> Refusal | None:
+    going = taken_away(one for one, _ in made.tried)
+    primary = observe(group).rightful_primary() if going else None
+    return refuse_fewer(going, None if primary is None else primary.name, group.name)
+
+
 def _shown(made: Wanted) -> Iterator[str]:
     """Each object that changes; all of a new one only where nothing is done but shown."""
     dry = invocation().dry
@@ -239,10 +259,16 @@ def _shown(made: Wanted) -> Iterator[str]:
             yield from (f"    + {line}" for line in manifests.readable(document))
 
 
-def _apply(state: State, host: Host, wanted: Wanted, one: Tried, document: Document) -> bool:
+def give_up(state: State, group: Group) -> None:
+    """Something of a group's objects could not be done: none of its servers is configured in this run."""
+    _given_up.setdefault(state, set()).add(group.name)
+
+
+def _apply(state: State, host: Host, group: Group, wanted: Wanted, one: Tried, document: Document) -> bool:
     try:
         wanted.objects.apply(document, force=wanted.force)
     except ClusterError as error:
+        give_up(state, group)
         told = f"{one.where} could not be applied: {error.detail}; what stands before it is done, run this again"
         for line in wrap(told, "", 2):
             host.log_styled(line, fg="red", log_func=logger.error)

@@ -18,12 +18,11 @@ from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.cluster import ClusterError, place
 from keydb_runbooks.connectors.group import Group, NodeEntry
-from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import manifests
-from keydb_runbooks.operations.pods import objects_of
+from keydb_runbooks.operations.pod_objects import connector_of, objects_of
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.founding import virgin
@@ -86,15 +85,15 @@ def ready(group: Group) -> Commands:
 def _outdated(group: Group, objects: Objects) -> Commands:
     """Say which pods run with what was installed before: nothing but a person's verb restarts one."""
     with suppress(ClusterError):
-        older = [pod["metadata"]["name"] for pod in _older(group, objects)]
-        if older:
-            told = f"{', '.join(older)} run as they were installed before, until they are restarted"
+        names = [pod["metadata"]["name"] for pod in older(group, objects)]
+        if names:
+            told = f"{', '.join(names)} run as they were installed before, until restart or upgrade"
             for line in wrap(f"notice: {told}", "", 2):
                 logger.info(f"    {line}")
     yield from ()
 
 
-def _older(group: Group, objects: Objects) -> list[dict[str, Any]]:
+def older(group: Group, objects: Objects) -> list[dict[str, Any]]:
     """The pods that were made of an older template.
 
     :raises ClusterError: as ``Cluster.get``
@@ -143,40 +142,41 @@ def _let_guards_decide(group: Group) -> None:
 
     def decided() -> bool | None:
         topology = observe(group)
-        return True if topology.primaries or all(map(virgin, topology.nodes)) else None
+        roles = topology.primaries and not any(node.guarded for node in topology.nodes)
+        return True if roles or all(map(virgin, topology.nodes)) else None
 
-    until(decided, GUARD_SECONDS, POLL_SECONDS, lambda: "the boot guards ask each other who is the primary")
+    until(decided, GUARD_SECONDS, POLL_SECONDS, lambda: "the boot guards find out who is the primary")
 
 
 def _look(node: NodeEntry, objects: Objects) -> Look:
-    connector = node.host.connector
-    assert isinstance(connector, KubernetesConnector)
+    connector = connector_of(node.host)
     try:
         connector.look()
     except ConnectError as error:
         connector.away = str(error)
-        return _why(node, objects, str(error))
+        return why_not(node, objects, str(error))
     try:
         link(node).close()
     except LinkError as error:
-        if error.code != "loading":
-            told = f"the server of {node.name} does not answer yet: {error.detail}"
-            return Look(told, hopeless=error.code == "wrong-password")
+        # Who refuses a password answers; what is to be done about it the next operation tells.
+        if error.code not in ("loading", "wrong-password"):
+            return Look(f"the server of {node.name} does not answer yet: {error.detail}")
     return Look("")
 
 
-def _why(node: NodeEntry, objects: Objects, told: str) -> Look:
+def why_not(node: NodeEntry, objects: Objects, told: str) -> Look:
     """Why a pod doesn't run, and whether it ever will."""
     pod = objects.read("Pod", node.name)
-    waiting = _waiting(pod or {})
-    if waiting.get("reason") not in HOPELESS:
+    reason = waiting(pod or {}).get("reason")
+    if reason not in HOPELESS:
         return Look(told)
-    if waiting["reason"] == "CrashLoopBackOff":
+    if reason == "CrashLoopBackOff":
         told += f"; it said: {_last_words(node, objects)}"
     return Look(told, hopeless=True)
 
 
-def _waiting(pod: dict[str, Any]) -> dict[str, Any]:
+def waiting(pod: dict[str, Any]) -> dict[str, Any]:
+    """What a pod's container waits for, {} if it doesn't."""
     states = (pod.get("status") or {}).get("containerStatuses") or []
     found = [one["state"]["waiting"] for one in states if "waiting" in one.get("state", {})]
     return dict(found[0]) if found else {}
@@ -212,8 +212,8 @@ def _remove_what_never_ran(group: Group, objects: Objects) -> None:
 
     :raises ClusterError: as ``Cluster.delete``
     """
-    for pod in _older(group, objects):
+    for pod in older(group, objects):
         states = pod["status"].get("containerStatuses") or []
         never = all(not one.get("restartCount") and not one.get("lastState") for one in states)
-        if never and _waiting(pod).get("reason") in HOPELESS:
+        if never and waiting(pod).get("reason") in HOPELESS:
             objects.delete("Pod", pod["metadata"]["name"], pod["metadata"]["uid"])

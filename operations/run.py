@@ -15,7 +15,7 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import endings, interrupt, lock, record, report
+from keydb_runbooks.operations import endings, interrupt, lock, record, report, traces
 from keydb_runbooks.operations.failures import LeftBehind, StepFailed, Stopped, TooLate
 from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
@@ -82,6 +82,8 @@ class Run:
         self.left: tuple[str, ...] = ()
         self.unfinished: list[str] = []
         self.started = 0.0
+        # Who this run is for others, once it has the lock.
+        self.task: Task | None = None
         self._perform = perform
         self._decide: Decide | None = None
         self._signals = ExitStack()
@@ -130,6 +132,8 @@ class Run:
         task = Task(self.plan.verb, self.plan.about)
         minority = self.report.options.get("accept_minority_lock", "no").lower() in ("yes", "true")
         self.lock = self.links.lock = lock.take(self.links.clients, nodes, task, minority)
+        self.task = task
+        traces.at_work(self.group, task)
         silent = [name for name in nodes if name not in self.links.clients]
         if len(silent) * 2 >= len(nodes):
             self._notice(f"the lock is held without {', '.join(silent)}, as you accepted")
@@ -366,6 +370,10 @@ class Run:
         reached = [] if self.links is None else [name for name in self.links.clients if self._is_node(name)]
         self._close()
         self._signals.close()
+        if self.task is not None:
+            traces.done(self.group)
+        if self.task is not None and outcome in (Outcome.DONE, Outcome.FAILED_INCOMPLETE) and self.committed:
+            traces.moved(self.group, self.plan, self.task)
         self.report.ends(outcome, sentence, code=code, where=where)
         if self.plan.verb != "install":
             # Giving a group its first primary is but the last part of an install.

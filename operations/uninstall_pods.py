@@ -19,9 +19,10 @@ from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.objects import Objects
-from keydb_runbooks.operations import dump, manifests, pods, runbook
+from keydb_runbooks.operations import dump, manifests, runbook
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
+from keydb_runbooks.operations.pod_objects import objects_of, runs
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.objects import GROUP
@@ -60,7 +61,7 @@ def removed(group: Group, remove_data: bool) -> Commands:
 
         uninstall_pods.removed(name="Take the pods away", group=group, remove_data=False)
     """
-    objects = pods.objects_of(group)
+    objects = objects_of(group)
     try:
         found = [(kind, name) for kind in KINDS for name in _ours(group, objects, kind)]
         claims = _claims(group, objects)
@@ -103,7 +104,7 @@ def _claims(group: Group, objects: Objects) -> list[str]:
 def _save(state: State, host: Host, group: Group) -> bool:
     """Their data stay, whatever ``keydb_persistence`` says; who doesn't answer keeps what its volume has."""
     for node in group.nodes:
-        if pods.runs(node.host) is None:
+        if not runs(node.host):
             continue
         try:
             client = link(node)

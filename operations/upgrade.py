@@ -10,7 +10,8 @@ from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts.program import ServerProgram
-from keydb_runbooks.operations import programs
+from keydb_runbooks.operations import pods_restart, programs
+from keydb_runbooks.operations.pod_objects import are_pods
 from keydb_runbooks.runbooks import upgrade
 from keydb_runbooks.runbooks.plan import Answer, Request
 from keydb_runbooks.runbooks.topology import Topology
@@ -18,6 +19,8 @@ from keydb_runbooks.runbooks.topology import Topology
 
 def asked(group: Group) -> Callable[[Topology, Request, int], Answer]:
     """The verb for the programs that the nodes of a group have now."""
+    if are_pods(group):
+        return upgrade.of_pods(pods_restart.outdated(group))
     found = in_parallel(_program, group.nodes)
     return upgrade.planned({node.name: program for node, program in zip(group.nodes, found, strict=True)})
 

@@ -74,6 +74,36 @@ def refuse(tried: Iterable[Tried], group: str, place: str, *, force: bool) -> Re
     return Refusal(first.code, first.where, first.sentence, first.hint, also=tuple(others))
 
 
+def taken_away(tried: Iterable[Tried]) -> tuple[str, ...]:
+    """The pods that are there and would go, since fewer are wanted or others."""
+    for one in tried:
+        if one.kind == "StatefulSet" and one.live is not None and one.wished is not None:
+            wished = _pods(one.name, one.wished)
+            return tuple(pod for pod in _pods(one.name, one.live) if pod not in wished)
+    return ()
+
+
+def _pods(name: str, document: Mapping[str, Any]) -> tuple[str, ...]:
+    spec = document["spec"]
+    first = spec.get("ordinals", {}).get("start", 0)
+    return tuple(f"{name}-{number}" for number in range(first, first + spec["replicas"]))
+
+
+def refuse_fewer(pods: tuple[str, ...], primary: str | None, group: str) -> Refusal | None:
+    """Nobody may be taken away of whom it is not known that it is no primary.
+
+    :param pods: those that would go
+    :param primary: the group's primary, if it is one of those that stay
+    """
+    if not pods or primary is not None:
+        return None
+    names = " and ".join(pods)
+    told = f"{names} would go, and none of those that stay is the primary, so it may be among them"
+    return Refusal(
+        "primary-would-go", group, told, "with all of them in the inventory: status, then switchover to a lower number"
+    )
+
+
 def _refuse_one(one: Tried, group: str, place: str) -> Refusal | None:
     owner = None if one.live is None else one.live["metadata"].get("annotations", {}).get(GROUP)
     if one.live is not None and owner is None:

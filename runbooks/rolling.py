@@ -18,6 +18,7 @@ from keydb_runbooks.runbooks.attach import finish, routes, strays, verify
 from keydb_runbooks.runbooks.checks_group import BACKLOG_SECONDS
 from keydb_runbooks.runbooks.cost import full_resync
 from keydb_runbooks.runbooks.grounds import Evidence, Verdict
+from keydb_runbooks.runbooks.leading import label
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import (
     in_sync,
@@ -40,6 +41,7 @@ from keydb_runbooks.runbooks.steps import (
     VerifyWrite,
 )
 from keydb_runbooks.runbooks.steps_restart import BackInSync, LookAgain, Restart, RestartAlone, SaveToDisk
+from keydb_runbooks.runbooks.steps_service import LabelPods
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.values import changed
 
@@ -200,7 +202,7 @@ def _staying(case: _Case, mend: tuple[Step, ...]) -> Plan:
         group=case.topology.group,
         primary=primary.name,
         former=primary.name,
-        steps=(*mend, *(step for node in replicas for step in _one(case.wish, node, primary))),
+        steps=(*mend, *(step for node in replicas for step in _one(case.wish, node, primary)), *_label(case, primary)),
         loss=Loss(0, f"{primary.name} goes on and has everything"),
         proof=f"{primary.name} is the only rightful primary, and nobody else is promoted",
         gap=_waits(case) or "none for clients of the primary; who reads from a replica is sent to another one",
@@ -222,7 +224,13 @@ def _moving(case: _Case, mend: tuple[Step, ...]) -> Plan | Refusal:
     return replace(
         first,
         primary=target.name,
-        steps=(*first.steps, LookAgain(primary.name), *_unbound(move.steps), *_one(case.wish, primary, target)),
+        steps=(
+            *(step for step in first.steps if not isinstance(step, LabelPods)),
+            LookAgain(primary.name),
+            *_unbound(step for step in move.steps if not isinstance(step, LabelPods)),
+            *_one(case.wish, primary, target),
+            *_label(case, target),
+        ),
         loss=move.loss,
         proof=f"{primary.name} goes on while its replicas are restarted; then {move.proof}",
         gap=f"{waits}; {move.gap}" if waits else move.gap,
@@ -231,6 +239,11 @@ def _moving(case: _Case, mend: tuple[Step, ...]) -> Plan | Refusal:
         warnings=(*first.warnings, *move.warnings, f"{target.name} stays the primary: switchover moves the role back"),
         ranking=move.ranking,
     )
+
+
+def _label(case: _Case, primary: Node) -> tuple[Step, ...]:
+    """Pods that were made anew have lost their labels."""
+    return label(case.topology, primary, (node.name for node in case.topology.nodes if node.name != primary.name))
 
 
 def _alone(case: _Case, mend: tuple[Step, ...]) -> Plan:

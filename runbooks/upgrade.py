@@ -45,6 +45,31 @@ def planned(programs: Mapping[str, Program]) -> Callable[[Topology, Request, int
     return plan
 
 
+def of_pods(outdated: frozenset[str]) -> Callable[[Topology, Request, int], Answer]:
+    """The verb for pods: Kubernetes knows which of them run as they were installed before.
+
+    What a new image's program reads can't be asked before a pod runs it: the first replica shows it, and if that one
+    doesn't come back in sync, nobody else is touched.
+
+    :param outdated: names of the nodes that do
+    """
+
+    def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
+        """Decide which pods are replaced and when.
+
+        :param min_replicas: ``min-replicas-to-write`` that a new primary has after its promotion
+        """
+
+        def due(node: Node) -> bool:
+            return node.name in outdated if request.processes is None else node.run_id in request.processes
+
+        told = "as it was installed before"
+        wish = Wish("upgrade", due, lambda node: f"{runs(node)} {told}", "runs as it was installed last")
+        return roll(wish, topology, request, min_replicas)
+
+    return plan
+
+
 def _wish(programs: Mapping[str, Program]) -> Wish:
     return Wish(
         "upgrade",

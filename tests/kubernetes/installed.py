@@ -25,7 +25,7 @@ INSTALL_RIGHTS: list[dict[str, Any]] = [
     *RIGHTS,
     *({"apiGroups": [group], "resources": [kind], "verbs": [*MAKE, *TAKE_AWAY]} for group, kind in KINDS),
     {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": TAKE_AWAY},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "create", "delete"]},
     {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]},
 ]

@@ -81,6 +81,27 @@ class Runs:
                 self.run("rejoin", accept_loss=others)
             eventually(lambda: self.findings() == [], "the group is well", 60)
 
+    # What the cluster shows
+
+    def lease(self) -> Any:
+        from kubernetes import client
+
+        leases = client.CoordinationV1Api(self.group.api)
+        return leases.read_namespaced_lease("keydb-runbooks-keydb", self.group.namespace).spec
+
+    def events(self, pod: str) -> list[str]:
+        """What was told of a pod's role, oldest first."""
+        chosen = f"involvedObject.name={pod},reason=RoleMoved"
+        found = self.group.core.list_namespaced_event(self.group.namespace, field_selector=chosen).items
+        return [one.message for one in sorted(found, key=lambda one: int(one.metadata.resource_version))]
+
+    def described(self, pod: str) -> str:
+        """The reasons of what `kubectl describe pod` shows: the events that name a pod by its uid."""
+        uid = self.group.core.read_namespaced_pod(pod, self.group.namespace).metadata.uid
+        chosen = f"involvedObject.uid={uid}"
+        found = self.group.core.list_namespaced_event(self.group.namespace, field_selector=chosen).items
+        return " ".join(one.reason for one in found)
+
     # Faults
 
     def shell(self, pod: str, script: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kubernetes.group import PODS, eventually
+from tests.kubernetes.images import ENGINE, WRITER_IMAGE
 from tests.kubernetes.installed import Installed, InstalledRuns
 
 NOBODY = "127.0.0.1:1/nobody:1"
@@ -138,6 +139,39 @@ def test_what_changes_is_shown_line_by_line_and_running_servers_take_over_what_t
         runs.run("install").ok()
 
 
+def test_upgrade_replaces_the_pods_that_run_as_they_were_installed_before_and_no_write_is_lost(runs, tmp_path):
+    before, primary = {pod: runs.uid(pod) for pod in PODS}, runs.primary()
+    assert "nothing to do" in runs.run("upgrade").ok().text
+    runs.run("install", keydb_cpu="50m").ok()
+    with runs.writing() as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        runs.run("upgrade").ok()
+        writer.goes_on()
+        assert writer.lost(tmp_path) == 0
+    assert not set(before.values()) & {runs.uid(pod) for pod in PODS}, "each is another pod"
+    assert runs.service_leads_to() == runs.primary() != primary
+    roles = {pod: runs.group.core.read_namespaced_pod(pod, runs.group.namespace).metadata.labels for pod in PODS}
+    assert [pod for pod in PODS if roles[pod]["keydb-runbooks/role"] == "primary"] == [runs.primary()]
+    assert "nothing to do" in runs.run("upgrade").ok().text
+    runs.run("install").ok()
+    runs.run("upgrade", dry=True).ok()
+
+
+def test_fewer_pods_never_without_a_switchover_first_and_more_join(runs):
+    if runs.primary() != PODS[-1]:
+        runs.run("switchover", to=PODS[-1]).ok()
+    two = {"KEYDB_KUBERNETES_PODS": "2"}
+    told = f"refused: primary-would-go keydb: {PODS[-1]} would go, and none of those that stay is the primary"
+    runs.run("install", environment=two).refused(told)
+    assert PODS[-1] in runs.pods()
+    runs.run("switchover", to=PODS[0]).ok()
+    runs.run("install", environment=two).ok()
+    eventually(lambda: PODS[-1] not in runs.pods(), "it is gone", 60)
+    runs.run("install").ok()
+    runs.comes_back(PODS[-1])
+    assert runs.findings() == []
+
+
 def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
     """Scaled up by hand: nobody told install of the new pod."""
     runs.group.scale(4)
@@ -225,10 +259,15 @@ def test_a_secret_that_lacks_something(runs):
     assert [name for name in runs.there() if "other" in name] == []
 
 
-def test_an_image_that_cannot_be_pulled(runs):
-    """A set of its own: the pods of the group that runs are left alone by a new image anyway."""
-    bad = {"KEYDB_KUBERNETES_STATEFULSET": "other", "KEYDB_KUBERNETES_IMAGE": NOBODY}
-    runs.run("install", environment=bad).refused("pod other-0 in namespace", "ErrImagePull", NOBODY)
+@pytest.mark.parametrize("image, why", [(NOBODY, "ErrImagePull"), (WRITER_IMAGE, f"it lacks {ENGINE}-server")])
+def test_an_image_that_cannot_be_pulled_or_lacks_something_changes_nothing(runs, image, why):
+    bad = {"KEYDB_KUBERNETES_IMAGE": image}
+    before = runs.versions()
+    runs.run("install", environment=bad, keydb_maxmemory="96mb").refused(f"refused: image-not-usable {image}", why)
+    assert runs.versions() == before and "keydb-image" not in runs.pods()
+    assert "maxmemory 96mb" not in runs.shell("keydb-1", "cat /data/keydb.conf")
+    runs.run("install", environment={**bad, "KEYDB_KUBERNETES_STATEFULSET": "other"}).refused("image-not-usable")
+    assert [name for name in runs.there() if "other" in name] == []
 
 
 def test_what_is_no_group_on_pods_is_told_before_the_api_server_is_asked(runs):

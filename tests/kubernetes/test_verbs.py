@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from tests.kubernetes.group import POD_NAME, PODS, eventually
+from tests.kubernetes.runs import REPOSITORY
 
 LEFT = "moving the Service leaves connections that are open where they are"
 
@@ -137,6 +139,20 @@ def test_a_pod_that_is_away_is_a_node_that_cannot_be_reached_and_comes_back_unde
     eventually(lambda: runs.findings() == [], "it is back, at another address", 30)
 
 
-@pytest.mark.parametrize("verb", ["install", "start", "restart", "upgrade", "restore", "uninstall"])
+def test_drift_inside_of_the_cluster_has_every_right_that_it_needs_and_none_to_change_anything(runs):
+    documents = list(yaml.safe_load_all((REPOSITORY / "cluster" / "drift.yaml").read_text()))
+    for document in documents:
+        if document["kind"] == "CronJob":
+            document["spec"]["suspend"] = True
+        for subject in document.get("subjects", []):
+            subject["namespace"] = runs.group.namespace
+        runs.group.create(document)
+    account = {"KUBECONFIG": str(runs.group.kubeconfig("keydb-drift"))}
+    text = runs.run("drift", environment=account, format="json").ok().text
+    assert '"verdict": "fine"' in text, text
+    runs.run("switchover", environment=account).refused("service-not-movable")
+
+
+@pytest.mark.parametrize("verb", ["start", "restore"])
 def test_what_is_not_made_for_pods_yet_is_refused_before_one_is_touched(runs, verb):
     runs.run(verb).refused(f"refused: {verb} does not work on pods yet, and keydb-0, keydb-1, keydb-2 are some")

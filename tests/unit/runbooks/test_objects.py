@@ -2,7 +2,7 @@
 
 import pytest
 
-from keydb_runbooks.runbooks.objects import GROUP, Tried, refuse
+from keydb_runbooks.runbooks.objects import GROUP, Tried, refuse, refuse_fewer, taken_away
 
 PLACE = "namespace cache"
 
@@ -60,6 +60,30 @@ def test_pods_that_somebody_took_away_come_back_only_when_told():
     assert told(tried(there=live(spec={"replicas": 0}), wished=live(), kind="Service")) == []
 
 
+def pods(count: int, start: int | None = None) -> dict:
+    return live(spec={"replicas": count} | ({} if start is None else {"ordinals": {"start": start}}))
+
+
+@pytest.mark.parametrize("there, wished, going", [
+    (pods(3), pods(3), ()),
+    (pods(3), pods(5), ()),
+    (pods(3), pods(1), ("keydb-1", "keydb-2")),
+    (pods(2), pods(2, start=1), ("keydb-0",)),
+    (None, pods(3), ()),
+    (pods(3), None, ()),
+])  # fmt: skip
+def test_pods_that_are_not_wanted_any_more_go(there, wished, going):
+    assert taken_away([tried(kind="Service", there=live()), tried(there=there, wished=wished)]) == going
+
+
+def test_a_pod_goes_only_if_another_one_is_the_primary():
+    assert refuse_fewer((), None, "keydb") is None
+    assert refuse_fewer(("keydb-2",), "keydb-0", "keydb") is None
+    told = "refused: primary-would-go keydb: keydb-2 would go, and none of those that stay is the primary, so it may be among them"
+    assert str(refuse_fewer(("keydb-2",), None, "keydb")).startswith(told)
+    assert taken_away([]) == ()
+
+
 def test_what_the_server_keeps_by_itself_is_no_change():
     after = live(manager="keydb-runbooks")
     after["metadata"] |= {"uid": "2", "generation": 3}
@@ -97,6 +121,11 @@ def test_each_leaf_that_changes_is_a_line_with_its_path():
         "- spec.gone: 1",
         "+ spec.more: []",
     )
+
+
+def test_of_a_new_object_everything_is_a_change():
+    one = tried(wished=live())
+    assert one.is_new and one.changes[-1] == "+ spec.replicas: 3"
 
 
 def test_a_text_changes_by_its_lines():

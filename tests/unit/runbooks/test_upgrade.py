@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from worlds import codes, group, lines, primary, proxy, replica
+from worlds import codes, group, lines, primary, proxy, replica, service
 
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.steps_restart import Restart, UseProgram
-from keydb_runbooks.runbooks.upgrade import Program, planned
+from keydb_runbooks.runbooks.upgrade import Program, of_pods, planned
 
 NEW = Program("/opt/keydb-server", "keydb", "6.3.5", 9, 9)
 ANY = Request()
@@ -80,3 +80,28 @@ def test_what_a_refusal_offers_is_enough_to_go_on(program):
 def test_the_format_of_who_is_left_alone_is_nobodys_business():
     newer = [replace(node, version="6.3.5") for node in THREE[:3]]
     assert isinstance(asked(*newer, program=replace(NEW, format=None)), NothingToDo)
+
+
+def pods(*outdated, request=ANY):
+    return of_pods(frozenset(outdated))(group(*THREE[:3], service(1)), request, 1)
+
+
+def test_of_pods_those_are_replaced_that_run_as_they_were_installed_before():
+    plan = pods("keydb-3")
+    assert lines(plan) == ["LookAgain keydb-3", "Restart keydb-3", "BackInSync keydb-3", "LabelPods keydb-write"]
+    (restart,) = [step for step in plan.steps if isinstance(step, Restart)]
+    assert (restart.told, restart.version) == ("KeyDB 6.3.4 as it was installed before", None)
+    assert str(plan.evidence[0]).endswith(", is left alone: it runs as it was installed last")
+    assert isinstance(pods(), NothingToDo)
+
+
+def test_a_primary_on_an_old_pod_gives_the_role_away_and_all_labels_are_set_at_the_end():
+    told = lines(pods("keydb-1"))
+    assert told[0] == "LookAgain keydb-1" and "MoveService keydb-write" in told
+    assert told[-3:] == ["Restart keydb-1", "BackInSync keydb-1", "LabelPods keydb-write"]
+    assert told.count("LabelPods keydb-write") == 1
+
+
+def test_a_run_stays_with_the_processes_that_it_saw_first_whatever_their_pods_are_by_now():
+    request = Request(processes=frozenset({THREE[1].run_id}))
+    assert lines(pods("keydb-3", request=request))[0] == "LookAgain keydb-2"

@@ -1,0 +1,81 @@
+"""The verbs for odd cases on pods: the halves of a role move, the way back from a run that died, fences, a backup."""
+
+from __future__ import annotations
+
+from tests.kubernetes.group import PODS, eventually
+
+
+def other_than(*pods: str) -> str:
+    return next(pod for pod in PODS if pod not in pods)
+
+
+def test_abort_goes_back_from_a_run_that_died_before_its_promotion(runs):
+    primary = runs.primary()
+    with runs.writing(clients=2, patience_seconds=300) as writer:
+        runs.dies_before("Promote", "switchover", to=other_than(primary))
+        assert f"paused {primary}" in runs.findings()
+        runs.run("abort").ok()
+        writer.goes_on()
+    assert runs.findings() == [] and runs.service_leads_to() == runs.primary() == primary
+    assert "nothing to do" in runs.run("abort").ok().text
+
+
+def test_a_fenced_primary_takes_no_writes_until_it_is_unfenced(runs):
+    primary = runs.primary()
+    with runs.writing(clients=2) as writer:
+        runs.run("fence", node=primary).ok()
+        assert f"fenced {primary}" in runs.findings()
+        before = writer.acknowledged()
+        eventually(lambda: [row[3] for row in writer.journal()[-20:]] == ["failed"] * 20, "nothing is taken", 20)
+        assert writer.acknowledged() <= before + 20
+        runs.run("unfence", node=primary).ok()
+        writer.goes_on()
+    assert runs.findings() == []
+
+
+def test_one_is_promoted_alone_and_one_that_came_back_is_demoted(runs):
+    gone = runs.primary()
+    target = other_than(gone)
+    runs.stop(gone)
+    done = runs.run("promote", to=target).ok()
+    assert f"names {target} now" in done.text and runs.service_leads_to() == runs.primary() == target
+    assert f"follows-other {other_than(gone, target)}" in runs.findings()
+    runs.resume(gone)
+    eventually(lambda: "several-primaries keydb" in runs.findings(), "both are primaries", 30)
+    runs.run("demote", node=gone).refused(gone)
+    runs.run("demote", node=gone, accept_loss=gone).ok()
+    assert runs.primary() == target
+    runs.run("rejoin").ok()
+    assert runs.findings() == []
+
+
+def test_the_cluster_shows_who_is_at_work_and_which_role_moved(runs):
+    before, target = runs.primary(), other_than(runs.primary())
+    runs.dies_before("Promote", "switchover", to=target)
+    assert runs.lease().holder_identity.endswith(f": switchover (for {target})"), "a run that was killed leaves it"
+    runs.run("switchover", to=target).ok()
+    assert not runs.lease().holder_identity
+    told = {pod: runs.events(pod) for pod in PODS}
+    assert told[target][-1].startswith(f"is the primary of keydb instead of {before} (switchover by ")
+    assert told[before][-1].startswith(f"is no longer the primary of keydb: {target} is (switchover by ")
+    assert "RoleMoved" in runs.described(target)
+
+
+def test_who_may_leave_no_trace_in_the_cluster_is_told_and_moves_the_role_all_the_same(runs):
+    before = runs.primary()
+    account = {"KUBECONFIG": str(runs.group.account("traceless", without="leases"))}
+    assert "notice: no Lease in the cluster: context traceless" in runs.run("switchover", environment=account).ok().text
+    assert runs.primary() != before
+
+
+def test_a_backup_of_a_pod_is_whole_on_this_machine(runs, tmp_path):
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 100, "there is something to save", 30)
+    text = runs.run("backup", save_to=str(tmp_path)).ok().text
+    assert [path.suffix for path in tmp_path.rglob("*.rdb")] == [".rdb"], text
+
+
+def test_the_history_is_on_the_pods_as_well(runs):
+    runs.run("switchover").ok()
+    assert "switchover" in runs.run("history").ok().text
+    assert '"verb": "switchover"' in runs.shell(runs.primary(), "tail -1 /data/runbook-history.jsonl")
