@@ -38,10 +38,11 @@ exit 1
 
 
 @operation()
-def configuration(program: str) -> Commands:
+def configuration(program: str, without: str = "") -> Commands:
     """Give this proxy its ``haproxy.cfg``, checked by HAProxy itself, and reload it if it runs.
 
     + program: path of HAProxy's program
+    + without: name of a node that it shall not lead to, though the inventory has it
 
     **Example:**
 
@@ -51,7 +52,7 @@ def configuration(program: str) -> Commands:
     """
     group, entry = this_proxy(host)
     path = config_path(entry)
-    wanted = wanted_configuration(group, entry)
+    wanted = wanted_configuration(group, entry, without)
     pid_file = entry.data("haproxy_pid_file")
     changes = put_file(host, path, wanted, partial(_check, program), owners.roots(entry, "600"))
     yield from changes
@@ -125,8 +126,11 @@ def ca_path(entry: ProxyEntry) -> str:
     return f"{entry.data('haproxy_config_directory')}/ca.pem"
 
 
-def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
-    """The text of ``haproxy.cfg`` that the inventory asks for."""
+def wanted_configuration(group: Group, entry: ProxyEntry, without: str = "") -> str:
+    """The text of ``haproxy.cfg`` that the inventory asks for.
+
+    :param without: name of a node that is left out
+    """
     user = group.nodes[0].user("check")
     check = _resp("AUTH", user.name, user.password) + _resp("INFO", "replication") + _resp("QUIT")
     listeners = {
@@ -138,7 +142,7 @@ def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
         "max_lag": group.nodes[0].data("keydb_min_replicas_max_lag"),
         "interval": entry.data("haproxy_check_interval"),
         "tls_ca": ca_path(entry) if entry.data("keydb_tls_ca") else None,
-        "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes],
+        "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes if node.name != without],
     }
     return render(
         "haproxy.cfg.j2",

@@ -6,11 +6,13 @@ Each act is a pyinfra operation of its own, so these are called by deploys and n
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Any
 
 from pyinfra.operations import files
 
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.operations import boot_guard, haproxy, keydb, machine, owners, packages, programs, service, units
+from keydb_runbooks.operations.files import Access
 
 
 def server(node: NodeEntry) -> None:
@@ -22,11 +24,9 @@ def server(node: NodeEntry) -> None:
     if user := owners.system_user(node):
         machine.system_user(name="Make the server's user", user=user, home=data)
         logs = str(PurePosixPath(node.data("keydb_log_file")).parent)
-        files.directory(name="Make the log's directory", path=logs, **owners.as_arguments(owners.servers(node, "750")))
-    files.directory(
-        name="Make the server's directory", path=config, **owners.as_arguments(owners.config_directory(node))
-    )
-    files.directory(name="Make the data's directory", path=data, **owners.as_arguments(owners.servers(node, "700")))
+        _directory("Make the log's directory", logs, owners.servers(node, "750"))
+    _directory("Make the server's directory", config, owners.config_directory(node))
+    _directory("Make the data's directory", data, owners.servers(node, "700"))
     if node.data("keydb_tls_ca"):
         keydb.certificates(name="Give the server its certificate")
     keydb.configuration(name="Configure the server", program=program)
@@ -45,7 +45,7 @@ def proxy(entry: ProxyEntry) -> None:
     config = entry.data("haproxy_config_directory")
     if user := owners.system_user(entry):
         machine.system_user(name="Make the proxy's user", user=user, home="/var/lib/haproxy")
-    files.directory(name="Make the proxy's directory", path=config, **owners.as_arguments(owners.roots(entry, "755")))
+    _directory("Make the proxy's directory", config, owners.roots(entry, "755"))
     if entry.data("keydb_tls_ca"):
         haproxy.trusted_ca(name="Tell the proxy which CA to trust")
     if service.has_systemd(entry.host):
@@ -53,3 +53,8 @@ def proxy(entry: ProxyEntry) -> None:
         units.proxy(name="Let systemd start the proxy", program=program)
     haproxy.configuration(name="Configure the proxy", program=program)
     haproxy.running(name="Start the proxy", program=program)
+
+
+def _directory(name: str, path: str, access: Access | None) -> None:
+    given: dict[str, Any] = owners.as_arguments(access)
+    files.directory(name=name, path=path, **given)
