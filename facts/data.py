@@ -15,18 +15,18 @@ echo none
 """
 
 
-class DataFiles(FactBase[tuple[str, ...]]):
-    """Returns the names of the files that a server has its data in, () if there are none, None if that is unknown.
+class DataFiles(FactBase[list[str]]):
+    """Returns the names of the files that a server has its data in, [] if there are none, None if that is unknown.
 
     + path: the directory
 
     .. code:: python
 
-        ("dump.rdb", "appendonlydir")
+        ["dump.rdb", "appendonlydir"]
     """
 
     def command(self, path: str) -> StringCommand:
         return script(FILES, path)
 
-    def process(self, output: list[str]) -> tuple[str, ...]:
-        return tuple(line for line in output if line != "none")
+    def process(self, output: list[str]) -> list[str]:
+        return [line for line in output if line != "none"]

@@ -118,7 +118,8 @@ def _place(group: Group, name: str | None) -> Place:
     limit = in_bytes(str(entry.data("keydb_maxmemory")))
     there = entry.host.connected
     data = entry.host.get_fact(DataFiles, path=entry.data("keydb_data_directory")) if there else None
-    return Place(limit if isinstance(limit, int) else 0, data, aof=entry.data("keydb_persistence") == "aof")
+    files = None if data is None else tuple(data)
+    return Place(limit if isinstance(limit, int) else 0, files, aof=entry.data("keydb_persistence") == "aof")
 
 
 def _min_replicas(group: Group) -> int:

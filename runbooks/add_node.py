@@ -24,7 +24,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread,
 )
 from keydb_runbooks.runbooks.replication import Node, Unread
-from keydb_runbooks.runbooks.steps_members import Join
+from keydb_runbooks.runbooks.steps import Follow
 from keydb_runbooks.runbooks.steps_restart import BackInSync
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.values import changed
@@ -112,7 +112,7 @@ def plan(topology: Topology, request: Request) -> Answer:
     if refusal := _refuse_second(topology, name):
         return refusal
     # It may be in the middle of it, for a run that died or by its boot guard.
-    follow = () if node.follows(primary) else (Join(name, primary.name, primary.address),)
+    follow = () if node.follows(primary) else (Follow(name, primary.name, primary.address),)
     return Plan(
         verb="add-node",
         group=topology.group,

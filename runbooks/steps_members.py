@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from keydb_runbooks.runbooks.steps import Command, Follow, Step
-
-
-@dataclass(frozen=True)
-class Join(Follow):
-    """As ``Follow``, of a node that is new: if it can't, the others' files go on without it."""
-
-    ends: ClassVar[bool] = True
+from keydb_runbooks.runbooks.steps import Command, Step
 
 
 @dataclass(frozen=True)

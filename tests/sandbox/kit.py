@@ -37,7 +37,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 INVENTORY = "inventories/sandbox.py"
 FAULTS = "tests/sandbox/faults.py"
 NODES = ("keydb-1", "keydb-2", "keydb-3")
-PORTS_USED = (0, 1, 2, 11, 12, 13)
+PORTS_USED = (0, 1, 2, 11, 12, 13, 14)
 GUARD = ("--replicaof", "255.255.255.255", "1", "--set-proc-title", "no")
 
 

@@ -180,7 +180,7 @@ def decided(*members):
 
 def test_it_follows_and_has_everything_before_anybody_is_told():
     answer = decided(*OLD, virgin(4))
-    assert lines(answer) == ["Join keydb-4", "BackInSync keydb-4"]
+    assert lines(answer) == ["Follow keydb-4", "BackInSync keydb-4"]
     assert (answer.verb, answer.group) == ("add-node", "demo")
     assert (answer.primary, answer.former, answer.node) == ("keydb-1", "keydb-1", "keydb-4")
     assert answer.outcome == "keydb-4 is a replica of keydb-1, in sync"

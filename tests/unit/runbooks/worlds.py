@@ -392,8 +392,6 @@ class World:
         server.disk = self._line(server.node)
         self._replicate()
 
-    _Join = _Follow
-
     def _BackInSync(self, step: BackInSync, server: Server) -> None:
         assert server.node.link and server.node.link.primary == step.address and server.node.link.up
 
