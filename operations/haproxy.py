@@ -17,11 +17,14 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
 from keydb_runbooks.connectors.ports import is_free
+from keydb_runbooks.connectors.quiet import try_quietly
+from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.service import reload_proxy, start_proxy
+from keydb_runbooks.runbooks.proxy_states import carried_over
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -35,6 +38,9 @@ echo "HAProxy refuses the new configuration:" >&2
 echo "$told" | sed -E "s/[0-9a-fA-F]{24,}/.../g" >&2
 exit 1
 """
+
+# $1 the file; its text comes on standard input.
+WRITE_STATES = 'umask 077; cat >"$1"'
 
 
 @operation()
@@ -60,7 +66,10 @@ def configuration(program: str, without: str = "") -> Commands:
     runs = host.get_fact(HaproxyProcess, pid_file=pid_file)
     paths = [path, *([ca_path(entry)] if entry.data("keydb_tls_ca") else [])]
     if runs and host.get_fact(HaproxyOutdated, paths=paths, pid_file=pid_file):
+        yield FunctionCommand(_carry_over, (group, entry, without), {})
         yield from reload_proxy(entry, program, path)
+        # Whoever starts much later shall not believe it.
+        yield script('rm -f -- "$1"', states_path(entry))
     elif not changes:
         host.noop(f"{path} is as wanted")
 
@@ -122,6 +131,11 @@ def config_path(entry: ProxyEntry) -> str:
     return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
 
 
+def states_path(entry: ProxyEntry) -> str:
+    """Where an old process leaves to the new one what it knows of its servers, for the moment of a reload."""
+    return f"{entry.data('haproxy_config_directory')}/server-states"
+
+
 def ca_path(entry: ProxyEntry) -> str:
     return f"{entry.data('haproxy_config_directory')}/ca.pem"
 
@@ -147,6 +161,7 @@ def wanted_configuration(group: Group, entry: ProxyEntry, without: str = "") -> 
     return render(
         "haproxy.cfg.j2",
         runtime_socket=entry.data("haproxy_runtime_socket"),
+        states=states_path(entry),
         pid_file=entry.data("haproxy_pid_file"),
         max_connections=entry.data("haproxy_max_connections"),
         user=owners.system_user(entry),
@@ -154,6 +169,25 @@ def wanted_configuration(group: Group, entry: ProxyEntry, without: str = "") -> 
         source=entry.data("haproxy_source_address"),
         groups={group.name: listeners},
     )
+
+
+def _carry_over(state: State, host: Host, group: Group, entry: ProxyEntry, without: str) -> bool:
+    """Leave to the new process what this one knows; without it that has to ask everybody first, as at a start."""
+    servers = {node.name: node.address for node in group.nodes if node.name != without}
+    try:
+        socket = runtime(entry)
+        try:
+            told = carried_over(
+                socket.command("show servers state"),
+                dict.fromkeys((f"{group.name}-write", f"{group.name}-read"), servers),
+            )
+        finally:
+            socket.close()
+    except RuntimeSocketError:
+        return True
+    if False:
+        try_quietly(host, script(WRITE_STATES, states_path(entry)), stdin=told)
+    return True
 
 
 def _resp(*words: str) -> bytes:

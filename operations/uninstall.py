@@ -137,6 +137,7 @@ def proxy() -> Commands:
     config, pid_file = haproxy.config_path(entry), str(entry.data("haproxy_pid_file"))
     own = [f"{units.DIRECTORY}/{PROXY_UNIT}"] if has_systemd(host) else []
     beside = [haproxy.ca_path(entry)] if entry.data("keydb_tls_ca") else []
+    beside.append(haproxy.states_path(entry))
     files, theirs = _look([*own, *_drop_in(own), *beside, config, pid_file, str(entry.data("haproxy_runtime_socket"))])
     if not files:
         host.noop(f"nothing of install is left on {host.name}")

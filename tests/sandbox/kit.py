@@ -345,6 +345,7 @@ class Sandbox:
         started as one forgets on KeyDB whose data it has, and each of its restarts is a stranger.
         """
         self.kill_all()
+        self.environment.pop("KEYDB_SANDBOX_NODES", None)
         shutil.rmtree(self.directory)
         shutil.copytree(self.image, self.directory, symlinks=True)
         if self.relays:

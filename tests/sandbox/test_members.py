@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -174,3 +175,42 @@ def test_a_node_waits_until_its_clients_have_gone(group: Sandbox) -> None:
     text, _ = running.communicate(timeout=30)
     assert "no client is connected to it" in text
     assert group.pid("keydb-3") is None
+
+
+class Newcomers:
+    """Clients each of which connects through the proxy, writes once and goes; what they were told instead of OK."""
+
+    def __init__(self, group: Sandbox) -> None:
+        self.group = group
+        self.served, self.errors = 0, list[str]()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._come)
+
+    def __enter__(self) -> Newcomers:
+        self._thread.start()
+        eventually(lambda: self.served > 10, "clients come")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _come(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.group.ask("proxy-1", "SET", "test:newcomer", "x", role="application")
+                self.served += 1
+            except redis.RedisError as error:
+                self.errors.append(f"{type(error).__name__}: {error}")
+
+
+def test_new_connections_find_the_primary_whenever_the_proxy_is_reloaded(group: Sandbox) -> None:
+    # A process that had asked nobody would lead them to the first server.
+    group.run("switchover", to="keydb-2").ok()
+    with Newcomers(group) as clients:
+        group.run("remove_node", node="keydb-1").ok()
+        group.run("add_node", node="keydb-1").ok()
+        before = clients.served
+        eventually(lambda: clients.served > before + 50, "clients still come")
+    assert clients.errors == []
+    assert not (group.directory / "proxy-1" / "server-states").exists()
