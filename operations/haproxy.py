@@ -185,7 +185,7 @@ def _carry_over(state: State, host: Host, group: Group, entry: ProxyEntry, witho
             socket.close()
     except RuntimeSocketError:
         return True
-    if False:
+    if told is not None:
         try_quietly(host, script(WRITE_STATES, states_path(entry)), stdin=told)
     return True
 
