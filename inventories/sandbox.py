@@ -3,7 +3,8 @@
     pyinfra inventories/sandbox.py deploys/install.py -y
 
 KEYDB_SANDBOX_DIRECTORY  where everything is kept; default .sandbox
-KEYDB_SANDBOX_PORT       first of the ports; default 17000: proxy 17000 to 17002, servers 17011 to 17013
+KEYDB_SANDBOX_PORT       first of the ports; default 17000: proxy 17000 to 17002, servers from 17011 on
+KEYDB_SANDBOX_NODES      how many servers; default 3
 KEYDB_SANDBOX_ENGINE     keydb, valkey or redis; default is the first that is found
 KEYDB_SANDBOX_SERVER     the servers' program, of that engine; default is the one that is found
 KEYDB_SANDBOX_TLS        yes encrypts everything, with certificates of a small CA that is made once
@@ -47,7 +48,7 @@ def _behind_relay(number):
     return {"keydb_bind": [address], "keydb_settings": {} if _engine == "keydb" else {"bind-source-addr": address}}
 
 
-keydb = [_node(1), _node(2), _node(3)]
+keydb = [_node(number) for number in range(1, int(os.environ.get("KEYDB_SANDBOX_NODES", "3")) + 1)]
 
 _home = _directory / "proxy-1"
 haproxy = [

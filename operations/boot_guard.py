@@ -28,8 +28,10 @@ USABLE = 'set -a && . "$1" && exec "$2" check'
 
 
 @operation()
-def installed() -> Generator[PyinfraCommand, None, None]:
+def installed(without: str = "") -> Generator[PyinfraCommand, None, None]:
     """Give this node its boot guard. Nothing is started: your unit or ``start`` does that through it.
+
+    + without: name of a node that it shall not ask, though the inventory has it
 
     **Example:**
 
@@ -40,7 +42,7 @@ def installed() -> Generator[PyinfraCommand, None, None]:
     entry = keydb.this_node(host)
     group = next(group for group in all_groups(host.inventory).values() if group.node_of(host) is not None)
     changes = []
-    for path, (content, check, access) in wanted_files(group, entry).items():
+    for path, (content, check, access) in wanted_files(group, entry, without).items():
         changes += put_file(host, path, content, check, access)
     yield from changes
     if not changes:
@@ -55,13 +57,18 @@ def credentials_path(entry: NodeEntry) -> str:
     return f"{entry.data('keydb_config_directory')}/operator.auth"
 
 
-def wanted_files(group: Group, entry: NodeEntry) -> dict[str, tuple[str, Check | None, Access | None]]:
-    """Each file's text, what has to succeed with a new one, and whose it is; the settings, which name it, are last."""
+def wanted_files(
+    group: Group, entry: NodeEntry, without: str = ""
+) -> dict[str, tuple[str, Check | None, Access | None]]:
+    """Each file's text, what has to succeed with a new one, and whose it is; the settings, which name it, are last.
+
+    :param without: name of a node that is left out
+    """
     operator = entry.user("operator")
     settings = render(
         "boot-guard.env.j2",
         node=entry.name,
-        nodes=" ".join(f"{node.name}={node.address}" for node in group.nodes),
+        nodes=" ".join(f"{node.name}={node.address}" for node in group.nodes if node.name != without),
         config=keydb.config_path(entry),
         auth=credentials_path(entry),
         tls_ca=keydb.certificate_paths(entry).get("keydb_tls_ca"),

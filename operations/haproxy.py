@@ -17,11 +17,14 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
 from keydb_runbooks.connectors.ports import is_free
+from keydb_runbooks.connectors.quiet import try_quietly
+from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.service import reload_proxy, start_proxy
+from keydb_runbooks.runbooks.proxy_states import carried_over
 from keydb_runbooks.runbooks.replication import Address
 from keydb_runbooks.templates import render
 
@@ -37,12 +40,16 @@ echo "$told" | sed -E "s/[0-9a-fA-F]{24,}/.../g" >&2
 exit 1
 """
 
+# $1 the file; its text comes on standard input.
+WRITE_STATES = 'umask 077; cat >"$1"'
+
 
 @operation()
-def configuration(program: str) -> Commands:
+def configuration(program: str, without: str = "") -> Commands:
     """Give this proxy its ``haproxy.cfg``, checked by HAProxy itself, and reload it if it runs.
 
     + program: path of HAProxy's program
+    + without: name of a node that it shall not lead to, though the inventory has it
 
     **Example:**
 
@@ -52,7 +59,7 @@ def configuration(program: str) -> Commands:
     """
     group, entry = this_proxy(host)
     path = config_path(entry)
-    wanted = wanted_configuration(group, entry)
+    wanted = wanted_configuration(group, entry, without)
     pid_file = entry.data("haproxy_pid_file")
     changes = put_file(host, path, wanted, partial(_check, program), owners.roots(entry, "600"))
     yield from changes
@@ -60,7 +67,10 @@ def configuration(program: str) -> Commands:
     runs = host.get_fact(HaproxyProcess, pid_file=pid_file)
     paths = [path, *([ca_path(entry)] if entry.data("keydb_tls_ca") else [])]
     if runs and host.get_fact(HaproxyOutdated, paths=paths, pid_file=pid_file):
+        yield FunctionCommand(_carry_over, (group, entry, without), {})
         yield from reload_proxy(entry, program, path)
+        # Whoever starts much later shall not believe it.
+        yield script('rm -f -- "$1"', states_path(entry))
     elif not changes:
         host.noop(f"{path} is as wanted")
 
@@ -122,12 +132,20 @@ def config_path(entry: ProxyEntry) -> str:
     return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
 
 
+def states_path(entry: ProxyEntry) -> str:
+    """Where an old process leaves to the new one what it knows of its servers, for the moment of a reload."""
+    return f"{entry.data('haproxy_config_directory')}/server-states"
+
+
 def ca_path(entry: ProxyEntry) -> str:
     return f"{entry.data('haproxy_config_directory')}/ca.pem"
 
 
-def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
-    """The text of ``haproxy.cfg`` that the inventory asks for."""
+def wanted_configuration(group: Group, entry: ProxyEntry, without: str = "") -> str:
+    """The text of ``haproxy.cfg`` that the inventory asks for.
+
+    :param without: name of a node that is left out
+    """
     user = group.nodes[0].user("check")
     check = _resp("AUTH", user.name, user.password) + _resp("INFO", "replication") + _resp("QUIT")
     listeners = {
@@ -139,11 +157,12 @@ def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
         "max_lag": group.nodes[0].data("keydb_min_replicas_max_lag"),
         "interval": entry.data("haproxy_check_interval"),
         "tls_ca": ca_path(entry) if entry.data("keydb_tls_ca") else None,
-        "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes],
+        "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes if node.name != without],
     }
     return render(
         "haproxy.cfg.j2",
         runtime_socket=entry.data("haproxy_runtime_socket"),
+        states=states_path(entry),
         pid_file=entry.data("haproxy_pid_file"),
         max_connections=entry.data("haproxy_max_connections"),
         user=owners.system_user(entry),
@@ -151,6 +170,25 @@ def wanted_configuration(group: Group, entry: ProxyEntry) -> str:
         source=entry.data("haproxy_source_address"),
         groups={group.name: listeners},
     )
+
+
+def _carry_over(state: State, host: Host, group: Group, entry: ProxyEntry, without: str) -> bool:
+    """Leave to the new process what this one knows; without it that has to ask everybody first, as at a start."""
+    servers = {node.name: node.address for node in group.nodes if node.name != without}
+    try:
+        socket = runtime(entry)
+        try:
+            told = carried_over(
+                socket.command("show servers state"),
+                dict.fromkeys((f"{group.name}-write", f"{group.name}-read"), servers),
+            )
+        finally:
+            socket.close()
+    except RuntimeSocketError:
+        return True
+    if told is not None:
+        try_quietly(host, script(WRITE_STATES, states_path(entry)), stdin=told)
+    return True
 
 
 def _resp(*words: str) -> bytes:

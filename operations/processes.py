@@ -94,6 +94,11 @@ def restart_server(program: str, config: str, guard_settings: str, pid_file: str
     return script(STOP + START, *words)
 
 
+def end_server(pid_file: str) -> StringCommand:
+    """A command that ends a server, if it runs."""
+    return script(STOP, KeydbProcess().command(pid_file=pid_file).get_raw_value(), pid_file)
+
+
 def start_proxy(program: str, config: str, pid_file: str) -> Iterator[StringCommand]:
     """Commands that start HAProxy, unless it runs by now, and wait until it has written its pid file."""
     look = HaproxyProcess().command(pid_file=pid_file)

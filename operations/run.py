@@ -28,12 +28,15 @@ from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal
 from keydb_runbooks.runbooks.steps import Step, VerifyWrite
 from keydb_runbooks.runbooks.steps_restart import LookAgain
 from keydb_runbooks.runbooks.topology import Topology
-from keydb_runbooks.runbooks.verified import left, truths, verify
+from keydb_runbooks.runbooks.verified import ended, left, truths, verify
 
 Decide = Callable[[Topology], Answer]
 Perform = Callable[[Step, Links], str]
 
 LOOK_AGAIN_SECONDS = 0.2
+
+PARTS = ("install", "add-node", "remove-node")
+"""Verbs of which a plan is but a part, so that its end is not theirs."""
 
 PLAN_DIFFERS = "it changed since the plan was shown; nothing was changed: run this again and read the new plan"
 
@@ -335,7 +338,7 @@ class Run:
         topology = observe(self.group, silent=self.silent)
         seen = verify(self.plan, topology)
         self.report.observed(topology, list(truths(topology)))
-        self.left = tuple(left(topology, self.plan.primary))
+        self.left = tuple(left(topology, self.plan.primary, ended(self.plan)))
         self.report.notices += self.left
         for step, told in zip(self.plan.steps, self.report.steps, strict=True):
             if isinstance(step, VerifyWrite):
@@ -375,8 +378,7 @@ class Run:
         if self.task is not None and outcome in (Outcome.DONE, Outcome.FAILED_INCOMPLETE) and self.committed:
             traces.moved(self.group, self.plan, self.task)
         self.report.ends(outcome, sentence, code=code, where=where)
-        if self.plan.verb != "install":
-            # Giving a group its first primary is but the last part of an install.
+        if self.plan.verb not in PARTS:
             endings.tell(endings.OF_OUTCOMES[outcome])
         if outcome in (Outcome.DONE, Outcome.NOTHING_TO_DO):
             logger.info(f"    {format_text(sentence, 'green')}")

@@ -24,6 +24,7 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 import keydb_runbooks.operations.perform_fence
+import keydb_runbooks.operations.perform_members
 import keydb_runbooks.operations.perform_restart
 import keydb_runbooks.operations.perform_service  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
@@ -36,7 +37,7 @@ from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
 from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
-from keydb_runbooks.runbooks import founding, rolling
+from keydb_runbooks.runbooks import add_node, founding, remove_node, rolling
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.plan import CATCH_UP_TIMEOUT_SECONDS, Answer, NothingToDo, Plan, Refusal, Request, Since
@@ -48,6 +49,9 @@ Commands = Generator[PyinfraCommand, None, None]
 
 AGAIN_SECONDS = 0.1
 LONGEST_CATCH_UP_SECONDS = 86_400.0
+
+ACCEPTED = (*codes_that_can_be_accepted(), *rolling.CODES, *add_node.CODES, *remove_node.CODES)
+"""What ``accept=`` may name."""
 
 _stopped: WeakSet[State] = WeakSet()
 
@@ -124,7 +128,7 @@ def _check_names(host: Host, group: Group, request: Request) -> None:
     refused = [
         *options.refuse_names("allow_unread", request.allow_unread, members),
         *options.refuse_names("accept_loss", request.accept_loss, members),
-        *options.refuse_codes("accept", request.accept, (*codes_that_can_be_accepted(), *rolling.CODES)),
+        *options.refuse_codes("accept", request.accept, ACCEPTED),
         *filter(None, [options.refuse_loss_of(request.to, request.accept_loss)]),
     ]
     if refused:
@@ -167,6 +171,19 @@ def request_of(host: Host) -> Request:
     )
 
 
+def request_for(host: Host, group: Group, verb: str, named_by: str) -> Request:
+    """The same for a verb of one group, whose names are checked too.
+
+    :param named_by: the option that names the verb's node, ``to`` or ``node``; the other one is not taken
+    :raises SystemExit: after it was printed what is not allowed
+    """
+    request = request_of(host)
+    _check_names(host, group, request)
+    if refused := options.refuse_other_name(verb, named_by, {"to": request.to, "node": request.node}):
+        stop(host, refused)
+    return request
+
+
 def carry_out(
     host: Host,
     title: str,
@@ -183,10 +200,7 @@ def carry_out(
     group = chosen_group(host)
     if not conducts(host, group):
         return
-    request = request_of(host)
-    _check_names(host, group, request)
-    if refused := options.refuse_other_name(title.lower(), named_by, {"to": request.to, "node": request.node}):
-        stop(host, refused)
+    request = request_for(host, group, title.lower(), named_by)
     min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
 
     def decided(topology: Topology) -> Answer:

@@ -72,6 +72,13 @@ def restart_server(entry: NodeEntry, program: str, config: str) -> StringCommand
     return processes.restart_server(program, config, guard_settings(config), entry.data("keydb_pid_file"))
 
 
+def end_server(entry: NodeEntry) -> StringCommand:
+    """A command that ends a server in order, so that it is not started with the machine either."""
+    if has_systemd(entry.host):
+        return systemctl.disable(server_unit(entry), guard_unit(entry))
+    return processes.end_server(entry.data("keydb_pid_file"))
+
+
 def start_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[StringCommand]:
     """Commands that start HAProxy, unless it runs by now, and wait until it serves."""
     if has_systemd(entry.host):

@@ -19,6 +19,14 @@ exit 1
 # $1 the unit. What it has enabled is told to systemd by the same command.
 ENABLE = 'systemctl daemon-reload && systemctl enable --quiet "$1"'
 
+DISABLE = """
+for unit; do
+    systemctl disable --quiet --now "$unit" 2>/dev/null
+    systemctl is-active --quiet "$unit" && { echo "$unit does not stop; look at journalctl -u $unit" >&2; exit 1; }
+done
+exit 0
+"""
+
 
 def start(unit: str) -> StringCommand:
     """Start a unit, and wait until systemd calls it started."""
@@ -38,6 +46,11 @@ def reload(unit: str) -> StringCommand:
 def enable(unit: str) -> StringCommand:
     """Let systemd read its units' files, and start this one with the machine from now on."""
     return script(ENABLE, unit)
+
+
+def disable(*units: str) -> StringCommand:
+    """End units' processes, and start them with the machine no more; those that systemd doesn't know are left out."""
+    return script(DISABLE, *units)
 
 
 def reread() -> StringCommand:

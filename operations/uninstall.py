@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import PurePosixPath
-from weakref import WeakKeyDictionary
 
 import redis
-from gevent.lock import BoundedSemaphore
 from pyinfra import host, logger
 from pyinfra.api import FactBase, FunctionCommand, QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
-from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
@@ -27,12 +24,10 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import boot_guard, dump, haproxy, kernel, keydb, runbook, units
+from keydb_runbooks.operations import boot_guard, dump, haproxy, kernel, keydb, runbook, systemctl, together, units
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.service import PROXY_UNIT, guard_settings, guard_unit, has_systemd, server_unit
-from keydb_runbooks.operations.show import refusal_lines, wrap
-from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.plan import Refusal
 from keydb_runbooks.runbooks.uninstall import Removal, decide
 
@@ -64,14 +59,6 @@ while [ -e "/proc/$pid" ] && [ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" 
 done
 """
 
-DISABLE = """
-for unit; do
-    systemctl disable --quiet --now "$unit" 2>/dev/null
-    systemctl is-active --quiet "$unit" && { echo "$unit does not stop; look at journalctl -u $unit" >&2; exit 1; }
-done
-exit 0
-"""
-
 REMOVE = 'rm -f -- "$@"'
 # Directories go only if nothing is left in them, and if no file system is mounted there.
 RMDIR = 'mountpoint -q -- "$path" || rmdir --ignore-fail-on-non-empty -- "$path" || exit 1'
@@ -79,28 +66,12 @@ EMPTY = f'for path; do [ ! -d "$path" ] || {{ {RMDIR}; }}; done'
 DATA = f'path=$1; find "$path" -xdev -mindepth 1 -delete && {{ {RMDIR}; }}'
 
 
-_answers: WeakKeyDictionary[State, dict[str, Removal | Refusal]] = WeakKeyDictionary()
-_deciding = BoundedSemaphore()
-
-
 def chosen(target: Host, group: Group) -> Removal:
     """What goes, as ``node`` or ``whole_group`` names it; it is printed by the first host alone.
 
     :raises SystemExit: after a refusal was printed
     """
-    with _deciding:
-        # Every host runs the deploy file for itself; the group is looked at once, and all go by the same answer.
-        answers = _answers.setdefault(target.state, {})
-        if group.name not in answers:
-            answers[group.name] = _decided(target, group)
-        answer = answers[group.name]
-    if isinstance(answer, Refusal):
-        runbook.stop(target, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
-    if runbook.conducts(target, group):
-        for sentence in (str(answer), *(f"warning: {one}" for one in answer.warnings)):
-            for line in wrap(sentence, "", 2):
-                logger.info(f"    {format_text(line, 'yellow') if line.startswith('warning') else line}")
-    return answer
+    return together.decided(target, group, lambda: _decided(target, group))
 
 
 def _decided(target: Host, group: Group) -> Removal | Refusal:
@@ -143,7 +114,7 @@ def server(remove_data: bool, alone: bool) -> Commands:
     if runs:
         yield FunctionCommand(_leave, (entry, alone, remove_data), {})
     if own and files:
-        yield script(DISABLE, server_unit(entry), guard_unit(entry))
+        yield systemctl.disable(server_unit(entry), guard_unit(entry))
     if runs:
         yield script(STOP, pid_file, config)
         yield FunctionCommand(_ended, (KeydbProcess, pid_file), {})
@@ -167,13 +138,14 @@ def proxy() -> Commands:
     config, pid_file = haproxy.config_path(entry), str(entry.data("haproxy_pid_file"))
     own = [f"{units.DIRECTORY}/{PROXY_UNIT}"] if has_systemd(host) else []
     beside = [haproxy.ca_path(entry)] if entry.data("keydb_tls_ca") else []
+    beside.append(haproxy.states_path(entry))
     files, theirs = _look([*own, *_drop_in(own), *beside, config, pid_file, str(entry.data("haproxy_runtime_socket"))])
     if not files:
         host.noop(f"nothing of install is left on {host.name}")
         return
     runs = _process(HaproxyProcess, pid_file)
     if own:
-        yield script(DISABLE, PROXY_UNIT)
+        yield systemctl.disable(PROXY_UNIT)
     if runs:
         yield script(STOP, pid_file, config)
         yield FunctionCommand(_ended, (HaproxyProcess, pid_file), {})

@@ -16,6 +16,7 @@ class Removal:
     members: tuple[str, ...]
     remove_data: bool
     warnings: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         names = " and ".join(self.members)

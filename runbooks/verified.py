@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.plan import Plan
 from keydb_runbooks.runbooks.replication import SILENT, Node
 from keydb_runbooks.runbooks.steps import Follow, Promote, VerifyWrite
+from keydb_runbooks.runbooks.steps_members import Leave
 from keydb_runbooks.runbooks.steps_service import MoveService
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -38,7 +39,12 @@ def verify(plan: Plan, topology: Topology) -> Verification:
     Only what one of its steps was about can be wrong: who was left alone may be what it likes.
     """
     checks = tuple(_verified(plan, topology))
-    return Verification(checks, tuple(_not_verified(topology)), tuple(_wrong(plan, topology)))
+    return Verification(checks, tuple(_not_verified(topology, ended(plan))), tuple(_wrong(plan, topology)))
+
+
+def ended(plan: Plan) -> frozenset[str]:
+    """The nodes that a plan ends for good: nobody looks for them any more."""
+    return frozenset(step.where for step in plan.steps if isinstance(step, Leave))
 
 
 def whose_reads(topology: Topology, proxy: str, run_id: str | None, why: str = "") -> tuple[Check, bool]:
@@ -79,13 +85,18 @@ def truths(topology: Topology) -> Iterator[str]:
         yield f"{silent.name} can't be read: {silent.detail}"
 
 
-def left(topology: Topology, primary: str | None) -> Iterator[str]:
-    """Who of a group with this primary is not part of it and must not come back as another one, a sentence each."""
+def left(topology: Topology, primary: str | None, ended: Container[str] = ()) -> Iterator[str]:
+    """Who of a group with this primary is not part of it and must not come back as another one, a sentence each.
+
+    :param ended: names of those that were ended for good
+    """
     rightful = topology.rightful_primary()
     if rightful is None or rightful.name != primary:
         return
     for node in topology.unread:
-        if node.stopped:
+        if node.name in ended:
+            yield f"left: take {node.name} out of the inventory, or the next install brings it back"
+        elif node.stopped:
             yield f"left: {node.name} does not run; run start, then rejoin"
         elif node.code in SILENT:
             told = "does not answer and may wake up as a primary; stop its server or its machine"
@@ -118,8 +129,8 @@ def _verified(plan: Plan, topology: Topology) -> Iterator[Check]:
             yield Check("route", service.name, f"its selector: writes go to {plan.primary} alone")
 
 
-def _not_verified(topology: Topology) -> Iterator[Check]:
-    for unread in topology.unread:
+def _not_verified(topology: Topology, ended: Container[str]) -> Iterator[Check]:
+    for unread in (node for node in topology.unread if node.name not in ended):
         yield Check("everything", unread.name, unread.detail)
     for silent in topology.unread_fronts:
         yield Check("everything", silent.name, silent.detail)

@@ -98,3 +98,21 @@ class BareServers:
         for name in list(self.processes):
             self.kill(name)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def one_that_saved(engine: str, directory: Path, key: str) -> None:
+    """Let a server that nobody knows save one key in a directory, and end."""
+    directory.mkdir(parents=True, mode=0o700)
+    port = free_ports()
+    words = ["--port", str(port), "--dir", str(directory), "--save", "", "--daemonize", "no"]
+    program = find_server(engine)[1]
+    process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    client = redis.Redis(port=port, driver_info=None, protocol=2, retry=Retry(NoBackoff(), 0))
+    try:
+        eventually(lambda: bool(client.ping()), "it answers")
+        client.set(key, "x")
+        client.save()
+    finally:
+        client.connection_pool.disconnect()
+        process.kill()
+        process.wait()

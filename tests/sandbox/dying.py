@@ -33,7 +33,7 @@ from keydb_runbooks.connectors.sandbox import SandboxConnector
 
 PORT = int(os.environ["KEYDB_SANDBOX_PORT"])
 DIRECTORY = os.environ["KEYDB_SANDBOX_DIRECTORY"]
-PLACES = {PORT: "proxy-1", PORT + 11: "keydb-1", PORT + 12: "keydb-2", PORT + 13: "keydb-3"}
+PLACES = {PORT: "proxy-1", PORT + 11: "keydb-1", PORT + 12: "keydb-2", PORT + 13: "keydb-3", PORT + 14: "keydb-4"}
 SECOND = "second-server"
 """A restore's second server, whose port is another one each time."""
 

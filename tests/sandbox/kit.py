@@ -37,7 +37,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 INVENTORY = "inventories/sandbox.py"
 FAULTS = "tests/sandbox/faults.py"
 NODES = ("keydb-1", "keydb-2", "keydb-3")
-PORTS_USED = (0, 1, 2, 11, 12, 13)
+PORTS_USED = (0, 1, 2, 11, 12, 13, 14)
 GUARD = ("--replicaof", "255.255.255.255", "1", "--set-proc-title", "no")
 
 
@@ -345,6 +345,7 @@ class Sandbox:
         started as one forgets on KeyDB whose data it has, and each of its restarts is a stranger.
         """
         self.kill_all()
+        self.environment.pop("KEYDB_SANDBOX_NODES", None)
         shutil.rmtree(self.directory)
         shutil.copytree(self.image, self.directory, symlinks=True)
         if self.relays:

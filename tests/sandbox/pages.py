@@ -28,7 +28,7 @@ from keydb_runbooks.connectors.programs import find_server
 DOCS = REPOSITORY / "docs"
 PAGES = (
     *("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort"),
-    *("restart", "upgrade", "backup", "restore"),
+    *("restart", "upgrade", "backup", "restore", "members"),
 )
 ASKED = ("status.py", "history.py", "drift.py")
 """Deploys that change nothing, so that pyinfra doesn't ask."""
@@ -151,6 +151,10 @@ def gets_program(group: Sandbox, _: str) -> None:
     renamed(find_server(group.engine)[1], group.directory / "keydb-server")
 
 
+def stands(group: Sandbox, node: str) -> None:
+    group.environment["KEYDB_SANDBOX_NODES"] = node.removeprefix("keydb-")
+
+
 WORLD: dict[str, Callable[[Sandbox, str], None]] = {
     "is killed": killed,
     "is frozen": frozen,
@@ -167,6 +171,7 @@ WORLD: dict[str, Callable[[Sandbox, str], None]] = {
     "has settled": settled,
     "gets a newer program": gets_program,
     "was backed up": backed_up,
+    "stands in the inventory": stands,
 }
 """What a comment may say behind a name: of a node, or ``the group``."""
 
@@ -264,9 +269,8 @@ def _acts(lines: list[str]) -> list[str]:
 
 
 def _plan(lines: list[str]) -> list[str]:
-    first = (
-        number for number, line in enumerate(lines) if line.startswith(("        plan: ", "        nothing to do"))
-    )
+    heads = tuple(f"        {word}" for word in ("plan: ", "nothing to do", "add-node of ", "remove-node of "))
+    first = (number for number, line in enumerate(lines) if line.startswith(heads))
     begin = next(first, None)
     if begin is None:
         return []

@@ -64,6 +64,7 @@ class Verb:
     :param kept: sees what the verb promises besides a healthy group, as soon as it is done
     :param then: deploys with their options, in which a part stands for its node
     :param slowly: whether its time grows with the number of keys, so that clients write few
+    :param startable: whether ``start`` can start everybody at any moment of it
     """
 
     deploy: str
@@ -71,6 +72,7 @@ class Verb:
     then: tuple[str, ...] = ()
     kept: Callable[[Sandbox, World], None] = field(default=nothing_else)
     slowly: bool = False
+    startable: bool = True
 
     def behind(self, world: World) -> list[tuple[str, dict[str, str]]]:
         """The deploys that are run behind the verb, with their options."""
@@ -250,6 +252,17 @@ def _empty(sandbox: Sandbox, places: Places) -> World:
     return World(places, {"to": places.target}, places.target, lossy)
 
 
+def _without_one(sandbox: Sandbox, places: Places) -> World:
+    """A machine that is empty: what it had left the group, and its disk is a new one."""
+    sandbox.run("remove_node", node=places.sibling).ok()
+    shutil.rmtree(sandbox.directory / places.sibling)
+    return World(places, {"node": places.sibling}, places.primary)
+
+
+def _to_remove(_sandbox: Sandbox, places: Places) -> World:
+    return World(places, {"node": places.sibling}, places.primary)
+
+
 # What a verb promises besides a healthy group
 
 
@@ -297,6 +310,21 @@ def _saved_first(group: Sandbox, world: World) -> None:
     assert [file for file in lists if world.own in file.read_text()]
 
 
+def _known(group: Sandbox, _world: World) -> None:
+    assert "all as it should be" in group.run("drift").ok().text
+    settings = [(group.directory / node / "boot-guard.env").read_text() for node in NODES]
+    assert all(f"{node}=" in text for node in NODES for text in settings)
+
+
+def _gone(group: Sandbox, world: World) -> None:
+    node = world.data["node"]
+    assert group.pid(node) is None
+    assert [path.name for path in (group.directory / node).glob("*.env")] == []
+    for other in (world.places.primary, world.places.target):
+        assert f"{node}=" not in (group.directory / other / "boot-guard.env").read_text()
+    assert f"server {node} " not in (group.directory / "proxy-1" / "haproxy.cfg").read_text()
+
+
 VERBS = {
     "switchover": Verb("switchover", _healthy),
     "failover": Verb("failover", _primary_killed, then=("start", "rejoin")),
@@ -313,5 +341,7 @@ VERBS = {
     "restart": Verb("restart", _to_restart, kept=_restarted),
     "upgrade": Verb("upgrade", _to_upgrade, kept=_upgraded),
     "start": Verb("start", _two_dead, then=("rejoin",)),
+    "add-node": Verb("add_node", _without_one, kept=_known, startable=False),
+    "remove-node": Verb("remove_node", _to_remove, then=("add_node node=sibling",), kept=_gone, startable=False),
 }
 """Every verb that moves or guards a role in a group that was founded; install's founding is told apart in its test."""

@@ -42,7 +42,7 @@ def answer(fixture: str) -> list[str]:
 
 def test_every_fact_has_a_case():
     defined = set()
-    for module in ("kernel", "keydb", "haproxy", "machine", "package", "program", "unit"):
+    for module in ("data", "kernel", "keydb", "haproxy", "machine", "package", "program", "unit"):
         names = vars(import_module(f"keydb_runbooks.facts.{module}")).items()
         own = [
             name

@@ -13,6 +13,7 @@ from keydb_runbooks.runbooks import (
     steps,
     steps_backup,
     steps_fence,
+    steps_members,
     steps_restart,
     steps_restore,
     steps_save,
@@ -44,8 +45,8 @@ def test_a_step_says_what_it_does_and_sends_nothing_else(row):
     assert (step.sentence, [" ".join(command) for command in step.commands]) == (row["sentence"], row["commands"])
     assert (step.code, step.changes, step.commits) == (row["step"], row["changes"], row["step"] == "Promote")
     assert step.spare == (row["step"] in ("Route", "LabelPods"))
-    assert step.lasting == (row["step"] in ("Follow", "Restart", "RestartAlone", "UseProgram"))
-    assert step.ends == (type(step).__module__ == steps_restart.__name__)
+    assert step.lasting == (row["step"] in ("Follow", "Restart", "RestartAlone", "UseProgram", "Leave"))
+    assert step.ends == (row["step"] == "Leave" or type(step).__module__ == steps_restart.__name__)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row['step']}-{number}" for number, row in enumerate(ROWS)])
@@ -81,5 +82,5 @@ def test_a_step_without_commands_must_say_so_itself():
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_name_of_a_step_is_found_in_its_module(kind):
-    own = (steps, steps_backup, steps_fence, steps_restart, steps_restore, steps_save, steps_service)
+    own = (steps, steps_backup, steps_fence, steps_members, steps_restart, steps_restore, steps_save, steps_service)
     assert any(getattr(module, kind, None) is KINDS[kind] for module in own)

@@ -43,6 +43,7 @@ from keydb_runbooks.runbooks.steps import (
     Unpause,
     VerifyWrite,
 )
+from keydb_runbooks.runbooks.steps_restart import BackInSync
 from keydb_runbooks.runbooks.steps_save import StillHolds
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -390,6 +391,9 @@ class World:
         )
         server.disk = self._line(server.node)
         self._replicate()
+
+    def _BackInSync(self, step: BackInSync, server: Server) -> None:
+        assert server.node.link and server.node.link.primary == step.address and server.node.link.up
 
     def _Guard(self, step: Guard, server: Server) -> None:
         nowhere = Link(Address(GUARD_ADDRESS, 1), up=False, last_io_seconds=None, syncing=False)

@@ -1,0 +1,39 @@
+"""Add a node: its host is in the inventory; it is installed, joins as a replica, and the others get to know it.
+
+    pyinfra inventories/sandbox.py deploys/add_node.py --data node=keydb-4
+
+--data node=NAME          the node that joins
+--data accept=no-room     go on though memory or disk may be too small for all that the primary holds
+--data allow_unread=NAME  another node or proxy that need not answer (several: NAME,NAME)
+--data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data group=NAME         which group, if the inventory has several
+
+Nobody is restarted and no role moves. Running it again goes on where another run stopped, and changes nothing then.
+"""
+
+from pyinfra import host
+
+from keydb_runbooks.operations import boot_guard, haproxy, installing, keydb, members, programs, runbook, together
+
+runbook.refuse_pods(host, "add_node")
+group = runbook.chosen_group(host)
+joining = members.joining(host, group)
+joined = together.behind(host, group)
+node, proxy = group.node_of(host), group.proxy_of(host)
+
+if runbook.conducts(host, group):
+    runbook.advise(group)
+if node and node.name == joining.node:
+    installing.server(node)
+# On every host, so that none of them goes on before it is over.
+if node or proxy:
+    members.join(name=f"Let {joining.node} join {group.name}", group=group)
+
+# From here on only if it is in sync. The others' boot guards first: it may soon hold what nobody else has.
+if node and node.name in joining.others:
+    boot_guard.installed(name=f"Let the others ask {joining.node} too", _if=joined)
+    keydb.configuration(
+        name="Configure the others as the inventory has them", program=programs.server(node), _if=joined
+    )
+if proxy:
+    haproxy.configuration(name=f"Lead clients to {joining.node} too", program=programs.proxy(proxy), _if=joined)

@@ -1,0 +1,89 @@
+"""What install brings to one machine, in its order: the server of a node, or the HAProxy of a proxy; or to a pod.
+
+Each act is a pyinfra operation of its own, so these are called by deploys and never inside an operation.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from pyinfra.api.host import Host
+from pyinfra.operations import files
+
+from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
+from keydb_runbooks.operations import (
+    boot_guard,
+    haproxy,
+    kernel,
+    keydb,
+    machine,
+    owners,
+    packages,
+    pods,
+    pods_image,
+    pods_ready,
+    programs,
+    runbook,
+    service,
+    units,
+)
+from keydb_runbooks.operations.files import Access
+
+
+def server(node: NodeEntry) -> None:
+    """A node's server with its files, its boot guard and systemd's units, started guarded: nobody's replica yet."""
+    if node.data("keydb_package"):
+        packages.server(name="Install the server's package")
+    program = programs.server(node)
+    config, data = node.data("keydb_config_directory"), node.data("keydb_data_directory")
+    if user := owners.system_user(node):
+        machine.system_user(name="Make the server's user", user=user, home=data)
+        logs = str(PurePosixPath(node.data("keydb_log_file")).parent)
+        _directory("Make the log's directory", logs, owners.servers(node, "750"))
+    _directory("Make the server's directory", config, owners.config_directory(node))
+    _directory("Make the data's directory", data, owners.servers(node, "700"))
+    if node.data("keydb_tls_ca"):
+        keydb.certificates(name="Give the server its certificate")
+    keydb.configuration(name="Configure the server", program=program)
+    keydb.credentials(name="Let facts log in")
+    boot_guard.installed(name="Give the node its boot guard")
+    if service.has_systemd(node.host):
+        units.server(name="Let systemd start the server", program=program)
+        if node.data("keydb_kernel_settings"):
+            kernel.settings(name="Let the kernel be as the server asks")
+            kernel.advise(node.host)
+    keydb.running(name="Start the server, guarded", program=program)
+
+
+def proxy(entry: ProxyEntry) -> None:
+    """A proxy's HAProxy with its files and its unit, started, or reloaded if it runs."""
+    if entry.data("haproxy_package"):
+        packages.proxy(name="Install HAProxy's package")
+    program = programs.proxy(entry)
+    config = entry.data("haproxy_config_directory")
+    if user := owners.system_user(entry):
+        machine.system_user(name="Make the proxy's user", user=user, home="/var/lib/haproxy")
+    _directory("Make the proxy's directory", config, owners.roots(entry, "755"))
+    if entry.data("keydb_tls_ca"):
+        haproxy.trusted_ca(name="Tell the proxy which CA to trust")
+    if service.has_systemd(entry.host):
+        # First: by it a running HAProxy is reloaded.
+        units.proxy(name="Let systemd start the proxy", program=program)
+    haproxy.configuration(name="Configure the proxy", program=program)
+    haproxy.running(name="Start the proxy", program=program)
+
+
+def pod(target: Host, group: Group) -> None:
+    """The objects of a group on Kubernetes, by the pod that conducts, and then each pod's configuration."""
+    if runbook.conducts(target, group):
+        wanted = pods.wanted(target, group)
+        pods_image.tried(name="Try the image", group=group, wanted=wanted)
+        pods.applied(name="Apply what the pods need", group=group, wanted=wanted)
+        pods_ready.ready(name="Wait until the pods run", group=group)
+    pods.configuration(name="Configure the pod's server")
+
+
+def _directory(name: str, path: str, access: Access | None) -> None:
+    given: dict[str, Any] = owners.as_arguments(access)
+    files.directory(name=name, path=path, **given)

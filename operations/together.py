@@ -1,0 +1,75 @@
+"""One answer for all hosts of a group that run the same deploy file, and how far they have come together.
+
+pyinfra lets every host run the file for itself, and goes on with the others when one fails. So the group is looked at
+once, all go by what was decided then, and what may follow only behind another host's work asks whether that is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from gevent.lock import BoundedSemaphore
+from pyinfra import logger
+from pyinfra.api.host import Host
+from pyinfra.api.output import format_text
+from pyinfra.api.state import State
+
+from keydb_runbooks.connectors.group import Group
+from keydb_runbooks.operations import runbook
+from keydb_runbooks.operations.show import refusal_lines, wrap
+from keydb_runbooks.runbooks.exit_codes import ExitCode
+from keydb_runbooks.runbooks.plan import Refusal
+
+
+class Told(Protocol):
+    """What was decided, as a sentence, with what a person should know."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+
+
+Answer = TypeVar("Answer", bound=Told)
+
+_answers: WeakKeyDictionary[State, dict[str, object]] = WeakKeyDictionary()
+_done: WeakKeyDictionary[State, set[str]] = WeakKeyDictionary()
+_deciding = BoundedSemaphore()
+
+
+def decided(target: Host, group: Group, decide: Callable[[], Answer | Refusal]) -> Answer:
+    """What was decided for a group, once; it is printed by one host alone.
+
+    :raises SystemExit: after a refusal was printed
+    """
+    with _deciding:
+        answers = _answers.setdefault(target.state, {})
+        if group.name not in answers:
+            answers[group.name] = decide()
+        answer: Answer | Refusal = answers[group.name]  # type: ignore[assignment]
+    if isinstance(answer, Refusal):
+        runbook.stop(target, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
+    if runbook.conducts(target, group):
+        _tell(answer)
+    return answer
+
+
+def _tell(answer: Told) -> None:
+    needs, warnings = (f"needed: {one}" for one in answer.needs), (f"warning: {one}" for one in answer.warnings)
+    for sentence in (str(answer), *needs, *warnings):
+        for line in wrap(sentence, "", 2):
+            logger.info(f"    {format_text(line, 'yellow') if sentence.startswith('warning') else line}")
+
+
+def note(state: State, host: Host, group: Group) -> bool:
+    """Note that what the others wait for is done; a command of an operation, behind those that do it."""
+    _done.setdefault(state, set()).add(group.name)
+    return True
+
+
+def behind(target: Host, group: Group) -> Callable[[], bool]:
+    """For ``_if``: whether what the others wait for is done."""
+    return lambda: group.name in _done.get(target.state, set())
