@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import redis
-from kit import NODES, Result, Sandbox, Writer, writing
+from kit import NODES, WRITES_PER_SECOND, Result, Sandbox, Writer, writing
 from moments import Moment, changes, commands, insisted, list_of, moments, run_at
 from verbs import VERBS, World, places_of
 
@@ -146,7 +146,7 @@ def at_each(
     :param lossless: whether no acknowledged write may be gone in the end, but those that a dead primary took with it
     """
     waiting, failed, tried = list(chosen), list[str](), list[str]()
-    per_second = WRITES_WHILE_KEYS_ARE_COUNTED if VERBS[verb].slowly else None
+    per_second = WRITES_WHILE_KEYS_ARE_COUNTED if VERBS[verb].slowly else WRITES_PER_SECOND
     while waiting:
         with writing(group, per_second) as writer:
             rounds = Rounds(group, verb, writer)

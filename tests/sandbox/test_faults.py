@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit import NODES, Result, Sandbox, Writer, eventually, writing
+from kit import NODES, WRITES_PER_SECOND, Result, Sandbox, Writer, eventually, writing
 from moments import Moment, list_of, run_at
 from pairs import Row, each_value, every_row, pairs_of, pairwise
 from verbs import VERBS, World, places_of
@@ -230,7 +230,7 @@ def lost(group: Sandbox, writer: Writer, world: World) -> int:
 
 def disturb(group: Sandbox, row: Row) -> None:
     verb, where, fault, *moment = row
-    with writing(group, 50 if VERBS[verb].slowly else None) as writer:
+    with writing(group, 50 if VERBS[verb].slowly else WRITES_PER_SECOND) as writer:
         world = VERBS[verb].world(group, places_of(group))
         node = {name: place for place, name in world.places.names.items()}[where]
         disturbed = run_at(
