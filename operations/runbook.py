@@ -36,7 +36,7 @@ from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
-from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
+from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines, wrap
 from keydb_runbooks.runbooks import add_node, founding, remove_node, rolling
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
 from keydb_runbooks.runbooks.exit_codes import ExitCode
@@ -137,8 +137,8 @@ def _check_names(host: Host, group: Group, request: Request) -> None:
 
 def advise(group: Group) -> None:
     """Tell a person what would be better; nothing depends on it."""
-    for sentence in advised(group):
-        logger.info(f"    {format_text(sentence, 'yellow')}")
+    for line in (line for sentence in advised(group) for line in wrap(sentence, "", 2)):
+        logger.info(f"    {format_text(line, 'yellow')}")
 
 
 def request_of(host: Host) -> Request:
