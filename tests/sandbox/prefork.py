@@ -1,7 +1,7 @@
 """The real ``pyinfra`` command without the time that its imports take: they are done once, and each run is a fork of that.
 
 Half a second of every run are imports, and the tests make many hundred runs. What is imported here is what the command
-imports by itself; nothing is connected, read or started before the fork.
+imports by itself; nothing is connected, read or started before the fork. Shells are started by ``spawning.py``.
 
     python prefork.py    one JSON request a line on standard input: directory, environment, arguments, pipes
 """
@@ -145,6 +145,7 @@ def serve(folder: str) -> None:
     """Fork a run for each line of standard input, until that ends."""
     for name in IMPORTED:
         import_module(name)
+    import_module("pyinfra.connectors.util").Popen = import_module("spawning").Spawned
     # pyinfra has patched the module for gevent; these don't wake it before the fork.
     from gevent.monkey import get_original
 
