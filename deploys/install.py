@@ -11,6 +11,7 @@ from pyinfra import host
 from keydb_runbooks.operations import installing, runbook
 
 runbook.refuse_pods(host, "install")
+runbook.refuse_rotation(host, "install")
 for group in runbook.groups(host):
     if node := group.node_of(host):
         installing.server(node)

@@ -30,6 +30,7 @@ from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
 from keydb_runbooks.runbooks.fencing import with_fence
 from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
+from keydb_runbooks.runbooks.rotate import Stage
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -63,10 +64,11 @@ exit 0
 
 
 @operation()
-def configuration(program: str) -> Commands:
+def configuration(program: str, stage: Stage = Stage.NEW) -> Commands:
     """Give this node its ``keydb.conf``, from the inventory's data; a running server takes over what it can.
 
     + program: path of the server's program, which checks the file before the old one is replaced
+    + stage: which passwords it has while they are rotated
 
     The role is left alone: ``replicaof`` and everything that the inventory doesn't name stay as they are.
 
@@ -81,7 +83,7 @@ def configuration(program: str) -> Commands:
     seen = look(host, path)
     present = None if seen is None else seen.text
     fenced = _fence_of(entry, present)
-    wanted = wanted_configuration(entry, fenced)
+    wanted = wanted_configuration(entry, fenced, stage)
     if fenced is not None:
         logger.info(f"    {entry.name} is fenced, and installing leaves it so: unfence ends that")
     access = owners.servers(entry, "600")
@@ -259,16 +261,22 @@ def _fence_of(entry: NodeEntry, present: str | None) -> list[str] | None:
     return rows if held else None
 
 
-def wanted_configuration(entry: NodeEntry, fenced: Iterable[str] | None = None) -> str:
+def wanted_configuration(entry: NodeEntry, fenced: Iterable[str] | None = None, stage: Stage = Stage.NEW) -> str:
     """The text of ``keydb.conf`` that the inventory asks for, without any ``replicaof``.
 
     :param fenced: the ``user`` lines of a node that is fenced, and stays so
     """
-    wanted = _unfenced_configuration(entry)
+    wanted = _unfenced_configuration(entry, stage)
     return wanted if fenced is None else with_fence(wanted, entry.user("application").name, fenced)
 
 
-def _unfenced_configuration(entry: NodeEntry) -> str:
+def _unfenced_configuration(entry: NodeEntry, stage: Stage) -> str:
+    before = {role: entry.previous(role) for role in ACL}
+    passwords = {role: [entry.user(role).password] for role in ACL}
+    if stage is not Stage.NEW:
+        for role, user in before.items():
+            passwords[role] += [user.password] if user is not None else []
+    replication = before["replication"] if stage is Stage.BOTH else None
     return render(
         "keydb.conf.j2",
         engine=entry.data("keydb_engine"),
@@ -288,6 +296,8 @@ def _unfenced_configuration(entry: NodeEntry) -> str:
         min_replicas_to_write=entry.data("keydb_min_replicas_to_write"),
         min_replicas_max_lag=entry.data("keydb_min_replicas_max_lag"),
         users={role: entry.user(role) for role in ACL},
+        passwords=passwords,
+        masterauth=(replication or entry.user("replication")).password,
         default_user=entry.data("keydb_default_user"),
         acl=ACL,
         settings=entry.data("keydb_settings"),

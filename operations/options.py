@@ -42,6 +42,7 @@ OPTIONS = (
     "accept_again",
     "whole_group",
     "remove_data",
+    "finish",
 )
 
 OTHER_WORDS = {

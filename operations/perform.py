@@ -15,7 +15,7 @@ from typing import cast
 import redis
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
-from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
+from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to, with_either
 from keydb_runbooks.connectors.runtime import Runtime, RuntimeSocketError, runtime
 from keydb_runbooks.connectors.services import ServiceClient
 from keydb_runbooks.operations.failures import NotSaved, StepFailed, TooLate
@@ -381,13 +381,17 @@ def _verify_write(step: VerifyWrite, links: Links) -> str:
 
 def _write_through(proxy: ProxyEntry, group: Group, run_id: str) -> str:
     node = group.nodes[0]
-    client = link_to(
-        proxy.host,
-        proxy.write_address,
-        node.user("operator"),
-        connect_timeout=node.data("keydb_connect_timeout"),
-        command_timeout=node.data("keydb_command_timeout"),
-        tls_ca=node.data("keydb_tls_ca"),
+    client = with_either(
+        node,
+        "operator",
+        lambda user: link_to(
+            proxy.host,
+            proxy.write_address,
+            user,
+            connect_timeout=node.data("keydb_connect_timeout"),
+            command_timeout=node.data("keydb_command_timeout"),
+            tls_ca=node.data("keydb_tls_ca"),
+        ),
     )
     try:
         if read_info(client.execute_command("INFO", "server")).get("run_id") != [run_id]:
