@@ -57,6 +57,12 @@ class NodeEntry:
         user = unmask(self.host.data.get(SECRETS)[role])
         return Credentials(user["name"], user["password"])
 
+    def previous(self, role: str) -> Credentials | None:
+        """The same user with the password before, None if the inventory has no other one."""
+        user = unmask(self.host.data.get(SECRETS)[role])
+        before = user.get("previous")
+        return None if before in (None, "", user["password"]) else Credentials(user["name"], before)
+
     def data(self, key: str) -> Any:
         """The inventory's value, or the schema's default."""
         return value_of(self.host, key)

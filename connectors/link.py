@@ -82,11 +82,33 @@ def link(node: NodeEntry, *, role: str = "operator", patience: float | None = No
     :raises LinkError: refused, no-answer, wrong-password, unreachable-host, forwarding-forbidden, not-trusted,
         not-a-server
     """
+    return with_either(node, role, lambda user: link_as(node, user, patience))
+
+
+def with_either(node: NodeEntry, role: str, opened: Callable[[Credentials], Client]) -> Client:
+    """A link with a user's password, or with the one before where the new one is not known yet (docs/rotate.md).
+
+    :raises LinkError: as ``link``
+    """
+    try:
+        return opened(node.user(role))
+    except LinkError as error:
+        before = node.previous(role)
+        if error.code != "wrong-password" or before is None:
+            raise
+    return opened(before)
+
+
+def link_as(node: NodeEntry, user: Credentials, patience: float | None = None) -> Client:
+    """The same for one user.
+
+    :raises LinkError: as ``link``
+    """
     timeout = node.data("keydb_connect_timeout")
     return link_to(
         node.host,
         node.address,
-        node.user(role),
+        user,
         connect_timeout=timeout if patience is None else min(timeout, patience),
         command_timeout=node.data("keydb_command_timeout"),
         tls_ca=node.data("keydb_tls_ca"),
@@ -99,13 +121,17 @@ def link_through(proxy: ProxyEntry, port: Address, group: Group) -> Client:
     :raises LinkError: as ``link``
     """
     node = group.nodes[0]
-    return link_to(
-        proxy.host,
-        port,
-        node.user("operator"),
-        connect_timeout=node.data("keydb_connect_timeout"),
-        command_timeout=node.data("keydb_command_timeout"),
-        tls_ca=node.data("keydb_tls_ca"),
+    return with_either(
+        node,
+        "operator",
+        lambda user: link_to(
+            proxy.host,
+            port,
+            user,
+            connect_timeout=node.data("keydb_connect_timeout"),
+            command_timeout=node.data("keydb_command_timeout"),
+            tls_ca=node.data("keydb_tls_ca"),
+        ),
     )
 
 

@@ -59,3 +59,10 @@ def kept_passwords(path: Path, roles: list[str]) -> dict[str, Secret]:
         temporary.unlink()
     kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return {role: Secret(kept[role]) for role in roles}
+
+
+def previous_passwords(path: Path) -> dict[str, Secret]:
+    """The passwords before, of the roles that the file has; none without the file."""
+    if not path.exists():
+        return {}
+    return {role: Secret(password) for role, password in json.loads(path.read_text()).items()}

@@ -16,6 +16,7 @@ from pyinfra import host
 from keydb_runbooks.operations import boot_guard, haproxy, installing, keydb, members, programs, runbook, together
 
 runbook.refuse_pods(host, "add_node")
+runbook.refuse_rotation(host, "add_node")
 group = runbook.chosen_group(host)
 joining = members.joining(host, group)
 joined = together.behind(host, group)

@@ -16,6 +16,7 @@ from pyinfra import host
 from keydb_runbooks.operations import installing, pod_objects, runbook
 
 runbook.refuse_mixture(host, "install")
+runbook.refuse_rotation(host, "install")
 for group in runbook.groups(host):
     if pod_objects.are_pods(group):
         installing.pod(host, group)

@@ -30,6 +30,7 @@ from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
 from keydb_runbooks.runbooks.fencing import with_fence
 from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
+from keydb_runbooks.runbooks.rotate import Stage
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -63,10 +64,11 @@ exit 0
 
 
 @operation()
-def configuration(program: str) -> Commands:
+def configuration(program: str, stage: Stage = Stage.NEW) -> Commands:
     """Give this node its ``keydb.conf``, from the inventory's data; a running server takes over what it can.
 
     + program: path of the server's program, which checks the file before the old one is replaced
+    + stage: which passwords it has while they are rotated
 
     The role is left alone: ``replicaof`` and everything that the inventory doesn't name stay as they are.
 
@@ -81,7 +83,7 @@ def configuration(program: str) -> Commands:
     seen = look(host, path)
     present = None if seen is None else seen.text
     fenced = _fence_of(entry, present)
-    wanted = wanted_configuration(entry, fenced)
+    wanted = wanted_configuration(entry, fenced, stage)
     if fenced is not None:
         logger.info(f"    {entry.name} is fenced, and installing leaves it so: unfence ends that")
     access = owners.servers(entry, "600")
@@ -259,17 +261,33 @@ def _fence_of(entry: NodeEntry, present: str | None) -> list[str] | None:
     return rows if held else None
 
 
-def wanted_configuration(entry: NodeEntry, fenced: Iterable[str] | None = None) -> str:
+def wanted_configuration(entry: NodeEntry, fenced: Iterable[str] | None = None, stage: Stage = Stage.NEW) -> str:
     """The text of ``keydb.conf`` that the inventory asks for, without any ``replicaof``.
 
     :param fenced: the ``user`` lines of a node that is fenced, and stays so
     """
-    wanted = configuration_text(entry, {role: entry.user(role) for role in ACL})
+    users = {role: entry.user(role) for role in ACL}
+    wanted = configuration_text(entry, users, {role: entry.previous(role) for role in ACL}, stage)
     return wanted if fenced is None else with_fence(wanted, entry.user("application").name, fenced)
 
 
-def configuration_text(entry: NodeEntry, users: Mapping[str, Credentials]) -> str:
-    """``keydb.conf`` as the inventory asks for it, with these users by their roles."""
+def configuration_text(
+    entry: NodeEntry,
+    users: Mapping[str, Credentials],
+    before: Mapping[str, Credentials | None] | None = None,
+    stage: Stage = Stage.NEW,
+) -> str:
+    """``keydb.conf`` as the inventory asks for it, with these users by their roles.
+
+    :param before: the same users with their previous passwords, if they have any; ``stage`` says which count
+    """
+    known = {} if stage is Stage.NEW else {role: user for role, user in (before or {}).items() if user is not None}
+    passwords = {role: [user.password] for role, user in users.items()}
+    for role, user in known.items():
+        passwords[role].append(user.password)
+    replication = users["replication"]
+    if stage is Stage.BOTH:
+        replication = known.get("replication", replication)
     return render(
         "keydb.conf.j2",
         engine=entry.data("keydb_engine"),
@@ -288,6 +306,8 @@ def configuration_text(entry: NodeEntry, users: Mapping[str, Credentials]) -> st
         min_replicas_to_write=entry.data("keydb_min_replicas_to_write"),
         min_replicas_max_lag=entry.data("keydb_min_replicas_max_lag"),
         users=users,
+        passwords=passwords,
+        masterauth=replication.password,
         default_user=entry.data("keydb_default_user"),
         acl=ACL,
         settings=entry.data("keydb_settings"),

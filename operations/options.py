@@ -43,6 +43,7 @@ OPTIONS = (
     "whole_group",
     "remove_data",
     "force_conflicts",
+    "finish",
 )
 
 OTHER_WORDS = {

@@ -223,9 +223,9 @@ def _users(entry: NodeEntry) -> str:
     """Those who replicate and operate; no client can log in."""
     lines = ["user default off resetchannels -@all"]
     for role in ("replication", "operator"):
-        user = entry.user(role)
-        digest = sha256(user.password.encode("utf-8", "surrogateescape")).hexdigest()
-        lines.append(f"user {user.name} on #{digest} {ACL[role]}")
+        known = [user for user in (entry.user(role), entry.previous(role)) if user is not None]
+        digests = [sha256(user.password.encode("utf-8", "surrogateescape")).hexdigest() for user in known]
+        lines.append(f"user {known[0].name} on {' '.join(f'#{digest}' for digest in digests)} {ACL[role]}")
     return "\n".join(lines) + "\n"
 
 

@@ -37,6 +37,7 @@ from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
 from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines, wrap
+from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks import add_node, founding, remove_node, rolling
 from keydb_runbooks.runbooks.checks import codes_that_can_be_accepted
 from keydb_runbooks.runbooks.exit_codes import ExitCode
@@ -111,6 +112,19 @@ def refuse_mixture(host: Host, verb: str) -> None:
         if len(set(on_pods.values())) > 1:
             names = ", ".join(name for name, is_pod in on_pods.items() if is_pod)
             stop(host, f"refused: {verb} takes groups on pods or on machines: of {group.name} only {names} are pods")
+
+
+def refuse_rotation(host: Host, verb: str) -> None:
+    """Say that a verb which writes the new passwords alone has to wait until a rotation is over (docs/rotate.md).
+
+    :raises SystemExit: if a user of the groups that it would work on has a previous password
+    """
+    nodes = [node for group in groups(host) for node in group.nodes]
+    roles = [role for role in ACL if any(node.previous(role) for node in nodes)]
+    if roles:
+        told = f"refused: previous-passwords {' and '.join(roles)}: {verb} would take the old passwords away at once"
+        hint = "run rotate with finish=yes, then take previous out of the inventory"
+        stop(host, f"{told}; {hint}", ExitCode.REFUSED)
 
 
 def _check_options(host: Host) -> None:

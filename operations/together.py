@@ -36,7 +36,7 @@ class Told(Protocol):
 Answer = TypeVar("Answer", bound=Told)
 
 _answers: WeakKeyDictionary[State, dict[str, object]] = WeakKeyDictionary()
-_done: WeakKeyDictionary[State, set[str]] = WeakKeyDictionary()
+_done: WeakKeyDictionary[State, set[tuple[str, str]]] = WeakKeyDictionary()
 _deciding = BoundedSemaphore()
 
 
@@ -64,12 +64,15 @@ def _tell(answer: Told) -> None:
             logger.info(f"    {format_text(line, 'yellow') if sentence.startswith('warning') else line}")
 
 
-def note(state: State, host: Host, group: Group) -> bool:
-    """Note that what the others wait for is done; a command of an operation, behind those that do it."""
-    _done.setdefault(state, set()).add(group.name)
+def note(state: State, host: Host, group: Group, what: str = "") -> bool:
+    """Note that what the others wait for is done; a command of an operation, behind those that do it.
+
+    :param what: tells it from other things that are waited for
+    """
+    _done.setdefault(state, set()).add((group.name, what))
     return True
 
 
-def behind(target: Host, group: Group) -> Callable[[], bool]:
+def behind(target: Host, group: Group, what: str = "") -> Callable[[], bool]:
     """For ``_if``: whether what the others wait for is done."""
-    return lambda: group.name in _done.get(target.state, set())
+    return lambda: (group.name, what) in _done.get(target.state, set())

@@ -47,6 +47,7 @@ def page() -> str:
         "All five are needed, each with `name` and `password`; docs/users.md tells their rights. Write passwords as",
         "`Secret(...)` of `keydb_runbooks.connectors.secrets`: pyinfra prints an inventory's data with `--debug` and",
         "`debug-inventory`, and shows these as `*MASKED*`. A password has 1 to 512 characters, no line breaks, no NUL.",
+        "While it is rotated the one before stands beside it as `previous` (docs/rotate.md).",
         "",
     ]
     lines += [f"- `{role}`: {value['description']}" for role, value in roles.items()]

@@ -23,7 +23,12 @@ keydb_clients_only_through_proxies = False
 
 # Passwords come from the environment here; a file or your vault's command does as well.
 # A missing one is told with its key: keydb_users.operator.password. Secret hides it from `pyinfra --debug`.
+# Of one that is rotated the old one stands beside it, KEYDB_OPERATOR_PREVIOUS for instance: docs/rotate.md.
 keydb_users = {
-    role: {"name": role, "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", ""))}
+    role: {
+        "name": role,
+        "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", "")),
+        "previous": Secret(os.environ.get(f"KEYDB_{role.upper()}_PREVIOUS", "")),
+    }
     for role in ("application", "replication", "operator", "monitoring", "check")
 }

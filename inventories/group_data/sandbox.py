@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from keydb_runbooks.connectors.secrets import kept_passwords
+from keydb_runbooks.connectors.secrets import kept_passwords, previous_passwords
 
 sandbox_directory = str(Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")).resolve())
 sandbox_port_hint = "in the sandbox KEYDB_SANDBOX_PORT=... moves all ports"
@@ -18,7 +18,11 @@ _passwords = kept_passwords(
     Path(sandbox_directory) / "passwords.json",
     ["application", "replication", "operator", "monitoring", "check"],
 )
-keydb_users = {role: {"name": role, "password": password} for role, password in _passwords.items()}
+_previous = previous_passwords(Path(sandbox_directory) / "previous.json")
+keydb_users = {
+    role: {"name": role, "password": password, "previous": _previous.get(role, "")}
+    for role, password in _passwords.items()
+}
 
 # Everything encrypted, if asked for.
 if os.environ.get("KEYDB_SANDBOX_TLS") == "yes":

@@ -193,6 +193,8 @@ class Group:
             data_directory="/data",
             maxmemory="64mb",
             users={role: Credentials(role, word) for role, word in self.passwords.items()},
+            passwords={role: [word] for role, word in self.passwords.items()},
+            masterauth=self.passwords["replication"],
             acl=ACL,
         )
 

@@ -25,6 +25,7 @@ WITHOUT_A_STATE = {
     "node-command-missing": "kinds name it first: command-missing",
     "users-unknown": "kinds name it first: not-permitted",
     "no-room": "it takes a file system that is nearly full; tests/sandbox/test_rejoin.py meets a full one while it saves",
+    "acl-file": "it takes a server whose users have a file of their own; the rows of tests/unit/runbooks have it",
     "resync-running": "a full resync of a sandbox's data is over within a tenth of a second",
     "several-versions": "all nodes of a sandbox have one program",
     "last-node": "every sandbox has three nodes; the rows of tests/unit/runbooks have it",

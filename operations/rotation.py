@@ -1,0 +1,125 @@
+"""Rotating passwords: what servers take of them now, and the two moments at which all hosts wait for each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from hashlib import sha256
+
+import redis
+from pyinfra import host
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry
+from keydb_runbooks.connectors.link import LinkError, in_parallel, link, link_as
+from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.operations import runbook, together
+from keydb_runbooks.operations.users import ACL
+from keydb_runbooks.runbooks.plan import Refusal, Request
+from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide
+from keydb_runbooks.runbooks.topology import Severity, find
+
+Commands = Generator[PyinfraCommand, None, None]
+
+SETTLE_SECONDS = 20.0
+"""For how long proxies' checks and replicas' links may take to be as they were."""
+
+POLL_SECONDS = 0.1
+
+
+def rotation(target: Host, group: Group) -> Rotation:
+    """Whose passwords change, and how far that is.
+
+    :raises SystemExit: after a refusal was printed
+    """
+    request = runbook.request_for(target, group, "rotate", "node")
+    finish = runbook.yes_or_no(target, "finish")
+    return together.decided(target, group, lambda: _decided(group, request, finish))
+
+
+def _decided(group: Group, request: Request, finish: bool) -> Rotation | Refusal:
+    roles = tuple(role for role in ACL if any(node.previous(role) for node in group.nodes))
+    topology = observe(group)
+    answering = [node for node in group.nodes if topology.node(node.name) is not None]
+    taken = in_parallel(lambda node: _taken(node, roles), answering)
+    names = [node.name for node in answering]
+    return decide(topology, request, roles, dict(zip(names, taken, strict=True)), finish=finish)
+
+
+def _taken(node: NodeEntry, roles: tuple[str, ...]) -> Taken | None:
+    try:
+        client = link(node)
+        try:
+            rows = [str(row).split() for row in client.execute_command("ACL LIST")]
+        finally:
+            client.close()
+    except (LinkError, redis.RedisError, OSError):
+        return None
+    held = {row[1]: {word for word in row if word.startswith("#")} for row in rows if len(row) > 1}
+    new = [_hash(node.user(role)) in held.get(node.user(role).name, set()) for role in roles]
+    before = [user for role in roles if (user := node.previous(role)) is not None]
+    return Taken(all(new), any(_hash(user) in held.get(user.name, set()) for user in before))
+
+
+def _hash(user: Credentials) -> str:
+    return f"#{sha256(user.password.encode('utf-8', 'surrogateescape')).hexdigest()}"
+
+
+@operation()
+def proved(group: Group, what: str) -> Commands:
+    """Wait for all servers, and see that each of them takes the new password of every role.
+
+    + group: the nodes and proxies, see ``connectors.group``
+    + what: for ``together.behind``
+    """
+    if runbook.conducts(host, group):
+        yield FunctionCommand(_prove, (group,), {})
+        yield FunctionCommand(together.note, (group, what), {})
+
+
+@operation()
+def settled(group: Group, what: str) -> Commands:
+    """Wait for everybody, and see that no proxy and no replica misses the old password.
+
+    + group: the nodes and proxies, see ``connectors.group``
+    + what: for ``together.behind``
+    """
+    if runbook.conducts(host, group):
+        yield FunctionCommand(_settle, (group,), {})
+        yield FunctionCommand(together.note, (group, what), {})
+
+
+def _prove(state: State, host: Host, group: Group) -> bool:
+    connected = [node for node in group.nodes if node.host.connected]
+    refused = [told for node in connected for role in ACL if (told := _refused(node, role))]
+    for told in refused:
+        host.log_styled(told, fg="red")
+    return not refused
+
+
+def _refused(node: NodeEntry, role: str) -> str | None:
+    """Why a user can't log in with its new password; a server that doesn't run knows it by its file."""
+    try:
+        link_as(node, node.user(role)).close()
+    except LinkError as error:
+        if error.code == "wrong-password":
+            return f"{node.name} does not take the new password of {role} yet: nothing else is changed"
+        # Who has logged in and may not PING, or did not answer.
+    return None
+
+
+def _settle(state: State, host: Host, group: Group) -> bool:
+    end = time.monotonic() + SETTLE_SECONDS
+    while True:
+        found = [one for one in find(observe(group)) if one.severity is Severity.CRITICAL or one.code == "link-down"]
+        if not found:
+            return True
+        if time.monotonic() > end:
+            for one in found:
+                told = f"{one.code} {one.where}: {one.sentence}"
+                host.log_styled(f"the old passwords stay, since the group is not in order: {told}", fg="red")
+            return False
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,129 @@
+"""Rotate: both passwords log in, then the new ones alone; no write is dropped, and any run may be killed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+import pytest
+import redis
+from kit import NODES, Sandbox, eventually, writing
+from moments import changes, commands, list_of, moments, run_at, spread
+
+ROLES = ("application", "replication", "operator", "monitoring", "check")
+KILLED = 5
+
+
+def renew(group: Sandbox) -> dict[str, str]:
+    """The inventory has new passwords, and the old ones beside them; these are returned."""
+    old = group.passwords
+    path = group.directory / "passwords.json"
+    path.rename(group.directory / "previous.json")
+    path.touch(0o600)
+    path.write_text(json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}))
+    return old
+
+
+def logs_in(group: Sandbox, node: str, role: str, password: str) -> bool:
+    client = group.client(node, role)
+    client.connection_pool.connection_kwargs["password"] = password
+    try:
+        client.ping()
+    except redis.AuthenticationError:
+        return False
+    except redis.ResponseError:
+        # Logged in, and not allowed to PING.
+        return True
+    finally:
+        client.connection_pool.disconnect()
+    return True
+
+
+def link_anew(group: Sandbox) -> None:
+    """Replicas have to log in again."""
+    (primary,) = group.primaries()
+    group.ask(primary, "CLIENT", "KILL", "TYPE", "replica")
+    for node in NODES:
+        if node != primary:
+            eventually(lambda node=node: group.follows(node, primary), f"{node} follows {primary} again", 15)
+
+
+def over(group: Sandbox, old: dict[str, str]) -> None:
+    """The new passwords are everywhere, and the old ones nowhere."""
+    group.healthy("keydb-1")
+    link_anew(group)
+    for node in NODES:
+        assert not [role for role in ROLES if logs_in(group, node, role, old[role])]
+        assert [role for role in ROLES if logs_in(group, node, role, group.passwords[role])] == list(ROLES)
+    files = [path for path in group.directory.rglob("*") if path.is_file() and path.stat().st_size < 1_000_000]
+    holders = {path for path in files for word in old.values() if word.encode() in path.read_bytes()}
+    # Besides the inventory's: what is kept of a file that was replaced, or left by a run that died.
+    assert [path for path in holders if not {"previous", "new"} & {*path.name.split(".")}] == []
+
+
+@pytest.mark.every_engine
+def test_passwords_are_rotated_under_writers(group: Sandbox) -> None:
+    processes = {node: group.info(node)["run_id"] for node in NODES}
+    group.run("rotate").refused("refused: nothing-to-rotate demo: no user has a previous password")
+    with writing(group) as writer:
+        old = renew(group)
+        told = [group.run("rotate", dry=True).ok().text]
+        assert all(logs_in(group, node, "operator", old["operator"]) for node in NODES)
+
+        told.append(group.run("rotate").ok().text)
+        writer.write_on()
+        for node in NODES:
+            for passwords in (old, group.passwords):
+                assert [role for role in ROLES if logs_in(group, node, role, passwords[role])] == list(ROLES)
+        link_anew(group)
+        group.healthy("keydb-1")
+        eventually(lambda: group.findings() == [], "all is well")
+
+        refused = group.run("install").refused("refused: previous-passwords application and replication")
+        assert "run rotate with finish=yes" in " ".join(refused.text.split())
+        told.append(group.run("rotate", finish="yes").ok().text)
+        writer.write_on()
+        over(group, old)
+        assert writer.lost() == 0
+    told.append(group.run("rotate", finish="yes").ok().text)
+    assert "the old passwords of" in " ".join(told[-1].split())
+    over(group, old)
+    (group.directory / "previous.json").unlink()
+    assert group.install().ok().total()[1:3] == (0, 0)
+    assert "all as it should be" in group.run("drift").ok().text
+    assert {node: group.info(node)["run_id"] for node in NODES} == processes
+    for text in told:
+        assert not [word for word in (*old.values(), *group.passwords.values()) if word in text]
+
+
+def test_every_verb_logs_in_while_passwords_are_rotated(group: Sandbox) -> None:
+    old = renew(group)
+    # Nothing was rotated yet: the old ones log in.
+    group.run("switchover", to="keydb-2").ok()
+    group.run("rotate").ok()
+    group.run("switchover", to="keydb-1").ok()
+    group.run("rotate", finish="yes").ok()
+    over(group, old)
+
+
+@pytest.mark.first_engine
+def test_a_rotation_that_was_killed_is_finished_by_the_next_run(group: Sandbox) -> None:
+    renew(group)
+    run_at(group, "rotate", None, "", {}, finish="yes").ok()
+    there = [one for one in moments(commands(group)) if changes(one.command)]
+    list_of(group).unlink()
+    for moment in spread(there, KILLED, 0):
+        with writing(group) as writer:
+            old = renew(group)
+            died = run_at(group, "rotate", moment, "kill", {}, finish="yes")
+            print(f"{moment}: {died.code}")
+            # Whoever comes meanwhile can log in with one of them, and verbs know how.
+            group.run("status").ok()
+            for node in NODES:
+                for role in ROLES:
+                    assert any(logs_in(group, node, role, word[role]) for word in (old, group.passwords)), (node, role)
+            group.run("rotate", finish="yes").ok()
+            writer.write_on()
+            over(group, old)
+            assert writer.lost() == 0
+    list_of(group).unlink(missing_ok=True)
