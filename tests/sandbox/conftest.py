@@ -18,7 +18,7 @@ from kit import Sandbox  # noqa: E402
 
 from keydb_runbooks.connectors.programs import engines  # noqa: E402
 
-TURNS = 12
+TURNS = 16
 """Of so many tests one has its turn on each engine but the first, which has all."""
 
 

@@ -9,6 +9,7 @@ imports by itself; nothing is connected, read or started before the fork. Shells
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
 import select
@@ -20,6 +21,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from shutil import rmtree
@@ -146,6 +148,11 @@ def serve(folder: str) -> None:
     for name in IMPORTED:
         import_module(name)
     import_module("pyinfra.connectors.util").Popen = import_module("spawning").Spawned
+    # Which connectors are installed, and in which files modules are, each run would find out anew.
+    connectors = import_module("pyinfra.api.connectors")
+    connectors.entry_points = cache(connectors.entry_points)
+    connectors.get_all_connectors()
+    inspect.getmodule(sys._getframe())
     # pyinfra has patched the module for gevent; these don't wake it before the fork.
     from gevent.monkey import get_original
 

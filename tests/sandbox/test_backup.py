@@ -147,7 +147,6 @@ def test_a_full_disk_on_either_side_leaves_no_backup_and_nothing_behind(group: S
     assert len(backups(tmp_path)) == 1
 
 
-@pytest.mark.every_engine
 def test_a_file_that_the_engine_s_check_refuses_is_no_backup(group: Sandbox, tmp_path: Path) -> None:
     run_at(group, "backup", None, "", NAMES, save_to=str(tmp_path)).ok()
     (good,) = backups(tmp_path)

@@ -354,7 +354,7 @@ def test_a_wrong_word_prints_no_document(group: Sandbox) -> None:
 # The sandbox's processes let themselves go and have no user of their own, which on machines systemd sees to.
 AS_MACHINES = [
     *(f"inventory-differs keydb-{number} daemonize" for number in (1, 2, 3)),
-    "proxy-file-differs proxy-1 line 5",
+    "proxy-file-differs proxy-1 line 7",
 ]
 
 

@@ -102,7 +102,6 @@ def test_each_user_may_do_what_it_needs_and_no_more(group: Sandbox) -> None:
     application.connection_pool.disconnect()
 
 
-@pytest.mark.every_engine
 def test_a_second_install_changes_nothing_and_moves_no_role(group: Sandbox) -> None:
     with group.unchanged():
         assert group.install().ok().total() == (OPERATIONS, 0, 0, OPERATIONS)

@@ -166,7 +166,6 @@ def restarted(group: Sandbox, before: list[str]) -> list[str]:
 # Upgrade
 
 
-@pytest.mark.every_engine
 def test_an_upgrade_under_a_writer_loses_nothing_and_needs_no_full_resync(group: Sandbox, tmp_path: Path) -> None:
     newer, full = renamed(find_server(group.engine)[1], tmp_path / f"{group.engine}-server"), full_syncs(group)
     with writing(group) as writer:
