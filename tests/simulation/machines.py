@@ -6,6 +6,8 @@ from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from pyinfra.connectors.local import LocalConnector
+
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
 from keydb_runbooks.facts.machine import MachineState, State
@@ -30,6 +32,7 @@ class Machine:
 
     connected = True
     connector = None
+    connector_cls = LocalConnector
 
     def __init__(self, name: str, data: dict[str, object], options: dict[str, object] | None = None) -> None:
         self.name = name
