@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -26,6 +27,7 @@ from keydb_runbooks.operations.dump import Kept
 from keydb_runbooks.operations.failures import LeftBehind, StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import Links, perform
+from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks import backup
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request
 from keydb_runbooks.runbooks.rdb import Checked, read_check
@@ -36,6 +38,9 @@ from keydb_runbooks.runbooks.topology import Topology
 
 DIRECTORY = "backups"
 """Of the operator's machine, where ``save_to`` names none."""
+
+NAME_SECONDS = 3
+"""A backup is named by its second: for so long the next one is waited for."""
 
 # $1 the server's program, $2 its engine, $3 the file. The check is the server's own program under another name; where
 # nobody installed that name beside it, it is called so. Of a broken file it prints whatever bytes it has read.
@@ -142,10 +147,10 @@ def _bring_backup(step: BringBackup, links: Links) -> str:
     made, directory = _made[links], Path(step.directory)
     try:
         _locks[links] = _Lock(directory)
-        name = backup_name(links.group.name, _now(), step.where)
-        for ending in (".rdb", ".json"):
-            if (directory / f"{name}{ending}").exists():
-                raise StepFailed(f"{directory / name}{ending} is there already; run this again")
+        free = partial(_free_name, directory, links.group.name, step.where)
+        name = until(free, NAME_SECONDS, 0.05, lambda: "a backup of this very second is there")
+        if name is None:
+            raise StepFailed(f"{directory} has a backup of {_now()} already; look at this machine's clock")
         here = dump.fetch(made.place, directory / name, made.size, made.checksum, interrupt.check)
     finally:
         dump.remove(made.place)
@@ -211,6 +216,13 @@ class _Lock:
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
             os.close(self._descriptor)
+
+
+def _free_name(directory: Path, group: str, node: str) -> str | None:
+    """A backup's name by this second, None if one has it already."""
+    name = backup_name(group, _now(), node)
+    taken = any((directory / f"{name}{ending}").exists() for ending in (".rdb", ".json"))
+    return None if taken else name
 
 
 def _now() -> str:
