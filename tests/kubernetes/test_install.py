@@ -259,7 +259,7 @@ def test_a_secret_that_lacks_something(runs):
     assert [name for name in runs.there() if "other" in name] == []
 
 
-@pytest.mark.parametrize("image, why", [(NOBODY, "ErrImagePull"), (WRITER_IMAGE, f"it lacks {ENGINE}-server")])
+@pytest.mark.parametrize("image, why", [(NOBODY, "ErrImagePull"), (WRITER_IMAGE, f"{ENGINE}-server")])
 def test_an_image_that_cannot_be_pulled_or_lacks_something_changes_nothing(runs, image, why):
     bad = {"KEYDB_KUBERNETES_IMAGE": image}
     before = runs.versions()
