@@ -104,15 +104,7 @@ def link_as(node: NodeEntry, user: Credentials, patience: float | None = None) -
 
     :raises LinkError: as ``link``
     """
-    timeout = node.data("keydb_connect_timeout")
-    return link_to(
-        node.host,
-        node.address,
-        user,
-        connect_timeout=timeout if patience is None else min(timeout, patience),
-        command_timeout=node.data("keydb_command_timeout"),
-        tls_ca=node.data("keydb_tls_ca"),
-    )
+    return _link_by(node, node.host, node.address, user, patience)
 
 
 def link_through(proxy: ProxyEntry, port: Address, group: Group) -> Client:
@@ -121,17 +113,19 @@ def link_through(proxy: ProxyEntry, port: Address, group: Group) -> Client:
     :raises LinkError: as ``link``
     """
     node = group.nodes[0]
-    return with_either(
-        node,
-        "operator",
-        lambda user: link_to(
-            proxy.host,
-            port,
-            user,
-            connect_timeout=node.data("keydb_connect_timeout"),
-            command_timeout=node.data("keydb_command_timeout"),
-            tls_ca=node.data("keydb_tls_ca"),
-        ),
+    return with_either(node, "operator", lambda user: _link_by(node, proxy.host, port, user))
+
+
+def _link_by(node: NodeEntry, host: Host, address: Address, user: Credentials, patience: float | None = None) -> Client:
+    """A link with the time-outs and the CA that the inventory has for a node."""
+    timeout = node.data("keydb_connect_timeout")
+    return link_to(
+        host,
+        address,
+        user,
+        connect_timeout=timeout if patience is None else min(timeout, patience),
+        command_timeout=node.data("keydb_command_timeout"),
+        tls_ca=node.data("keydb_tls_ca"),
     )
 
 

@@ -14,7 +14,7 @@ import gevent
 import redis
 
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
-from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_to
+from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_as
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.condition import QUESTIONS, look_again, moment, read_condition, read_machine, round_trip
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
@@ -212,14 +212,7 @@ def _unread(entry: NodeEntry, error: Exception) -> Unread:
 def _unread_without_login(entry: NodeEntry) -> Unread | None:
     """What refuses the operator's login may be of another kind, without any users, and say so to whoever asks."""
     try:
-        client = link_to(
-            entry.host,
-            entry.address,
-            NOBODY,
-            connect_timeout=entry.data("keydb_connect_timeout"),
-            command_timeout=entry.data("keydb_command_timeout"),
-            tls_ca=entry.data("keydb_tls_ca"),
-        )
+        client = link_as(entry, NOBODY)
         kind = kind_by_info(node_from_info(entry.name, entry.address, client.execute_command("INFO")))
     except InfoError as error:
         kind = kind_of(Unread(entry.name, entry.address, error.code, str(error)))
