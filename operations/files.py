@@ -79,6 +79,10 @@ class Access:
     mode: str
 
 
+READABLE = Access("root", "root", "644")
+"""Of a file that every user of a machine may read, and root alone may change."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A file that is there; ``access`` is None for a link, whose own owner and mode mean nothing."""

@@ -17,11 +17,10 @@ from pyinfra.api.output import format_text
 
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.kernel import KernelSettings, Setting
-from keydb_runbooks.operations.files import Access, put_file
+from keydb_runbooks.operations.files import READABLE, put_file
 from keydb_runbooks.operations.show import wrap
 
 PATH = "/etc/sysctl.d/60-keydb-runbooks.conf"
-READABLE = Access("root", "root", "644")
 
 OVERCOMMIT = "vm.overcommit_memory"
 CONNECTIONS = "net.core.somaxconn"

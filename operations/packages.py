@@ -18,14 +18,13 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.package import AptPackage
 from keydb_runbooks.operations import haproxy, keydb
-from keydb_runbooks.operations.files import Access, put_file
+from keydb_runbooks.operations.files import READABLE, put_file
 from keydb_runbooks.operations.service import PROXY_UNIT, server_unit
 
 Commands = Generator[PyinfraCommand, None, None]
 
 KEYRING = "/etc/apt/keyrings/keydb-runbooks.asc"
 SOURCES = "/etc/apt/sources.list.d/keydb-runbooks.sources"
-READABLE = Access("root", "root", "644")
 ARMOR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
 # $1 the unit that the package brings, or nothing; $2 the package; $3 its version, or nothing.

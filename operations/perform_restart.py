@@ -14,7 +14,7 @@ from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.operations import pods_restart, programs, service, systemctl, units
 from keydb_runbooks.operations.dump import background_save
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.files import put_file, read_file
+from keydb_runbooks.operations.files import READABLE, put_file, read_file
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import Links, perform, send_together
@@ -47,7 +47,7 @@ def _use_program(step: UseProgram, links: Links) -> str:
     path, content = units.drop_in(entry, step.program)
     if read_file(entry.host, path) is None:
         return "its unit is not install's, and names its program itself"
-    changes = put_file(entry.host, path, content, access=units.READABLE)
+    changes = put_file(entry.host, path, content, access=READABLE)
     for command in (*changes, systemctl.reread()) if changes else ():
         assert isinstance(command, StringCommand)
         given = command.connector_arguments.get("_stdin")

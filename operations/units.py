@@ -19,7 +19,7 @@ from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.facts.unit import State as UnitState
 from keydb_runbooks.facts.unit import Unit
 from keydb_runbooks.operations import boot_guard, haproxy, keydb, owners, systemctl
-from keydb_runbooks.operations.files import Access, put_file, read_file
+from keydb_runbooks.operations.files import READABLE, put_file, read_file
 from keydb_runbooks.operations.service import PROXY_UNIT, guard_settings, guard_unit, server_unit
 from keydb_runbooks.templates import render
 
@@ -27,7 +27,6 @@ Commands = Generator[PyinfraCommand, None, None]
 
 DIRECTORY = "/etc/systemd/system"
 OURS = "# Written by keydb-runbooks"
-READABLE = Access("root", "root", "644")
 
 
 @operation()
