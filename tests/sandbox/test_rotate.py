@@ -61,7 +61,7 @@ def over(group: Sandbox, old: dict[str, str]) -> None:
     assert [path for path in holders if not {"previous", "new"} & {*path.name.split(".")}] == []
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_passwords_are_rotated_under_writers(group: Sandbox) -> None:
     processes = {node: group.info(node)["run_id"] for node in NODES}
     group.run("rotate").refused("refused: nothing-to-rotate demo: no user has a previous password")
@@ -106,6 +106,7 @@ def test_every_verb_logs_in_while_passwords_are_rotated(group: Sandbox) -> None:
     over(group, old)
 
 
+@pytest.mark.in_ci
 @pytest.mark.first_engine
 def test_a_rotation_that_was_killed_is_finished_by_the_next_run(group: Sandbox) -> None:
     renew(group)
