@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-
 import pytest
 import redis
 from kit import NODES, Sandbox, eventually, writing
 from moments import changes, commands, list_of, moments, run_at, spread
+from pages import gets_passwords
 
 ROLES = ("application", "replication", "operator", "monitoring", "check")
 KILLED = 5
@@ -17,10 +15,7 @@ KILLED = 5
 def renew(group: Sandbox) -> dict[str, str]:
     """The inventory has new passwords, and the old ones beside them; these are returned."""
     old = group.passwords
-    path = group.directory / "passwords.json"
-    path.rename(group.directory / "previous.json")
-    path.touch(0o600)
-    path.write_text(json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}))
+    gets_passwords(group, "")
     return old
 
 
