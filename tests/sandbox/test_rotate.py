@@ -101,6 +101,21 @@ def test_every_verb_logs_in_while_passwords_are_rotated(group: Sandbox) -> None:
     over(group, old)
 
 
+@pytest.mark.first_engine
+def test_old_passwords_stay_as_long_as_a_proxy_or_a_node_knows_no_other(group: Sandbox) -> None:
+    old = renew(group)
+    group.kill("proxy-1")
+    group.freeze("keydb-3")
+    away = {"allow_unread": "proxy-1,keydb-3"}
+
+    group.run("rotate", finish="yes", **away).refused("refused: not-told keydb-3")
+    group.thaw("keydb-3")
+    group.run("rotate", finish="yes", allow_unread="proxy-1").refused("refused: not-told proxy-1")
+
+    assert all(logs_in(group, node, "application", old["application"]) for node in NODES)
+    assert not logs_in(group, "keydb-1", "application", group.passwords["application"])
+
+
 @pytest.mark.in_ci
 @pytest.mark.first_engine
 def test_a_rotation_that_was_killed_is_finished_by_the_next_run(group: Sandbox) -> None:
