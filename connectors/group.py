@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -116,6 +116,16 @@ class ProxyEntry:
 
 
 @dataclass(frozen=True)
+class PodProxies:
+    """Proxies that are pods: what the inventory says of all of them, whether one is there or not."""
+
+    values: Mapping[str, Any]
+
+    def data(self, key: str) -> Any:
+        return self.values[key] if key in self.values else default_of(key)
+
+
+@dataclass(frozen=True)
 class ServiceEntry:
     """A Service of Kubernetes that the inventory names; any pod's host knows the way to its API server."""
 
@@ -134,6 +144,8 @@ class Group:
     nodes: tuple[NodeEntry, ...]
     proxies: tuple[ProxyEntry, ...]
     services: tuple[ServiceEntry, ...] = ()
+    pod_proxies: PodProxies | None = field(default=None, hash=False)
+    """Where clients of pods come through proxies (``keydb_routing``): those that install makes."""
 
     @property
     def first_primary(self) -> str:
@@ -174,12 +186,14 @@ def all_groups(inventory: Inventory) -> dict[str, Group]:
     proxies = list(inventory.groups.get(PROXIES, []))
     complaints = list(_check_names(inventory))
     if nodes:
-        complaints += check_hosts(_data(nodes), _data(proxies), {host.name: _machine(host) for host in inventory})
+        machines = {host.name: _machine(host) for host in inventory}
+        complaints += check_hosts(_data(nodes), _data(proxies) or _wished(nodes, inventory), machines)
     complaints = complaints or [*_check_services(nodes), *_check_certificates(nodes, proxies)]
     if complaints:
         raise GroupError(_told(complaints))
     names = dict.fromkeys(value_of(host, "keydb_group") for host in nodes)
-    return {name: _group(name, nodes, proxies) for name in names}
+    wished = _wished(nodes, inventory).get(PROXIES, {})
+    return {name: _group(name, nodes, proxies, wished) for name in names}
 
 
 def the_group(inventory: Inventory, wanted: str | None) -> Group:
@@ -196,7 +210,9 @@ def the_group(inventory: Inventory, wanted: str | None) -> Group:
     return groups[wanted] if wanted is not None else next(iter(groups.values()))
 
 
-def _group(name: str, nodes: list[Host], proxies: list[Host]) -> Group:
+def _group(name: str, nodes: list[Host], proxies: list[Host], wished: Mapping[str, Any]) -> Group:
+    fronts = [host for host in proxies if value_of(host, "keydb_group") == name]
+    behind = any(_is_behind(host) for host in nodes if value_of(host, "keydb_group") == name)
     return Group(
         name,
         tuple(
@@ -206,16 +222,31 @@ def _group(name: str, nodes: list[Host], proxies: list[Host]) -> Group:
         ),
         tuple(
             ProxyEntry(host, Address(value_of(host, "haproxy_address"), value_of(host, "haproxy_write_port")))
-            for host in proxies
-            if value_of(host, "keydb_group") == name
+            for host in fronts
         ),
         tuple(_services(host for host in nodes if value_of(host, "keydb_group") == name)),
+        PodProxies(_data(fronts[:1]).get(fronts[0].name if fronts else "", wished)) if behind else None,
     )
 
 
+def _is_behind(host: Host) -> bool:
+    """Whether a node's clients come through proxies that are pods as well."""
+    return bool(value_of(host, "keydb_routing") == "haproxy")
+
+
+def _wished(nodes: list[Host], inventory: Inventory) -> dict[str, dict[str, Any]]:
+    """What the inventory says of proxies that install has yet to make, as if there was one; nothing without any."""
+    if not any(map(_is_behind, nodes)):
+        return {}
+    given = {**inventory.data, **inventory.group_data.get(PROXIES, {}), **inventory.override_data}
+    return {PROXIES: unmask(given)}
+
+
 def _services(nodes: Iterable[Host]) -> Iterator[ServiceEntry]:
-    """The Service that clients write through: one, as all nodes of a group name the same."""
+    """The Service that is moved: one, as all nodes of a group name the same; none that leads to proxies."""
     for host in nodes:
+        if _is_behind(host):
+            return
         if name := value_of(host, "keydb_write_service"):
             yield ServiceEntry(host, name)
             return
@@ -262,6 +293,8 @@ def _check_services(nodes: list[Host]) -> Iterator[Complaint]:
     """Only pods have a Service, and one can be moved only among the pods of its own namespace."""
     places: dict[str, tuple[str, object]] = {}
     for host in nodes:
+        if _is_behind(host) and not issubclass(host.connector_cls, KubernetesConnector):
+            yield Complaint(host.name, "keydb_routing", "is for pods: @kubernetes/NAMESPACE/POD")
         if not value_of(host, "keydb_write_service"):
             continue
         if not issubclass(host.connector_cls, KubernetesConnector):

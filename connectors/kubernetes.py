@@ -1,5 +1,8 @@
 """Pods as hosts: ``@kubernetes/NAMESPACE/POD``, and ``@kubernetes/NAMESPACE/statefulset/NAME`` for all pods of one.
 
+``@kubernetes/NAMESPACE/deployment/NAME`` are those that a Deployment has when the inventory is read: proxies, which
+come and go under other names. None of them, where there is none.
+
 Commands run in the container by exec, files travel as a command's input and output (no tar is needed in the image), and
 a link is a port-forward. Each is a stream of its own to whatever pod has the name then, so one that comes back is
 reached again; one that is away is a host that can't be reached, and nothing more.
@@ -11,9 +14,11 @@ that is where a port-forward comes out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from io import IOBase
 from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, InventoryError
@@ -66,6 +71,7 @@ class KubernetesData(ConnectorData, total=False):
 
     kubernetes_namespace: str
     kubernetes_pod: str
+    kubernetes_deployment: str
     kubernetes_context: str
     kubernetes_container: str
     kubernetes_config: str
@@ -84,6 +90,7 @@ class KubernetesConnector(BaseConnector):
     data_meta = {  # noqa: RUF012 - pyinfra's own shape
         "kubernetes_namespace": DataMeta("The pod's namespace"),
         "kubernetes_pod": DataMeta("The pod's name"),
+        "kubernetes_deployment": DataMeta("The Deployment that it is of, if it was named by that"),
         "kubernetes_context": DataMeta("Context of the kubeconfig, its current one without it"),
         "kubernetes_container": DataMeta("Container of the pod, its default one without it"),
         "kubernetes_config": DataMeta("Path of the kubeconfig, $KUBECONFIG without it"),
@@ -98,11 +105,12 @@ class KubernetesConnector(BaseConnector):
     def make_names_data(name: str | None = None) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
         namespace, _, rest = (name or "").partition("/")
         kind, _, whole = rest.rpartition("/")
-        if not namespace or not whole or kind not in ("", "statefulset"):
+        if not namespace or not whole or kind not in ("", "statefulset", "deployment"):
             told = "is no pod; allowed are @kubernetes/NAMESPACE/POD and @kubernetes/NAMESPACE/statefulset/NAME"
-            raise InventoryError(f"{PREFIX}{name or ''}: {told}")
-        for pod in [whole] if not kind else _pods_of(namespace, whole):
-            yield pod, {"kubernetes_namespace": namespace, "kubernetes_pod": pod}, ["@kubernetes"]
+            raise InventoryError(f"{PREFIX}{name or ''}: {told}, or deployment/NAME")
+        also = {"kubernetes_deployment": whole} if kind == "deployment" else {}
+        for pod in _named(namespace, kind, whole):
+            yield pod, {"kubernetes_namespace": namespace, "kubernetes_pod": pod, **also}, ["@kubernetes"]
 
     @property
     def namespace(self) -> str:
@@ -263,6 +271,12 @@ class _Lines:
             echo(f"{self._prefix}{text if name == 'stdout' else format_text(text, 'red')}", err=True)
 
 
+def _named(namespace: str, kind: str, name: str) -> list[str]:
+    if kind == "deployment":
+        return _pods_of_deployment(namespace, name)
+    return _pods_of(namespace, name) if kind else [name]
+
+
 def _pods_of(namespace: str, name: str) -> list[str]:
     """The names of a StatefulSet's pods, by their number and not by who is there just now.
 
@@ -277,6 +291,48 @@ def _pods_of(namespace: str, name: str) -> list[str]:
     if not count:
         raise InventoryError(f"{PREFIX}{namespace}/statefulset/{name}: it has no pods (replicas: 0)")
     return [f"{name}-{number}" for number in range(first, first + count)]
+
+
+@lru_cache(maxsize=32)
+def _pods_of_deployment(namespace: str, name: str) -> list[str]:
+    """The names of a Deployment's pods now; pyinfra makes every inventory twice, and is told the same both times.
+
+    :raises InventoryError: with why it can't be told
+    """
+    try:
+        return deployed(cluster_of(os.environ.get(CONTEXT) or None, None), namespace, name, PATIENCE_SECONDS)
+    except ClusterError as error:
+        raise InventoryError(f"{PREFIX}{namespace}/deployment/{name}: {error.detail}") from None
+
+
+def deployed(cluster: Cluster, namespace: str, name: str, timeout: float) -> list[str]:
+    """The names of the pods that a Deployment has, who are ending among them; none if there is no such Deployment.
+
+    A pod whose containers have ended for good, as one that was evicted, leads nobody anywhere any more.
+
+    :param timeout: seconds
+    :raises ClusterError: as ``Cluster.get``
+    """
+    try:
+        seen = cluster.get(place(namespace, "deployments", name, group="/apis/apps/v1"), timeout=timeout)
+    except ClusterError as error:
+        if error.code == "missing":
+            return []
+        raise
+    selector = quote(_selector(seen["spec"]["selector"]))
+    found = cluster.get(f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}", timeout=timeout)["items"]
+    living = [pod for pod in found if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
+    return sorted(str(pod["metadata"]["name"]) for pod in living)
+
+
+def _selector(given: Mapping[str, Any]) -> str:
+    """A selector of labels as it is written in a request."""
+    parts = [f"{key}={value}" for key, value in (given.get("matchLabels") or {}).items()]
+    for one in given.get("matchExpressions") or []:
+        values = f"({','.join(one.get('values') or [])})"
+        forms = {"In": f"{one['key']} in {values}", "NotIn": f"{one['key']} notin {values}", "Exists": one["key"]}
+        parts.append(forms.get(one["operator"], f"!{one['key']}"))
+    return ",".join(parts)
 
 
 def _container(pod: dict[str, Any], wanted: str | None) -> str:

@@ -1,7 +1,8 @@
 """HAProxy's runtime socket: one held connection, opened before the critical part.
 
 The socket stays a Unix socket for its owner only. On this machine it is opened directly; over SSH one exec channel
-runs ``socat`` as root (paramiko opens no Unix-socket channels).
+runs ``socat`` as root (paramiko opens no Unix-socket channels). In a pod it is a port on its own loopback address,
+where port-forwards come out: nobody but HAProxy is there, and its image needs no ``socat``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pyinfra.api.host import Host
 from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import ProxyEntry
+from keydb_runbooks.connectors.kubernetes import KubernetesConnector
+from keydb_runbooks.connectors.link import LinkError
 
 # As root only where it has to be.
 SOCAT = 'if [ -w "$1" ]; then exec socat - "UNIX-CONNECT:$1"; else exec sudo -n socat - "UNIX-CONNECT:$1"; fi'
@@ -76,6 +79,8 @@ class Runtime:
                 if not received:
                     raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} closed its runtime socket")
                 self._buffer += received
+        except ConnectionRefusedError:
+            raise RuntimeSocketError("refused", f"HAProxy does not listen in pod {self.name}") from None
         except OSError as error:
             raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} did not answer: {error}") from None
         answer, _, self._buffer = (b"\n" + self._buffer).partition(PROMPT)
@@ -93,6 +98,8 @@ def runtime(proxy: ProxyEntry) -> Runtime:
     path, timeout = proxy.data("haproxy_runtime_socket"), proxy.data("keydb_connect_timeout")
     if isinstance(host.connector, LocalConnector):
         return Runtime(proxy.name, _unix(path, timeout))
+    if isinstance(host.connector, KubernetesConnector):
+        return Runtime(proxy.name, _forwarded(host.connector, proxy.data("haproxy_runtime_port"), timeout))
     return Runtime(proxy.name, _socat(host, path, timeout))
 
 
@@ -105,6 +112,15 @@ def _unix(path: str, timeout: float) -> socket.socket:
         raise RuntimeSocketError("no-answer", f"HAProxy does not answer on {path}") from None
     except OSError as error:
         raise RuntimeSocketError("refused", f"HAProxy does not listen on {path}: {error.strerror}") from None
+    return stream
+
+
+def _forwarded(connector: KubernetesConnector, port: int, timeout: float) -> Any:
+    try:
+        stream = connector.open_link_socket("", port, timeout)
+    except LinkError as error:
+        raise RuntimeSocketError(error.code, error.detail) from None
+    stream.settimeout(timeout)
     return stream
 
 

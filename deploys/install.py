@@ -23,10 +23,11 @@ archives.refuse(host)
 for group in runbook.groups(host):
     if pod_objects.are_pods(group):
         installing.pod(host, group)
-    elif node := group.node_of(host):
-        installing.server(node)
-    if proxy := group.proxy_of(host):
-        installing.proxy(proxy)
+    else:
+        if node := group.node_of(host):
+            installing.server(node)
+        if proxy := group.proxy_of(host):
+            installing.proxy(proxy)
     if runbook.conducts(host, group):
         runbook.advise(group)
         runbook.found(name=f"Give {group.name} its first primary, if it never had one", group=group)

@@ -18,6 +18,7 @@ from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parall
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.condition import QUESTIONS, look_again, moment, read_condition, read_machine, round_trip
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
+from keydb_runbooks.facts.proxies import newcomers
 from keydb_runbooks.facts.rights import ask_rights
 from keydb_runbooks.facts.service import read_service, with_stragglers
 from keydb_runbooks.facts.users import read_clients
@@ -55,12 +56,14 @@ def observe(group: Group, patience_seconds: float = 0, silent: Container[str] = 
         *(partial(_observe_proxy, proxy, group.name) for proxy in group.proxies),
     ]
     reading = [gevent.spawn(read_service, service, group) for service in group.services]
+    coming = gevent.spawn(newcomers, group)
     seen = in_parallel(lambda read: read(), work)
     nodes = look_again(group, tuple(item for item in seen if isinstance(item, Node)), patience_seconds)
     fronts = [item for item in seen if isinstance(item, Proxy | UnreadProxy)]
     if unread := {item.name for item in seen if isinstance(item, Unread)}:
         # Meanwhile their checks may have found out what the operator waited for.
         fronts = _observe_proxies_again(group, unread, patience_seconds)
+    fronts += coming.get()
     led = [with_stragglers(*greenlet.get(), group, nodes) for greenlet in reading]
     return Topology(
         group=group.name,
@@ -70,6 +73,7 @@ def observe(group: Group, patience_seconds: float = 0, silent: Container[str] = 
         unread_proxies=tuple(item for item in fronts if isinstance(item, UnreadProxy)),
         services=tuple(item for item in led if isinstance(item, Service)),
         unread_services=tuple(item for item in led if isinstance(item, UnreadService)),
+        behind_proxies=group.pod_proxies is not None,
         clients_only_through_proxies=bool(group.nodes[0].data("keydb_clients_only_through_proxies")),
         preferred_zones=tuple(group.nodes[0].data("keydb_preferred_zones")),
     )

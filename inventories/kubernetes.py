@@ -10,6 +10,8 @@ KEYDB_KUBERNETES_STATEFULSET  default keydb, as its headless Service
 KEYDB_KUBERNETES_ENGINE       keydb, valkey or redis; default keydb
 KEYDB_KUBERNETES_PODS         how many, default 3
 KEYDB_KUBERNETES_IMAGE        the server's image, which only install needs
+KEYDB_KUBERNETES_ROUTING      service or haproxy: what leads clients to the primary; default service
+KEYDB_KUBERNETES_PROXY_IMAGE  HAProxy's image, which only install needs, and only for haproxy
 KEYDB_OPERATOR_PASSWORD, ...  the passwords of the five users of docs/users.md
 
 Pods that somebody else made are taken as they are, without install: docs/kubernetes.md says what they must have.
@@ -23,6 +25,8 @@ from keydb_runbooks.connectors.secrets import Secret
 _namespace = os.environ.get("KEYDB_KUBERNETES_NAMESPACE", "keydb")
 _name = os.environ.get("KEYDB_KUBERNETES_STATEFULSET", "keydb")
 _image = os.environ.get("KEYDB_KUBERNETES_IMAGE")
+_routing = os.environ.get("KEYDB_KUBERNETES_ROUTING", "service")
+_proxy_image = os.environ.get("KEYDB_KUBERNETES_PROXY_IMAGE")
 
 _users = {
     role: {"name": role, "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", ""))}
@@ -42,7 +46,8 @@ def _pod(number):
         # A port-forward comes out on the pod's own loopback address.
         "keydb_bind": ["0.0.0.0"],  # noqa: S104 - the pod's network, not this machine's
         "keydb_engine": os.environ.get("KEYDB_KUBERNETES_ENGINE", "keydb"),
-        # The Service whose selector names the primary's pod; switchover and failover move it.
+        # What switchover and failover move: the write Service, whose selector names the primary's pod, or proxies.
+        "keydb_routing": _routing,
         "keydb_write_service": f"{_name}-write",
         # What install makes the pods of.
         **({"keydb_image": _image} if _image else {}),
@@ -61,3 +66,19 @@ def _pod(number):
 
 
 keydb = [_pod(number) for number in range(int(os.environ.get("KEYDB_KUBERNETES_PODS", "3")))]
+
+# The proxies that are there now; install makes them of these data.
+haproxy = (
+    [f"@kubernetes/{_namespace}/deployment/{_name}-proxy"] if _routing == "haproxy" else [],
+    {
+        "kubernetes_container": "proxy",
+        "haproxy_address": f"{_name}-write.{_namespace}.svc.cluster.local",
+        **({"haproxy_image": _proxy_image} if _proxy_image else {}),
+        # In the pod's memory.
+        "haproxy_config_directory": "/run/haproxy",
+        "haproxy_pid_file": "/run/haproxy/haproxy.pid",
+        "keydb_connect_timeout": 5,
+        "keydb_command_timeout": 5,
+        "keydb_users": _users,
+    },
+)

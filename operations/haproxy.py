@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
@@ -15,7 +16,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.local import LocalConnector
 
-from keydb_runbooks.connectors.group import Group, ProxyEntry, all_groups
+from keydb_runbooks.connectors.group import Group, PodProxies, ProxyEntry, all_groups
 from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
@@ -31,6 +32,9 @@ from keydb_runbooks.templates import render
 Commands = Generator[PyinfraCommand, None, None]
 
 PID_FILE_SECONDS = 0.5
+
+PROBE_PORT = 8405
+"""What kubelet asks the proxies in pods at."""
 
 # $1 HAProxy's program, $2 the new file. The check's password stands in there as digits, which are not repeated.
 CHECK = """
@@ -128,7 +132,7 @@ def this_proxy(target: Host) -> tuple[Group, ProxyEntry]:
     raise OperationError(f"{target.name} is not in the inventory's group haproxy")
 
 
-def config_path(entry: ProxyEntry) -> str:
+def config_path(entry: ProxyEntry | PodProxies) -> str:
     return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
 
 
@@ -137,7 +141,7 @@ def states_path(entry: ProxyEntry) -> str:
     return f"{entry.data('haproxy_config_directory')}/server-states"
 
 
-def ca_path(entry: ProxyEntry) -> str:
+def ca_path(entry: ProxyEntry | PodProxies) -> str:
     return f"{entry.data('haproxy_config_directory')}/ca.pem"
 
 
@@ -148,28 +152,65 @@ def wanted_configuration(group: Group, entry: ProxyEntry, without: str = "") -> 
     """
     user = group.nodes[0].user("check")
     check = _resp("AUTH", user.name, user.password) + _resp("INFO", "replication") + _resp("QUIT")
+    if group.pod_proxies is not None:
+        return pod_configuration(group, group.pod_proxies, check.hex())
     listeners = {
         "address": entry.write_address.host,
         "write_port": entry.write_address.port,
-        "read_port": entry.data("haproxy_read_port"),
         # As hexadecimal digits any password survives, whatever characters it has.
         "check": check.hex(),
-        "max_lag": group.nodes[0].data("keydb_min_replicas_max_lag"),
-        "interval": entry.data("haproxy_check_interval"),
-        "tls_ca": ca_path(entry) if entry.data("keydb_tls_ca") else None,
         "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes if node.name != without],
+        **_listeners(group, entry),
     }
     return render(
         "haproxy.cfg.j2",
+        pod=None,
         runtime_socket=entry.data("haproxy_runtime_socket"),
         states=states_path(entry),
-        pid_file=entry.data("haproxy_pid_file"),
-        max_connections=entry.data("haproxy_max_connections"),
         user=owners.system_user(entry),
-        statistics_port=entry.data("haproxy_statistics_port"),
         source=entry.data("haproxy_source_address"),
         groups={group.name: listeners},
+        **_global(entry),
     )
+
+
+def pod_configuration(group: Group, proxies: PodProxies, check: str) -> str:
+    """The text of ``haproxy.cfg`` in every pod of a group's proxies.
+
+    :param check: what their checks send, as hexadecimal digits; in a ConfigMap only a mark for it
+    """
+    listeners = {
+        "address": "*",
+        "write_port": proxies.data("haproxy_write_port"),
+        "check": check,
+        "nodes": [{"name": node.name, "address": str(node.address)} for node in group.nodes],
+        **_listeners(group, proxies),
+    }
+    return render(
+        "haproxy.cfg.j2",
+        pod={"runtime_port": proxies.data("haproxy_runtime_port"), "probe_port": PROBE_PORT},
+        user=None,
+        source=None,
+        groups={group.name: listeners},
+        **_global(proxies),
+    )
+
+
+def _listeners(group: Group, proxies: ProxyEntry | PodProxies) -> dict[str, Any]:
+    return {
+        "read_port": proxies.data("haproxy_read_port"),
+        "max_lag": group.nodes[0].data("keydb_min_replicas_max_lag"),
+        "interval": proxies.data("haproxy_check_interval"),
+        "tls_ca": ca_path(proxies) if proxies.data("keydb_tls_ca") else None,
+    }
+
+
+def _global(proxies: ProxyEntry | PodProxies) -> dict[str, Any]:
+    return {
+        "pid_file": proxies.data("haproxy_pid_file"),
+        "max_connections": proxies.data("haproxy_max_connections"),
+        "statistics_port": proxies.data("haproxy_statistics_port"),
+    }
 
 
 def _carry_over(state: State, host: Host, group: Group, entry: ProxyEntry, without: str) -> bool:

@@ -23,6 +23,7 @@ from keydb_runbooks.operations import (
     packages,
     pods,
     pods_image,
+    pods_proxies,
     pods_ready,
     programs,
     runbook,
@@ -122,4 +123,7 @@ def pod(target: Host, group: Group) -> None:
         pods_image.tried(name="Try the image", group=group, wanted=wanted)
         pods.applied(name="Apply what the pods need", group=group, wanted=wanted)
         pods_ready.ready(name="Wait until the pods run", group=group)
-    pods.configuration(name="Configure the pod's server")
+        if group.pod_proxies is not None:
+            pods_proxies.ready(name="Wait until the proxies run", group=group)
+    if group.node_of(target):
+        pods.configuration(name="Configure the pod's server")

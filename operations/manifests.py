@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
-from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry
-from keydb_runbooks.operations import keydb, programs
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, PodProxies
+from keydb_runbooks.operations import haproxy, keydb, programs
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import in_bytes
 from keydb_runbooks.runbooks.objects import GROUP
@@ -22,6 +22,9 @@ OURS = "keydb-runbooks"
 
 CONTAINER = "server"
 
+PROXY = "proxy"
+"""The container of a proxy, and what is put behind the StatefulSet's name for its Deployment's."""
+
 TEMPLATES = ("configuration", "services", "protection", "statefulset")
 """In this order they are applied: the pods come last."""
 
@@ -32,6 +35,9 @@ SCRIPTS = {"start": "pods/start.sh", "probe": "pods/probe.sh", "stop": "pods/sto
 
 WIDTH = 64
 """Of what is shown of a document."""
+
+CHECK_MARK = "@check@"
+"""Where a proxy's start puts what its checks send."""
 
 MEMORY_BESIDE = 128 * 1024**2
 """Bytes that a pod needs beside twice its data: a child that saves them may copy all of them."""
@@ -73,9 +79,12 @@ def documents(group: Group, write_selector: Mapping[str, str] | None) -> list[di
     import yaml
 
     values = _values(group, write_selector)
+    every = [(template, values) for template in TEMPLATES]
+    if group.pod_proxies is not None:
+        every.append(("proxies", _proxy_values(group, group.pod_proxies)))
     found = []
-    for template in TEMPLATES:
-        for document in yaml.safe_load_all(render(f"pods/{template}.yaml.j2", **values)):
+    for template, given in every:
+        for document in yaml.safe_load_all(render(f"pods/{template}.yaml.j2", **given)):
             document["metadata"]["labels"] = {INSTANCE: values["name"], MANAGED_BY: OURS}
             document["metadata"]["annotations"] = {GROUP: group.name}
             found.append(document)
@@ -84,10 +93,26 @@ def documents(group: Group, write_selector: Mapping[str, str] | None) -> list[di
 
 def trial(group: Group) -> dict[str, Any]:
     """A pod that says whether the image has all that the pods need, and ends."""
+    values = {**_values(group, None), "trial": f"{ordinals(group).name}-image", "shell": "bash"}
+    return _trial(group, {**values, "script": plain("pods/image.sh")})
+
+
+def proxy_trial(group: Group, proxies: PodProxies) -> dict[str, Any]:
+    """The same for the proxies' image."""
+    values = {**_proxy_values(group, proxies), "trial": f"{proxies_name(group)}-image", "shell": "sh", "program": ""}
+    return _trial(group, {**values, "script": plain("pods/proxy-image.sh")})
+
+
+def _trial(group: Group, values: Mapping[str, Any]) -> dict[str, Any]:
     import yaml
 
-    document = yaml.safe_load(render("pods/trial.yaml.j2", **_values(group, None), script=plain("pods/image.sh")))
+    document = yaml.safe_load(render("pods/trial.yaml.j2", **values))
     return {**document, "metadata": {**document["metadata"], "annotations": {GROUP: group.name}}}
+
+
+def proxies_name(group: Group) -> str:
+    """The Deployment of a group's proxies, which has the StatefulSet's name in its own."""
+    return f"{ordinals(group).name}-{PROXY}"
 
 
 def readable(document: Mapping[str, Any]) -> list[str]:
@@ -116,6 +141,8 @@ def login(node: NodeEntry, role: str) -> str:
 
 def first_selector(group: Group, primary: str) -> dict[str, str]:
     """What a write Service selects when it is made."""
+    if group.pod_proxies is not None:
+        return {INSTANCE: proxies_name(group)}
     return {INSTANCE: ordinals(group).name, POD_NAME: primary}
 
 
@@ -152,6 +179,32 @@ def _values(group: Group, write_selector: Mapping[str, str] | None) -> dict[str,
         "write_service": node.data("keydb_write_service"),
         "write_selector": write_selector,
         "read_service": node.data("keydb_read_service"),
+        "client_namespaces": node.data("keydb_client_namespaces"),
+        "proxies": None if group.pod_proxies is None else proxies_name(group),
+        "only_through": group.pod_proxies is not None and node.data("keydb_clients_only_through_proxies"),
+    }
+
+
+def _proxy_values(group: Group, proxies: PodProxies) -> dict[str, Any]:
+    node = group.nodes[0]
+    files = {
+        "haproxy.cfg": haproxy.pod_configuration(group, proxies, CHECK_MARK),
+        "proxy": plain("pods/proxy.sh"),
+    }
+    keys = ("image", "replicas", "memory", "write_port", "read_port", "pid_file")
+    return {
+        **{key: proxies.data(f"haproxy_{key}") for key in keys},
+        "cpu": proxies.data("haproxy_processors"),
+        "name": proxies_name(group),
+        "container": PROXY,
+        "files": files,
+        "checksum": sha256(repr(files).encode()).hexdigest()[:16],
+        "pull_secret": proxies.data("haproxy_image_pull_secret"),
+        "mount": proxies.data("haproxy_config_directory"),
+        "config": haproxy.config_path(proxies),
+        "probe_port": haproxy.PROBE_PORT,
+        "check_user": node.user("check").name,
+        "secret": secret_name(group),
         "client_namespaces": node.data("keydb_client_namespaces"),
     }
 

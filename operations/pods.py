@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.cluster import ClusterError
-from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
+from keydb_runbooks.connectors.group import Group, NodeEntry, PodProxies, all_groups
 from keydb_runbooks.connectors.objects import Document, Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import boot_guard, keydb, manifests, programs, runbook
@@ -28,7 +29,7 @@ from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.pod_objects import are_pods, objects_of, runs
 from keydb_runbooks.operations.show import refusal_lines, wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
-from keydb_runbooks.runbooks.objects import Tried, refuse, refuse_fewer, taken_away
+from keydb_runbooks.runbooks.objects import Tried, refuse, refuse_fewer, refuse_rerouted, taken_away
 from keydb_runbooks.runbooks.plan import Refusal
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -76,7 +77,8 @@ def wanted(host: Host, group: Group) -> Wanted:
     except ClusterError as error:
         runbook.stop(host, error.detail)
     made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
-    refusal = refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
+    refusal = refuse_rerouted((one.where, one.live, document) for one, document in made.tried)
+    refusal = refusal or refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
     refusal = refusal or _refuse_secret(group, objects) or _refuse_fewer(group, made)
     if refusal is not None:
         runbook.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
@@ -147,6 +149,8 @@ def _wrong(group: Group) -> Iterator[str]:
         if not one.address.host.startswith(address):
             told = f"{one.address.host!r} is not the pod's name in DNS; allowed is {address}.CLUSTER-DOMAIN"
             yield f"{one.name}: keydb_address: {told}"
+    if group.pod_proxies is not None:
+        yield from _wrong_of_proxies(group, group.pod_proxies)
     yield from _twice(group, named)
 
 
@@ -163,6 +167,23 @@ def _wrong_of_one(first: NodeEntry, one: NodeEntry) -> Iterator[str]:
     for key in SAME:
         if one.data(key) != first.data(key):
             yield f"{one.name}: {key}: differs from {first.name}'s {first.data(key)!r}; all pods of a set have the same"
+
+
+def _wrong_of_proxies(group: Group, proxies: PodProxies) -> Iterator[str]:
+    if not proxies.data("haproxy_image"):
+        yield "haproxy: haproxy_image: is missing: the image of the proxies, which install needs on pods"
+    if not group.nodes[0].data("keydb_write_service"):
+        yield f"{group.nodes[0].name}: keydb_write_service: is missing: clients find the proxies by it"
+    folder, pid_file = proxies.data("haproxy_config_directory"), PurePosixPath(proxies.data("haproxy_pid_file"))
+    if not pid_file.is_relative_to(folder):
+        told = f"{pid_file} is not below haproxy_config_directory, {folder}, and all else is read-only"
+        yield f"haproxy: haproxy_pid_file: {told}"
+    wanted = manifests.proxies_name(group)
+    for entry in group.proxies:
+        named = entry.host.data.get("kubernetes_deployment")
+        if named != wanted:
+            told = f"is no pod of Deployment {wanted}; allowed is @kubernetes/NAMESPACE/deployment/{wanted}"
+            yield f"{entry.name}: haproxy: {told}"
 
 
 def _twice(group: Group, name: str) -> Iterator[str]:
@@ -203,7 +224,10 @@ def _read(objects: Objects, kind: str, name: str) -> dict[str, Any] | ClusterErr
 
 
 def _selector(group: Group, live: dict[str, Any] | ClusterError | None) -> Mapping[str, str] | None:
-    """Whom the write Service leads to: it belongs to the verbs, so install sets it once and keeps it from then on."""
+    """Whom the write Service leads to: it belongs to the verbs, so install sets it once and keeps it from then on.
+    One that leads to proxies belongs to install."""
+    if group.pod_proxies is not None:
+        return manifests.first_selector(group, "")
     if isinstance(live, dict):
         return dict(live["spec"].get("selector") or {}) if _applied_selector(live) else None
     primary = None

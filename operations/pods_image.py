@@ -45,21 +45,29 @@ def tried(group: Group, wanted: Wanted) -> Commands:
 
         pods_image.tried(name="Try the image", group=group, wanted=pods.wanted(host, group))
     """
-    image = str(group.nodes[0].data("keydb_image"))
-    if image in _present(wanted):
-        pyinfra_host.noop(f"the pods are made of {image} already")
-        return
-    yield FunctionCommand(_try, (group, wanted, image), {})
+    trials = [("StatefulSet", "keydb_image", manifests.trial(group))]
+    if group.pod_proxies is not None:
+        trials.append(("Deployment", "haproxy_image", manifests.proxy_trial(group, group.pod_proxies)))
+    new = [(key, trial) for kind, key, trial in trials if _image(trial) not in _present(wanted, kind)]
+    for key, trial in new:
+        yield FunctionCommand(_try, (group, wanted, key, trial), {})
+    if not new:
+        images = " and ".join(_image(trial) for _, _, trial in trials)
+        pyinfra_host.noop(f"the pods are made of {images} already")
 
 
-def _present(wanted: Wanted) -> list[str]:
-    """The images that the pods are made of now."""
-    sets = [one.live for one, _ in wanted.tried if one.kind == "StatefulSet" and one.live is not None]
+def _image(pod: dict[str, Any]) -> str:
+    return str(pod["spec"]["containers"][0]["image"])
+
+
+def _present(wanted: Wanted, kind: str) -> list[str]:
+    """The images that the pods of a kind are made of now."""
+    sets = [one.live for one, _ in wanted.tried if one.kind == kind and one.live is not None]
     return [part["image"] for one in sets for part in one["spec"]["template"]["spec"]["containers"]]
 
 
-def _try(state: State, host: Host, group: Group, wanted: Wanted, image: str) -> bool:
-    document, objects = manifests.trial(group), wanted.objects
+def _try(state: State, host: Host, group: Group, wanted: Wanted, key: str, document: dict[str, Any]) -> bool:
+    objects, image = wanted.objects, _image(document)
     name = document["metadata"]["name"]
     try:
         objects.delete("Pod", name)
@@ -74,7 +82,7 @@ def _try(state: State, host: Host, group: Group, wanted: Wanted, image: str) -> 
     if not told:
         return True
     give_up(state, group)
-    for line in wrap(f"refused: image-not-usable {told}; nothing was changed: mend keydb_image", "", 2):
+    for line in wrap(f"refused: image-not-usable {told}; nothing was changed: mend {key}", "", 2):
         host.log_styled(line, fg="red", log_func=logger.error)
     return False
 

@@ -171,7 +171,7 @@ def why_not(node: NodeEntry, objects: Objects, told: str) -> Look:
     if reason not in HOPELESS:
         return Look(told)
     if reason == "CrashLoopBackOff":
-        told += f"; it said: {_last_words(node, objects)}"
+        told += f"; it said: {last_words(node.name, objects)}"
     return Look(told, hopeless=True)
 
 
@@ -182,8 +182,9 @@ def waiting(pod: dict[str, Any]) -> dict[str, Any]:
     return dict(found[0]) if found else {}
 
 
-def _last_words(node: NodeEntry, objects: Objects) -> str:
-    path = place(objects.namespace, "pods", node.name, "log")
+def last_words(pod: str, objects: Objects) -> str:
+    """What a container said before it ended; nothing where that can't be told."""
+    path = place(objects.namespace, "pods", pod, "log")
     try:
         text = objects.cluster.text(f"{path}?previous=true&tailLines=2", timeout=objects.timeout)
     except ClusterError as error:

@@ -29,7 +29,7 @@ from keydb_runbooks.runbooks.objects import GROUP
 
 Commands = Generator[PyinfraCommand, None, None]
 
-KINDS = ("StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap", "Secret")
+KINDS = ("StatefulSet", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap", "Secret")
 """What install makes, in the order in which it goes: the pods first."""
 
 CLAIM = "PersistentVolumeClaim"

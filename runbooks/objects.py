@@ -104,6 +104,26 @@ def refuse_fewer(pods: tuple[str, ...], primary: str | None, group: str) -> Refu
     )
 
 
+def refuse_rerouted(wished: Iterable[tuple[str, Mapping[str, Any] | None, Mapping[str, Any]]]) -> Refusal | None:
+    """Clients that are connected would stay where a Service led them before, and no verb would look for them there.
+
+    :param wished: each object's name, what it is now, None if there is none, and what install wants
+    """
+    for where, live, document in wished:
+        if document["kind"] != "Service" or live is None or GROUP not in live["metadata"].get("annotations", {}):
+            continue
+        if _to_proxies(live) != _to_proxies(document):
+            now, then = ("proxies", "a server") if _to_proxies(live) else ("a server", "proxies")
+            told = f"leads to {now}, and to {then} it is to lead: clients that are connected would not follow"
+            hint = "set keydb_routing back; or uninstall, which leaves the volumes, and install"
+            return Refusal("routing-differs", where, told, hint)
+    return None
+
+
+def _to_proxies(service: Mapping[str, Any]) -> bool:
+    return any(port.get("targetPort") in ("write", "read") for port in service["spec"].get("ports") or ())
+
+
 def _refuse_one(one: Tried, group: str, place: str) -> Refusal | None:
     owner = None if one.live is None else one.live["metadata"].get("annotations", {}).get(GROUP)
     if one.live is not None and owner is None:

@@ -39,6 +39,7 @@ class Finding:
 class Topology:
     """Everything that was observed of a group: the nodes, proxies and Services that answered, and those that didn't.
 
+    ``behind_proxies``: clients come through proxies that come and go; none may be there.
     ``preferred_zones`` are where the inventory wants the primary, best first.
     """
 
@@ -50,6 +51,7 @@ class Topology:
     services: tuple[Service, ...] = ()
     unread_services: tuple[UnreadService, ...] = ()
     clients_only_through_proxies: bool = False
+    behind_proxies: bool = False
     preferred_zones: tuple[str, ...] = ()
 
     @property
@@ -354,6 +356,9 @@ def _fences(topology: Topology) -> Iterator[Finding]:
 
 def _routes(topology: Topology) -> Iterator[Finding]:
     primary = topology.rightful_primary()
+    if topology.behind_proxies and not topology.proxies and not topology.unread_proxies:
+        sentence = "clients come through proxies, and there is none: nobody reaches it; run install"
+        yield Finding("no-proxy", Severity.CRITICAL, topology.group, sentence)
     for proxy in topology.proxies:
         targets = proxy.writes_go_to
         # Proxies leave out a primary that refuses writes; rejoin alone would not mend that.

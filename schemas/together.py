@@ -35,6 +35,7 @@ SAME_IN_A_GROUP = (
     "keydb_min_replicas_to_write",
     "keydb_min_replicas_max_lag",
     "keydb_preferred_zones",
+    "keydb_routing",
     "keydb_write_service",
     "keydb_read_service",
     "keydb_image",
@@ -141,6 +142,9 @@ def _places(nodes: Hosts, proxies: Hosts, machines: Mapping[str, str]) -> Iterat
     for name, data in proxies.items():
         for key in ("haproxy_write_port", "haproxy_read_port", "haproxy_statistics_port"):
             bound = LOOPBACK if key == "haproxy_statistics_port" else data.get("haproxy_address")
+            if bound is not None and "kubernetes_pod" in data:
+                # Their address is the Service that leads to all of them.
+                bound = "0.0.0.0"  # noqa: S104 - compared, not bound
             if bound is not None:
                 yield Place(name, key, machines.get(name, name), _address(bound), text_in(data, key))
 

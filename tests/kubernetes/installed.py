@@ -15,6 +15,7 @@ KINDS = [
     ("", "secrets"),
     ("", "services"),
     ("apps", "statefulsets"),
+    ("apps", "deployments"),
     ("policy", "poddisruptionbudgets"),
     ("networking.k8s.io", "networkpolicies"),
 ]

@@ -104,10 +104,10 @@ class Runs:
 
     # Faults
 
-    def shell(self, pod: str, script: str) -> str:
-        """What a script prints in a server's container."""
+    def shell(self, pod: str, script: str, container: str = "server") -> str:
+        """What a script prints in a container, a server's for instance."""
         printed: list[bytes] = []
-        whole = Pod(self.admin, self.group.namespace, pod, "server")
+        whole = Pod(self.admin, self.group.namespace, pod, container)
         whole.run(["sh", "-c", script], seen=lambda at, text: printed.append(text) if at == STDOUT else None)
         return b"".join(printed).decode()
 

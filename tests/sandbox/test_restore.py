@@ -51,7 +51,7 @@ def nothing_left(group: Sandbox) -> None:
     assert not conf
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_a_restore_replaces_what_was_written_since_and_saves_it_first(group: Sandbox, tmp_path: Path) -> None:
     file = backup(group, tmp_path)
     group.ask("proxy-1", "DEL", "test:7", role="application")
@@ -162,6 +162,7 @@ def test_a_group_that_is_not_known_whole_is_refused(group: Sandbox, tmp_path: Pa
 ROUNDS = 4
 
 
+@pytest.mark.in_ci
 @pytest.mark.first_engine
 @pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, 6))])
 def test_a_restore_that_is_killed_is_finished_or_undone_by_the_same_command(

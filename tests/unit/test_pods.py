@@ -108,7 +108,7 @@ def test_silence_is_a_timeout():
         PodSocket(Stream(broken=True), "keydb-0", 6379).recv(1)
 
 
-@pytest.mark.parametrize("name", [None, "", "cache", "cache/", "/keydb-0", "cache/deployment/keydb", "a/b/c/d"])
+@pytest.mark.parametrize("name", [None, "", "cache", "cache/", "/keydb-0", "cache/daemonset/keydb", "a/b/c/d"])
 def test_a_name_that_is_no_pod_is_told_with_what_is_allowed(name):
     with pytest.raises(InventoryError, match="allowed are @kubernetes/NAMESPACE/POD"):
         list(KubernetesConnector.make_names_data(name))

@@ -19,6 +19,9 @@ WITHOUT_A_STATE = {
     "node-unreachable-host": "every host of a sandbox is this machine; the rows of tests/unit/runbooks have it",
     "proxy-unreachable-host": "every host of a sandbox is this machine; the rows of tests/unit/runbooks have it",
     "node-forwarding-forbidden": "one sshd stands for all nodes there, so that nobody answers; its sentence is tested",
+    "proxy-came-later": "no proxy of a sandbox is a pod; tests/unit/test_pod_proxies.py has it",
+    "proxy-not-listed": "no proxy of a sandbox is a pod; tests/unit/test_pod_proxies.py has it",
+    "proxy-forwarding-forbidden": "no proxy of a sandbox is a pod; tests/unit/test_pod_proxies.py has it",
     "node-no-link": "it takes a connector of pyinfra that offers no link, chroot or docker for instance",
     "node-loading": "a server that loads its data answers INFO, and is refused as loading",
     "node-not-permitted": "kinds name it first: not-permitted",
@@ -70,7 +73,8 @@ def codes() -> set[str]:
 
 
 def proxy_codes() -> set[str]:
-    return first_words("RuntimeSocketError", "connectors") | {"no-backend"}
+    pods = {"came-later", "not-listed", "forwarding-forbidden"}
+    return first_words("RuntimeSocketError", "connectors") | {"no-backend"} | pods
 
 
 def assigned(target: ast.expr, value: ast.expr) -> Iterator[str]:

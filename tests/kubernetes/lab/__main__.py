@@ -61,7 +61,8 @@ def _wanted(arguments: list[str]) -> list[str]:
         return arguments or [os.environ.get("SHELL", "/bin/sh")]
     given = arguments[1:]
     paths = [] if any(word.startswith("tests/") for word in given) else ["tests/kubernetes"]
-    return [sys.executable, "-m", "pytest", *paths, *given]
+    quick = [] if "-m" in given else ["-m", "not slow"]
+    return [sys.executable, "-m", "pytest", *paths, *quick, *given]
 
 
 def _outside() -> int:

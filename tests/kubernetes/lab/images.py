@@ -39,6 +39,7 @@ MORE = (
     "dd",
     "bash",
     "mkfifo",
+    "od",
 )
 """What the facts, the boot guard and the tests call, beside the server."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keydb_runbooks.runbooks.objects import GROUP, Tried, refuse, refuse_fewer, taken_away
+from keydb_runbooks.runbooks.objects import GROUP, Tried, refuse, refuse_fewer, refuse_rerouted, taken_away
 
 PLACE = "namespace cache"
 
@@ -141,3 +141,20 @@ def test_a_secrets_values_are_shown_nowhere():
         kind="Secret", there=live(data={"a": "old", "c": "x"}), wished=live(data={"a": "hidden", "b": "hidden"})
     )
     assert one.changes == ("~ data.a: (secret)", "- data.c: (secret)", "+ data.b: (secret)")
+
+
+def test_a_service_is_not_led_from_servers_to_proxies_nor_back():
+    def service(target: object, ours: bool = True) -> dict:
+        notes = {GROUP: "keydb"} if ours else {}
+        ports = [{"port": 6379, "targetPort": target}]
+        return {"kind": "Service", "metadata": {"annotations": notes}, "spec": {"ports": ports}}
+
+    def code(live: dict | None, wanted: dict) -> str | None:
+        found = refuse_rerouted([("service/x", live, wanted)])
+        return None if found is None else f"{found.code}: {found.sentence}"
+
+    assert code(service(6379), service("write")).startswith("routing-differs: leads to a server, and to proxies")
+    assert code(service("write"), service(6379)).startswith("routing-differs: leads to proxies, and to a server")
+    assert code(service("write"), service("write")) is None and code(None, service("write")) is None
+    assert code(service(6379, ours=False), service("write")) is None, "that it is somebody else's is told by another"
+    assert refuse_rerouted([("configmap/x", service(6379), {**service("write"), "kind": "ConfigMap"})]) is None

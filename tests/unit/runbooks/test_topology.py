@@ -223,8 +223,17 @@ def test_all_that_is_wrong_is_told_and_nothing_else(members, expected):
     assert told(group(*members)) == expected
 
 
+NOBODY = "critical no-proxy demo: clients come through proxies, and there is none: nobody reaches it; run install"
+
+
+def test_without_any_proxy_nobody_reaches_the_primary_where_clients_come_through_some():
+    assert told(group(primary(1), replica(2), behind_proxies=True)) == [NOBODY]
+    assert told(group(primary(1), replica(2), proxy(1, nodes=2), behind_proxies=True)) == []
+    assert "no-proxy" not in str(told(group(primary(1), replica(2), silent_proxy(), behind_proxies=True)))
+
+
 def test_every_finding_that_can_be_told_has_a_case():
-    cases = {line.split()[1] for _, expected in CASES for line in expected}
+    cases = {line.split()[1] for _, expected in (*CASES, ((), [NOBODY])) for line in expected}
     missing = {
         code for code in codes("Finding", "topology") if not any(case.startswith(code.rstrip("*")) for case in cases)
     }
