@@ -14,10 +14,17 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import HasUser
 from keydb_runbooks.operations.files import Access, seen_ahead
 
-# $1 the user, $2 its home. Somebody else may have made it meanwhile.
+# $1 the user, $2 its home. Somebody else may have made it meanwhile, or be at it: a machine may have several servers.
 MAKE = """
 id -u -- "$1" >/dev/null 2>&1 && exit
-useradd --system --user-group --no-create-home --home-dir "$2" --shell "$(command -v nologin || echo /bin/false)" "$1"
+shell=$(command -v nologin || echo /bin/false)
+useradd --system --user-group --no-create-home --home-dir "$2" --shell "$shell" "$1" && exit
+n=0
+until id -u -- "$1" >/dev/null 2>&1; do
+    n=$((n+1))
+    [ $n -gt 50 ] && exit 1
+    sleep 0.1
+done
 """
 
 
