@@ -13,10 +13,21 @@ Nobody is restarted and no role moves. Running it again goes on where another ru
 
 from pyinfra import host
 
-from keydb_runbooks.operations import boot_guard, haproxy, installing, keydb, members, programs, runbook, together
+from keydb_runbooks.operations import (
+    boot_guard,
+    firewall,
+    haproxy,
+    installing,
+    keydb,
+    members,
+    programs,
+    runbook,
+    together,
+)
 
 runbook.refuse_pods(host, "add_node")
 runbook.refuse_rotation(host, "add_node")
+runbook.refuse_adopted(host, "add_node")
 group = runbook.chosen_group(host)
 joining = members.joining(host, group)
 joined = together.behind(host, group)
@@ -26,6 +37,8 @@ if runbook.conducts(host, group):
     runbook.advise(group)
 if node and node.name == joining.node:
     installing.server(node)
+if node and node.name in joining.others and firewall.wanted(node):
+    firewall.rules(name=f"Let {joining.node} reach the others", nft=programs.nft(node))
 # On every host, so that none of them goes on before it is over.
 if node or proxy:
     members.join(name=f"Let {joining.node} join {group.name}", group=group)

@@ -17,6 +17,7 @@ from pyinfra import host
 from keydb_runbooks.operations import boot_guard, haproxy, members, programs, runbook, together, uninstall
 
 runbook.refuse_pods(host, "remove_node")
+runbook.refuse_adopted(host, "remove_node")
 group = runbook.chosen_group(host)
 leaving = members.leaving(host, group)
 left = together.behind(host, group)

@@ -16,6 +16,7 @@ from keydb_runbooks.operations import boot_guard, haproxy, keydb, programs, rota
 from keydb_runbooks.runbooks.rotate import Stage
 
 runbook.refuse_pods(host, "rotate")
+runbook.refuse_adopted(host, "rotate")
 group = runbook.chosen_group(host)
 rotated = rotation.rotation(host, group)
 taken, moved = together.behind(host, group, "taken"), together.behind(host, group, "moved")

@@ -63,7 +63,7 @@ APPEND = 'umask 077; base64 -d >>"$1" && echo appended'
 
 # $1 the new file, $2 its name, $3 its directory, $4 whose both are or "".
 NAME = """
-sync -- "$1" && sum=$(sha256sum <"$1") && mv -T -- "$1" "$2" && { [ -z "$4" ] || chown -R -- "$4:$4" "$3"; } &&
+sync -- "$1" && sum=$(sha256sum <"$1") && mv -T -- "$1" "$2" && { [ -z "$4" ] || chown -R -- "$4:" "$3"; } &&
 echo "sum ${sum%% *}"
 """
 
@@ -80,7 +80,7 @@ umask 077
 server=$(command -v -- "$1") || {{ echo "there is no $1 here"; exit; }}
 conf=$3/conf home=$3 user=$4 seconds=$5
 {{ grep -vE '^({LEFT_OUT})' -- "$2"; cat; }} >"$conf" || {{ echo "$conf can't be written"; exit; }}
-[ -z "$user" ] || chown -- "$user:$user" "$conf"
+[ -z "$user" ] || chown -- "$user:" "$conf"
 shift 5
 cd / || exit
 set -- timeout -s KILL "$seconds" "$server" "$conf" --set-proc-title no "$@"
