@@ -73,6 +73,7 @@ def test_no_role_is_moved_where_every_pod_takes_writes(tmp_path: Path):
         runs.run("switchover", to="keydb-1").refused("refused: multi-master keydb-0: replicates 2 primaries")
 
 
+@pytest.mark.slow
 def test_pods_with_a_sentinel_are_refused_until_a_person_accepts_it(tmp_path: Path):
     with chart(Sentinels(tmp_path)) as runs:
         eventually(runs.in_sync, "replicas are in sync", 60)
