@@ -26,7 +26,7 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.unit import UnitStart
 from keydb_runbooks.operations import ahead, keydb, owners, programs, runbook
-from keydb_runbooks.operations.files import look, seen_ahead
+from keydb_runbooks.operations.files import look, read_file, seen_ahead
 from keydb_runbooks.operations.service import has_systemd, server_unit
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.runbooks.adopting import KEYS, LEASE, PLACES, Found, Login, Unit, Wish, complaints
@@ -108,11 +108,18 @@ def _look(there: Member) -> list[str]:
 
 def _foreign(node: NodeEntry) -> list[str]:
     """A server that answers though install has written no file for it."""
+    # A link to it, or one that is missing, was not looked at ahead.
     seen = seen_ahead(node.host, node.config_file, keep=True)
-    if seen is not None and seen.text.startswith(OURS):
-        return []
     try:
+        text = seen.text if seen is not None else read_file(node.host, node.config_file) or ""
+        if any(line.startswith(OURS) for line in text.split("\n", 2)[:2]):
+            return []
+        # Who is not root may not see it, and is told so when it comes to that.
+        if not text and run_quietly(node.host, "id -u") != ["0"]:
+            return []
         link(node).close()
+    except OperationError as error:
+        return [str(error)]
     except LinkError as error:
         if error.code in ("refused", "no-answer", "unreachable-host"):
             return []

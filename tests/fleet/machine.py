@@ -148,11 +148,14 @@ class Machine:
 
     # Looking at it from outside
 
-    def shell(self, script: str, *, check: bool = True) -> str:
-        """What a script prints that root runs on the machine, on no way that the project uses."""
+    def shell(self, script: str, *, check: bool = True, given: str = "") -> str:
+        """What a script prints that root runs on the machine, on no way that the project uses.
+
+        :param given: what it gets on its standard input; a password is no argument here either
+        """
         words = ["nsenter", "--target", str(self.leader()), "--all", "--wd", "/bin/sh", "-c", script]
         clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(words, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, env=clean, input=given, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"{self.name}: {script!r} failed: {done.stderr or done.stdout}"
         return done.stdout.strip()
 

@@ -39,6 +39,7 @@ def skew(fleet: Fleet, name: str) -> float:
     return (told[0] - told[1]) / 1_000_000
 
 
+@pytest.mark.slow
 def test_the_role_moves_though_clocks_are_wrong(skewed: Fleet, tmp_path: Path) -> None:
     skewed.run("install").ok()
     eventually(lambda: is_healthy(skewed, "keydb-1"), "a group is founded", 30)
@@ -84,6 +85,7 @@ def test_a_primary_whose_disk_is_full_gives_its_role_away(group: Fleet, tmp_path
     print(f"a switchover away from a full disk: {moved.seconds:.1f} s, longest gap {writer.gap() * 1000:.0f} ms")
 
 
+@pytest.mark.slow
 def test_a_primary_whose_disk_is_full_is_lost_and_comes_back_when_it_has_room(group: Fleet, tmp_path: Path) -> None:  # noqa: F811
     full = group["keydb-1"]
     full.fill_disk()

@@ -27,6 +27,7 @@ def encrypted(fleet: Fleet) -> Iterator[Fleet]:
         yield group
 
 
+@pytest.mark.slow
 def test_everything_is_encrypted_and_no_write_is_lost(encrypted: Fleet, tmp_path: Path) -> None:
     first = encrypted.run("install").ok()
     eventually(lambda: is_healthy(encrypted, "keydb-1"), "a group is founded", 30)
