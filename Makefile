@@ -26,7 +26,7 @@ export KEYDB_SANDBOX_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ci test-all fleet test-fleet kubernetes-lab test-kubernetes simulate coverage mutants bench check stop clean lock
+.PHONY: help demo test test-ci test-all fleet test-fleet kubernetes-lab test-kubernetes simulate coverage mutants bench bench-kubernetes check stop clean lock
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
@@ -41,6 +41,7 @@ help:
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
 	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3 FAILOVERS=3; three minutes)"
+	@echo "make bench-kubernetes  the same on pods: a Service that is moved, proxies, a moved label (root; RUNS=5; half a minute each)"
 	@echo "make check     lint, format and types"
 	@echo "make stop      stop the sandbox's servers, keep their files"
 	@echo "make clean     stop them and remove everything that make and the project made"
@@ -83,6 +84,9 @@ mutants: $(VENV)/.mutants
 
 bench: $(VENV)/.dev
 	@RUNS="$(or $(RUNS),3)" FAILOVERS="$(FAILOVERS)" $(BIN)/python -m bench.moves
+
+bench-kubernetes: $(VENV)/.dev
+	@$(BIN)/python -m tests.kubernetes.lab $(BIN)/python -m bench.pods $(or $(RUNS),5)
 
 # All of them run, even if the first one fails. mypy sees the folders through links (docs/reuse.md), people read their real names.
 check: $(VENV)/.dev $(TYPING)

@@ -99,6 +99,8 @@ class KubernetesConnector(BaseConnector):
     away = ""
     """Why there is no pod that runs, where one that is away is a host all the same."""
     labels: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed
+    seen: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
+    """The pod as the API server told of it last."""
 
     @override
     @staticmethod
@@ -148,7 +150,7 @@ class KubernetesConnector(BaseConnector):
         if told := _why_not(seen, container):
             raise ConnectError(f"pod {pod.name} in namespace {self.namespace} {told}")
         self.pod, self.away = Pod(pod.cluster, pod.namespace, pod.name, container), ""
-        self.labels = dict(seen["metadata"].get("labels") or {})
+        self.labels, self.seen = dict(seen["metadata"].get("labels") or {}), seen
 
     def open_link_socket(self, _address: str, port: int, timeout: float | None) -> PodSocket:
         """What ``connectors/link.py`` asks for. It is the pod's own, whatever name its peers use."""

@@ -8,8 +8,11 @@
 --data accept_minority_lock=yes  go on though less than half of the nodes answer
 --data group=NAME         which group, if the inventory has several
 
+On pods the StatefulSet grows, by what install would make (docs/kubernetes.md).
 Nobody is restarted and no role moves. Running it again goes on where another run stopped, and changes nothing then.
 """
+
+from functools import partial
 
 from pyinfra import host
 
@@ -20,12 +23,13 @@ from keydb_runbooks.operations import (
     installing,
     keydb,
     members,
+    pod_objects,
     programs,
     runbook,
     together,
 )
 
-runbook.refuse_pods(host, "add_node")
+runbook.refuse_mixture(host, "add_node")
 runbook.refuse_rotation(host, "add_node")
 runbook.refuse_adopted(host, "add_node")
 group = runbook.chosen_group(host)
@@ -33,21 +37,26 @@ joining = members.joining(host, group)
 joined = together.behind(host, group)
 node, proxy = group.node_of(host), group.proxy_of(host)
 
+on_pods = pod_objects.are_pods(group)
+join = partial(members.join, name=f"Let {joining.node} join {group.name}", group=group)
+
 if runbook.conducts(host, group):
     runbook.advise(group)
-if node and node.name == joining.node:
+if on_pods and (node or proxy):
+    installing.more_pods(host, group, join, joined)
+if not on_pods and node and node.name == joining.node:
     installing.server(node)
-if node and node.name in joining.others and firewall.wanted(node):
+if not on_pods and node and node.name in joining.others and firewall.wanted(node):
     firewall.rules(name=f"Let {joining.node} reach the others", nft=programs.nft(node))
 # On every host, so that none of them goes on before it is over.
-if node or proxy:
-    members.join(name=f"Let {joining.node} join {group.name}", group=group)
+if not on_pods and (node or proxy):
+    join()
 
 # From here on only if it is in sync. The others' boot guards first: it may soon hold what nobody else has.
-if node and node.name in joining.others:
+if not on_pods and node and node.name in joining.others:
     boot_guard.installed(name=f"Let the others ask {joining.node} too", _if=joined)
     keydb.configuration(
         name="Configure the others as the inventory has them", program=programs.server(node), _if=joined
     )
-if proxy:
+if not on_pods and proxy:
     haproxy.configuration(name=f"Lead clients to {joining.node} too", program=programs.proxy(proxy), _if=joined)

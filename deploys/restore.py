@@ -18,5 +18,4 @@ from pyinfra import host
 
 from keydb_runbooks.operations import restoring, runbook
 
-runbook.refuse_pods(host, "restore")
 runbook.carry_out(host, "Restore", restoring.informed(host, runbook.chosen_group(host)))

@@ -18,6 +18,7 @@ from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parall
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.condition import QUESTIONS, look_again, moment, read_condition, read_machine, round_trip
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
+from keydb_runbooks.facts.made import read_made
 from keydb_runbooks.facts.proxies import newcomers
 from keydb_runbooks.facts.rights import ask_rights
 from keydb_runbooks.facts.service import read_service, with_stragglers
@@ -92,8 +93,10 @@ def _observe_proxies_again(group: Group, unread: set[str], patience_seconds: flo
 
 def _observe_node(entry: NodeEntry, patience: float | None) -> Node | Unread:
     """The server and its machine at the same time: what the one can't tell, the other may."""
-    asking = gevent.spawn(read_machine, entry)
+    asking, looking = gevent.spawn(read_machine, entry), gevent.spawn(read_made, entry)
     seen = _observe_server(entry, patience)
+    if isinstance(seen, Node):
+        seen = changed(seen, made=looking.get())
     return changed(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
 
 

@@ -13,6 +13,7 @@ KEYDB_KUBERNETES_IMAGE        the server's image, which only install needs
 KEYDB_KUBERNETES_ROUTING      service or haproxy: what leads clients to the primary; default service
 KEYDB_KUBERNETES_PROXY_IMAGE  HAProxy's image, which only install needs, and only for haproxy
 KEYDB_OPERATOR_PASSWORD, ...  the passwords of the five users of docs/users.md
+KEYDB_OPERATOR_PREVIOUS, ...  those before, while they are rotated: docs/rotate.md
 
 Pods that somebody else made are taken as they are, without install: docs/kubernetes.md says what they must have.
 `@kubernetes/NAMESPACE/statefulset/NAME` names all of a StatefulSet's pods at once.
@@ -29,7 +30,11 @@ _routing = os.environ.get("KEYDB_KUBERNETES_ROUTING", "service")
 _proxy_image = os.environ.get("KEYDB_KUBERNETES_PROXY_IMAGE")
 
 _users = {
-    role: {"name": role, "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", ""))}
+    role: {
+        "name": role,
+        "password": Secret(os.environ.get(f"KEYDB_{role.upper()}_PASSWORD", "")),
+        "previous": Secret(os.environ.get(f"KEYDB_{role.upper()}_PREVIOUS", "")),
+    }
     for role in ("application", "replication", "operator", "monitoring", "check")
 }
 

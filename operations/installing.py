@@ -5,6 +5,8 @@ Each act is a pyinfra operation of its own, so these are called by deploys and n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pyinfra.api.host import Host
@@ -127,3 +129,36 @@ def pod(target: Host, group: Group) -> None:
             pods_proxies.ready(name="Wait until the proxies run", group=group)
     if group.node_of(target):
         pods.configuration(name="Configure the pod's server")
+
+
+def more_pods(target: Host, group: Group, join: Callable[[], object], joined: Callable[[], bool]) -> None:
+    """The same with a new pod, which proxies get to know when it has joined.
+
+    :param join: adds the operation by which it does
+    :param joined: for ``_if``: whether it has
+    """
+    conducts = runbook.conducts(target, group)
+    if conducts:
+        wanted = pods.wanted(target, group)
+        pods_image.tried(name="Try the image", group=group, wanted=wanted)
+        pods.applied(name="Apply what the pods need", group=group, wanted=wanted.of_servers(group))
+        pods_ready.ready(name="Wait until the pods run", group=group)
+    join()
+    if conducts and group.pod_proxies is not None:
+        pods.applied(name="Let proxies know it", group=group, wanted=wanted.of_proxies(group))
+        pods_proxies.ready(name="Wait until the proxies run", group=group)
+    if group.node_of(target):
+        pods.configuration(name="Configure the others as the inventory has them", _if=joined)
+
+
+def fewer_pods(target: Host, group: Group, leaving: str) -> None:
+    """The same without the last pod, of which proxies know nothing any more when it goes."""
+    if not runbook.conducts(target, group):
+        return
+    rest = replace(group, nodes=tuple(node for node in group.nodes if node.name != leaving))
+    wanted = pods.wanted(target, rest)
+    if rest.pod_proxies is not None:
+        pods.applied(name=f"Lead no client to {leaving}", group=rest, wanted=wanted.of_proxies(rest))
+        pods_proxies.ready(name="Wait until the proxies run", group=rest)
+    pods.applied(name=f"Let {leaving} end", group=rest, wanted=wanted.of_servers(rest))
+    pods_ready.gone(name=f"Wait until {leaving} has ended", group=rest, pod=leaving)

@@ -91,6 +91,11 @@ def documents(group: Group, write_selector: Mapping[str, str] | None) -> list[di
     return found
 
 
+def secrets(group: Group) -> list[dict[str, Any]]:
+    """The Secret that install makes; none where somebody else keeps one."""
+    return [document for document in documents(group, None) if document["kind"] == "Secret"]
+
+
 def trial(group: Group) -> dict[str, Any]:
     """A pod that says whether the image has all that the pods need, and ends."""
     values = {**_values(group, None), "trial": f"{ordinals(group).name}-image", "shell": "bash"}

@@ -16,7 +16,8 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.facts.data import DataFiles
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import keydb, runbook, together
+from keydb_runbooks.operations import keydb, pod_objects, runbook, together
+from keydb_runbooks.operations.pod_objects import are_pods, is_pod, runs
 from keydb_runbooks.operations.service import has_systemd
 from keydb_runbooks.runbooks import add_node, remove_node
 from keydb_runbooks.runbooks.add_node import Joining, Place
@@ -24,6 +25,7 @@ from keydb_runbooks.runbooks.configuration import in_bytes
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Refusal
 from keydb_runbooks.runbooks.remove_node import Leaving
 from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.values import changed
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -40,8 +42,18 @@ def joining(target: Host, group: Group) -> Joining:
     """
     request = runbook.request_for(target, group, "add-node", "node")
     return together.decided(
-        target, group, lambda: add_node.welcome(observe(group), request, _place(group, request.node))
+        target, group, lambda: add_node.welcome(_seen(group, request.node), request, _place(group, request.node))
     )
+
+
+def _seen(group: Group, name: str | None) -> Topology:
+    """The group, in which a pod that its StatefulSet has yet to make is known not to run."""
+    topology = observe(group)
+    unread = tuple(
+        changed(one, code="refused", stopped=True) if one.name == name and pod_objects.is_new(group.node(name)) else one
+        for one in topology.unread
+    )
+    return changed(topology, unread=unread)
 
 
 def leaving(target: Host, group: Group) -> Leaving:
@@ -50,7 +62,13 @@ def leaving(target: Host, group: Group) -> Leaving:
     :raises SystemExit: after a refusal was printed
     """
     request = runbook.request_for(target, group, "remove-node", "node")
-    return together.decided(target, group, lambda: remove_node.farewell(observe(group), request, _min_replicas(group)))
+    names = [one.name for one in group.nodes]
+
+    def decide() -> Leaving | Refusal:
+        refusal = remove_node.refuse_number(group.name, request.node, names) if are_pods(group) else None
+        return refusal or remove_node.farewell(observe(group), request, _min_replicas(group))
+
+    return together.decided(target, group, decide)
 
 
 @operation()
@@ -104,7 +122,7 @@ def _has_decided(entry: NodeEntry) -> bool:
         node = keydb.read_role(entry)
     except OperationError:
         return False
-    return not node.loading and not (node.guarded and has_systemd(entry.host))
+    return not node.loading and not (node.guarded and (has_systemd(entry.host) or is_pod(entry)))
 
 
 def _is_led(answer: Answer) -> bool:
@@ -116,6 +134,9 @@ def _place(group: Group, name: str | None) -> Place:
     if entry is None:
         return Place(0, None, aof=False)
     limit = in_bytes(str(entry.data("keydb_maxmemory")))
+    if is_pod(entry) and not runs(entry.host):
+        # What a volume holds that it had before is seen when it runs, guarded.
+        return Place(limit if isinstance(limit, int) else 0, (), aof=entry.data("keydb_persistence") == "aof")
     there = entry.host.connected
     data = entry.host.get_fact(DataFiles, path=entry.data("keydb_data_directory")) if there else None
     files = None if data is None else tuple(data)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from pyinfra.api.host import Host
 
+from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.objects import Objects
@@ -31,6 +34,24 @@ def connector_of(host: Host) -> KubernetesConnector:
 def runs(host: Host) -> bool:
     """Whether a pod ran when it was looked at last."""
     return connector_of(host).pod is not None
+
+
+def is_new(entry: NodeEntry) -> bool:
+    """Whether a node is a pod that its StatefulSet doesn't have, and the API server knows of none; unknown is no.
+
+    One that is wanted and isn't there may still run, on a node that is out of reach for instance.
+    """
+    if not is_pod(entry) or runs(entry.host):
+        return False
+    name, _, number = entry.name.rpartition("-")
+    with suppress(ClusterError, ValueError):
+        objects = objects_at(entry)
+        there = objects.read("StatefulSet", name)
+        if there is None or objects.read("Pod", entry.name) is not None:
+            return False
+        first = there["spec"].get("ordinals", {}).get("start", 0)
+        return not first <= int(number) < first + int(there["spec"]["replicas"])
+    return False
 
 
 def objects_at(entry: NodeEntry) -> Objects:

@@ -5,8 +5,8 @@ What the pods run with stands in ``templates/pods``; docs/kubernetes.md tells wh
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -58,6 +58,16 @@ class Wanted:
     tried: tuple[tuple[Tried, Document], ...]
     force: bool
 
+    def of_servers(self, group: Group) -> Wanted:
+        """What makes the servers and what leads to them, without their proxies."""
+        return self._chosen(lambda name: name != manifests.proxies_name(group))
+
+    def of_proxies(self, group: Group) -> Wanted:
+        return self._chosen(lambda name: name == manifests.proxies_name(group))
+
+    def _chosen(self, is_meant: Callable[[str], bool]) -> Wanted:
+        return replace(self, tried=tuple(one for one in self.tried if is_meant(one[0].name)))
+
     @property
     def changed(self) -> list[tuple[Tried, Document]]:
         """Those that are not as wanted yet."""
@@ -79,7 +89,7 @@ def wanted(host: Host, group: Group) -> Wanted:
     made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
     refusal = refuse_rerouted((one.where, one.live, document) for one, document in made.tried)
     refusal = refusal or refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
-    refusal = refusal or _refuse_secret(group, objects) or _refuse_fewer(group, made)
+    refusal = refusal or refuse_secret(group, objects) or _refuse_fewer(group, made)
     if refusal is not None:
         runbook.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
     for line in _shown(made):
@@ -126,6 +136,20 @@ def configuration() -> Commands:
         pyinfra_host.noop(f"{entry.name} gets its configuration when it starts")
         return
     yield from keydb.configuration._inner(programs.on_path(entry))
+    yield from logins._inner()
+
+
+@operation()
+def logins() -> Commands:
+    """Give this pod the passwords of those who log in: its boot guard and its probes.
+
+    **Example:**
+
+    .. code:: python
+
+        pods.logins(name="Let boot guards and probes use the new ones")
+    """
+    entry = keydb.this_node(pyinfra_host)
     for role, path in (("operator", boot_guard.credentials_path(entry)), ("monitoring", keydb.credentials_path(entry))):
         yield from put_file(pyinfra_host, path, manifests.login(entry, role))
 
@@ -244,7 +268,7 @@ def _applied_selector(live: Mapping[str, Any]) -> bool:
     )
 
 
-def _refuse_secret(group: Group, objects: Objects) -> Refusal | None:
+def refuse_secret(group: Group, objects: Objects) -> Refusal | None:
     """A Secret that somebody else keeps has to have the inventory's passwords."""
     from base64 import b64decode
 

@@ -51,6 +51,9 @@ HOPELESS = {
 }
 """Why a container waits for something that time alone doesn't bring."""
 
+END_SECONDS = 660.0
+"""A pod has ten minutes to save its data and end."""
+
 REVISION = "controller-revision-hash"
 
 
@@ -80,6 +83,41 @@ def ready(group: Group) -> Commands:
     else:
         pyinfra_host.noop("every pod runs, and its server answers")
     yield from _outdated(group, objects)
+
+
+@operation()
+def gone(group: Group, pod: str) -> Commands:
+    """Wait until a pod that is not wanted any more has saved its data and ended.
+
+    + group: the nodes that stay, see ``connectors.group``
+    + pod: its name
+
+    **Example:**
+
+    .. code:: python
+
+        pods_ready.gone(name="Wait until keydb-3 has ended", group=group, pod="keydb-3")
+    """
+    objects = objects_of(group)
+    if objects.read("Pod", pod) is not None:
+        yield FunctionCommand(_end, (objects, pod), {})
+    else:
+        pyinfra_host.noop(f"there is no pod {pod}")
+
+
+def _end(state: State, host: Host, objects: Objects, pod: str) -> bool:
+    def ended() -> bool | None:
+        return True if objects.read("Pod", pod) is None else None
+
+    try:
+        told = "" if until(ended, END_SECONDS, POLL_SECONDS, lambda: f"{pod} saves and ends") else "is still there"
+    except ClusterError as error:
+        told = error.detail
+    if told:
+        host.log_styled(f"{pod}: {told}; run this again", fg="red", log_func=logger.error)
+        return False
+    host.log(f"{pod} has ended, and its volume stays; take {pod} out of the inventory now")
+    return True
 
 
 def _outdated(group: Group, objects: Objects) -> Commands:

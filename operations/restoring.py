@@ -96,6 +96,9 @@ pid=$(cat -- "$1/launcher" 2>/dev/null) && state=$(cut -d' ' -f3 "/proc/$pid/sta
 [ "$state" = Z ] || echo alive
 """
 
+# $1 the directory.
+LEFT = '[ ! -e "$1" ] || echo left'
+
 LOG = 'tail -n 3 -- "$1/log" 2>/dev/null'
 
 _offers: WeakKeyDictionary[Links, Address] = WeakKeyDictionary()
@@ -153,12 +156,15 @@ def _held(entry: NodeEntry, node: Node) -> Held:
         client = link(entry)
         try:
             own = [client.execute_command("GET", key) for key in OWN_KEYS]
-            free = dump.free_there(entry.host, dump.setting(client, "dir"))
+            directory = dump.setting(client, "dir")
+            free = dump.free_there(entry.host, directory)
+            left = dump.run(entry.host, LEFT, f"{directory}/restore")
         finally:
             client.close()
     except (LinkError, redis.RedisError, OSError):
         return Held(node.keys)
-    return Held(max(node.keys - sum(value is not None for value in own), 0), own[-1], free)
+    keys = max(node.keys - sum(value is not None for value in own), 0)
+    return Held(keys, own[-1], free, offer=left == ["left"])
 
 
 @perform.register

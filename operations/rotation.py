@@ -20,7 +20,7 @@ from keydb_runbooks.operations import runbook, together
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide
-from keydb_runbooks.runbooks.topology import Severity, find
+from keydb_runbooks.runbooks.topology import Finding, Severity, find
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -81,14 +81,15 @@ def proved(group: Group, what: str) -> Commands:
 
 
 @operation()
-def settled(group: Group, what: str) -> Commands:
+def settled(group: Group, what: str, finish: bool = False) -> Commands:
     """Wait for everybody, and see that no proxy and no replica misses the old password.
 
     + group: the nodes and proxies, see ``connectors.group``
     + what: for ``together.behind``
+    + finish: whether the old ones are taken away then: a proxy that can't be read may need them
     """
     if runbook.conducts(host, group):
-        yield FunctionCommand(_settle, (group,), {})
+        yield FunctionCommand(_settle, (group, finish and group.pod_proxies is not None), {})
         yield FunctionCommand(together.note, (group, what), {})
 
 
@@ -111,10 +112,10 @@ def _refused(node: NodeEntry, role: str) -> str | None:
     return None
 
 
-def _settle(state: State, host: Host, group: Group) -> bool:
+def _settle(state: State, host: Host, group: Group, every_proxy: bool) -> bool:
     end = time.monotonic() + SETTLE_SECONDS
     while True:
-        found = [one for one in find(observe(group)) if one.severity is Severity.CRITICAL or one.code == "link-down"]
+        found = [one for one in find(observe(group)) if _matters(one, every_proxy)]
         if not found:
             return True
         if time.monotonic() > end:
@@ -123,3 +124,8 @@ def _settle(state: State, host: Host, group: Group) -> bool:
                 host.log_styled(f"the old passwords stay, since the group is not in order: {told}", fg="red")
             return False
         time.sleep(POLL_SECONDS)
+
+
+def _matters(one: Finding, every_proxy: bool) -> bool:
+    unread = every_proxy and one.code.startswith("proxy-")
+    return one.severity is Severity.CRITICAL or one.code == "link-down" or unread

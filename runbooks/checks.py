@@ -71,6 +71,13 @@ CHECKS: tuple[Check, ...] = (
     Check("version-newer", "the target's version is no newer than that of a node that will follow it", WARNING, WARNING, "", checks_group.newer_version),  # noqa: E501
     Check("too-few-replicas", "as many nodes will follow as min-replicas-to-write asks for", ERROR, WARNING, ACCEPT, checks_group.too_few_replicas),  # noqa: E501
     Check("target-unreached", "every proxy gets an answer from the target (failover: if it has run for 5 s)", ERROR, ERROR, ACCEPT, checks_group.unreached_target),  # noqa: E501
+    Check("owned-by-controller", "no controller of another kind owns the pods", ERROR, ERROR, ACCEPT, checks_group.made("owned-by-controller")),  # noqa: E501
+    Check("sentinel-beside", "no pod has a Sentinel beside the server", ERROR, ERROR, ACCEPT, checks_group.made("sentinel-beside")),  # noqa: E501
+    Check("label-mover", "no pod has a container that moves roles or their labels", ERROR, ERROR, ACCEPT, checks_group.made("label-mover")),  # noqa: E501
+    Check("role-at-start", "nothing gives a pod a role whenever it starts", WARNING, WARNING, "", checks_group.made("role-at-start")),  # noqa: E501
+    Check("role-not-kept", "each pod keeps its configuration on a volume that stays", WARNING, WARNING, "", checks_group.made("role-not-kept")),  # noqa: E501
+    Check("probe-judges-role", "no pod has a probe that looks at its role", WARNING, WARNING, "", checks_group.made("probe-judges-role")),  # noqa: E501
+    Check("made-unknown", "it could be read how pods are made", WARNING, WARNING, "", checks_group.made("made-unknown")),  # noqa: E501
     Check("backlog-short", "the target's backlog holds 60 s of writes at the present rate", WARNING, NONE, "", checks_group.short_backlog),  # noqa: E501
     Check("sibling-syncing", "no other replica is in the middle of a full resync", WARNING, NONE, "", checks_group.syncing_sibling),  # noqa: E501
     Check("pause-unknown", "it is known whether the nodes hold writes back", WARNING, WARNING, "", checks_group.unknown_pause),  # noqa: E501

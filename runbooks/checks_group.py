@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from keydb_runbooks.runbooks.checks_server import Found, Situation
 from keydb_runbooks.runbooks.replication import Node
@@ -75,6 +75,18 @@ def syncing_sibling(seen: Situation) -> Iterator[Found]:
     for node in seen.others:
         if node.link is not None and node.link.syncing:
             yield Found(node.name, "is in the middle of a full resync, and will begin anew", "wait if that matters")
+
+
+def made(code: str) -> Callable[[Situation], Iterator[Found]]:
+    """A question about how pods are made: what undoes a role by itself, or could not be looked at."""
+
+    def look(seen: Situation) -> Iterator[Found]:
+        concerned = [node for node in (seen.target, *seen.followers) if any(one.code == code for one in node.made)]
+        for one in dict.fromkeys(one for node in concerned for one in node.made if one.code == code):
+            names = ", ".join(sorted(node.name for node in concerned if one in node.made))
+            yield Found(names, one.sentence, one.hint)
+
+    return look
 
 
 def unknown_pause(seen: Situation) -> Iterator[Found]:

@@ -7,7 +7,7 @@ another run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
@@ -61,6 +61,18 @@ def farewell(topology: Topology, request: Request, min_replicas: int) -> Leaving
         others=tuple(sorted(one.name for one in topology.nodes if one.name != name)),
         warnings=tuple(_warnings(topology, name)),
     )
+
+
+def refuse_number(group: str, name: str | None, names: Sequence[str]) -> Refusal | None:
+    """A StatefulSet gives up the pod of the highest number, and no other.
+
+    :param names: the pods of one StatefulSet
+    """
+    last = max(names, key=lambda one: int(one.rpartition("-")[2]))
+    if name is None or name not in names or name == last:
+        return None
+    hint = f"name {last}; if it is the primary, switchover first"
+    return Refusal("not-the-last", name, f"a StatefulSet of {group} gives up its last pod only, {last}", hint)
 
 
 def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from keydb_runbooks.runbooks.condition import UNKNOWN, Condition, Machine, condition_from_info
+from keydb_runbooks.runbooks.made import Undoing
 
 NO_REPLICATION_ID = "0" * 40
 """``master_replid2`` of a server that was never promoted."""
@@ -126,7 +127,8 @@ class Node:
     and replicates nobody calls itself a primary. ``clients`` are the users that clients may log in with, as the server
     has them, ``config_clients`` as its file has them, both None if unknown; ``acl_file`` is whether users have a file
     of their own. ``round_trip_seconds`` is what a PING over the operator's link takes, ``observed_at`` the moment of
-    INFO as the operator's clock had it, ``zone`` what the inventory says of the place.
+    INFO as the operator's clock had it, ``zone`` what the inventory says of the place. ``made`` is what of a pod's
+    making may undo its role.
     """
 
     name: str
@@ -167,6 +169,7 @@ class Node:
     clients: tuple[ClientUser, ...] | None = None
     config_clients: tuple[ClientUser, ...] | None = None
     acl_file: bool | None = None
+    made: tuple[Undoing, ...] = ()
 
     @property
     def fenced(self) -> bool | None:

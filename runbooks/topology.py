@@ -11,6 +11,7 @@ from enum import Enum
 
 from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, descends, relate
+from keydb_runbooks.runbooks.made import MOVERS, UNREAD
 from keydb_runbooks.runbooks.proxy import Proxy, UnreadProxy
 from keydb_runbooks.runbooks.replication import SILENT, Address, Link, Node, Role, Unread
 from keydb_runbooks.runbooks.service import Service, UnreadService
@@ -383,6 +384,16 @@ def _services(topology: Topology) -> Iterator[Finding]:
                 yield Finding("stragglers", Severity.CRITICAL, name, sentence)
 
 
+def _made(topology: Topology) -> Iterator[Finding]:
+    """Each thing about their making once, whoever of the pods it is true of."""
+    every = dict.fromkeys(one for node in topology.nodes for one in node.made if one.code != UNREAD.code)
+    for one in every:
+        severity = Severity.WARNING if one.code in MOVERS else Severity.NOTICE
+        names = [node.name for node in topology.nodes if one in node.made]
+        sentence = f"{', '.join(names)}: each {one.sentence}; {one.hint}"
+        yield Finding(one.code, severity, topology.group, sentence)
+
+
 def _disk(topology: Topology) -> Iterator[Finding]:
     for node in topology.nodes:
         line = node.config_replicaof
@@ -409,5 +420,6 @@ _RULES = (
     _fences,
     _routes,
     _services,
+    _made,
     _disk,
 )

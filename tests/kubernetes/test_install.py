@@ -172,6 +172,32 @@ def test_fewer_pods_never_without_a_switchover_first_and_more_join(runs):
     assert runs.findings() == []
 
 
+def test_add_node_grows_the_set_and_remove_node_takes_its_last_pod_and_no_write_is_lost(runs, tmp_path):
+    four = {"KEYDB_KUBERNETES_PODS": "4"}
+    runs.run("add_node", environment=four, node="keydb-4").refused("refused: unknown-member keydb-4")
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        runs.run("add_node", environment=four, node="keydb-3").ok()
+        runs.comes_back("keydb-3")
+        assert (
+            "keydb-3=keydb-3" in runs.group.core.read_namespaced_config_map("keydb", runs.group.namespace).data["nodes"]
+        )
+        assert runs.run("add_node", environment=four, node="keydb-3").ok().total()[1:3] == (0, 0)
+        told = "refused: not-the-last keydb-1: a StatefulSet of keydb gives up its last pod only, keydb-3"
+        runs.run("remove_node", environment=four, node="keydb-1").refused(told)
+        runs.run("remove_node", environment=four, node="keydb-3").ok()
+        assert "keydb-3" not in runs.pods() and "data-keydb-3" in runs.claims()
+        writer.goes_on()
+        assert writer.lost(tmp_path) == 0
+    assert runs.run("install").ok().total()[1:3] == (0, 0)
+    # Its data are those of before: they descend from the primary's.
+    runs.run("add_node", environment=four, node="keydb-3").ok()
+    runs.run("switchover", environment=four, to="keydb-3").ok()
+    runs.run("remove_node", environment=four, node="keydb-3").refused("keydb-3: is the primary")
+    runs.run("switchover", environment=four, to="keydb-0").ok()
+    runs.run("remove_node", environment=four, node="keydb-3").ok()
+
+
 def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
     """Scaled up by hand: nobody told install of the new pod."""
     runs.group.scale(4)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from tests.kubernetes.group import PODS, eventually
+
+
+def keys_of(backup: Path) -> int:
+    return int(json.loads(backup.with_suffix(".json").read_text())["keys"])
 
 
 def other_than(*pods: str) -> str:
@@ -74,6 +81,24 @@ def test_a_backup_of_a_pod_is_whole_on_this_machine(runs, tmp_path):
         eventually(lambda: writer.acknowledged() > 100, "there is something to save", 30)
     text = runs.run("backup", save_to=str(tmp_path)).ok().text
     assert [path.suffix for path in tmp_path.rglob("*.rdb")] == [".rdb"], text
+
+
+def test_a_backup_takes_the_place_of_the_groups_data_and_clients_find_it_through_the_service(runs, tmp_path):
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to save", 30)
+    runs.run("backup", save_to=str(tmp_path)).ok()
+    (backup,) = tmp_path.rglob("*.rdb")
+    with runs.writing(clients=2) as later:
+        eventually(lambda: later.acknowledged() > 150, "there is something to replace", 30)
+    before = runs.primary()
+    runs.run("restore", backup=str(backup)).refused("accept_replace=yes")
+    runs.run("restore", backup=str(backup), accept_replace="yes").ok()
+    assert runs.service_leads_to() == runs.primary() != before and runs.findings() == []
+    held = [node["keys"] for node in runs.status()["nodes"]]
+    # Beside what the project itself keeps in the data.
+    assert all(keys_of(backup) <= keys <= keys_of(backup) + 4 for keys in held)
+    with runs.writing(clients=2) as writer:
+        writer.goes_on()
 
 
 def test_the_history_is_on_the_pods_as_well(runs):

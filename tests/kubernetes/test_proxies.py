@@ -88,6 +88,7 @@ def test_a_failover_and_a_rejoin_through_proxies(runs, tmp_path):
     assert all(proxy["writers"] for proxy in runs.status()["proxies"])
 
 
+@pytest.mark.slow
 def test_a_run_that_died_before_the_proxies_were_told_is_finished_by_rejoin(runs):
     target = next(pod for pod in PODS if pod != runs.primary())
     with runs.writing(clients=2) as writer:

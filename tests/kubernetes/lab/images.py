@@ -40,6 +40,7 @@ MORE = (
     "bash",
     "mkfifo",
     "od",
+    "setsid",
 )
 """What the facts, the boot guard and the tests call, beside the server."""
 

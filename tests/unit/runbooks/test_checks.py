@@ -9,6 +9,7 @@ from worlds import GOOD, ROOMY, codes, group, link, orphan, primary, proxy, repl
 from keydb_runbooks.runbooks import failover, switchover
 from keydb_runbooks.runbooks.checks import ACCEPT, CHECKS, ERROR, LAG, NONE, Findings, check, codes_that_can_be_accepted
 from keydb_runbooks.runbooks.checks_server import Situation, enough
+from keydb_runbooks.runbooks.made import HINTS as MADE
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer
 
@@ -254,7 +255,7 @@ def test_without_a_name_and_without_anybody_who_passes_the_best_ones_checks_are_
 
 def test_every_check_has_a_case_in_which_it_fails():
     cases = {sentence.split()[1] for _, sentence in [*SWITCHOVERS, *FAILOVERS]}
-    assert {row.code for row in CHECKS} - cases == {"too-few-replicas"}
+    assert {row.code for row in CHECKS} - cases == {"too-few-replicas", *MADE}, "test_made has the latter"
 
 
 def test_codes_are_told_apart_and_each_override_is_one_of_two():

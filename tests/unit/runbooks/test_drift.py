@@ -40,6 +40,7 @@ from keydb_runbooks.runbooks.drift_proxy import (
 from keydb_runbooks.runbooks.drift_server import RunningServer, ServerState, not_compared, server_drift
 from keydb_runbooks.runbooks.drift_values import Drift, Unseen, Verdict, verdict
 from keydb_runbooks.runbooks.kinds import HINTS
+from keydb_runbooks.runbooks.made import HINTS as MADE
 from keydb_runbooks.runbooks.plan import NothingToDo, Request
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Replica
@@ -605,4 +606,5 @@ def test_every_code_that_has_a_case_is_on_the_page_and_no_other():
         *own_codes(),
         *codes("Finding", "topology"),
         *HINTS,
+        *(set(MADE) - {"made-unknown"}),
     }

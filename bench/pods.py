@@ -1,0 +1,272 @@
+"""How long clients in a pod wait when the primary role moves on pods: ``make bench-kubernetes RUNS=50``.
+
+    python -m tests.kubernetes.lab python -m bench.pods 50        (docs/bench.md tells how it is measured)
+
+Two groups that install made, one behind a Service that is moved, one behind proxies. In each round the role moves in
+each way once: by ``service``, by ``haproxy``, and by the label that charts and operators move, as kindly as can be. The
+figures are printed, and kept as JSON in build/bench/pods.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import redis
+from redis.connection import ConnectionPool
+from rich.console import Console
+from rich.table import Table
+
+from keydb_runbooks.connectors.link import LinkConnection
+from keydb_runbooks.connectors.pods import STDOUT, Pod
+from tests.kubernetes.group import _plain, eventually
+from tests.kubernetes.images import ENGINE, PROXY_IMAGE
+from tests.kubernetes.installed import Installed, InstalledRuns
+from tests.kubernetes.runs import REPOSITORY, Writer
+
+OUTPUT = Path(os.environ.get("BENCH_OUTPUT", REPOSITORY / "build" / "bench" / "pods.json"))
+WAYS = {
+    "service": "switchover, keydb_routing = service",
+    "haproxy": "switchover, keydb_routing = haproxy",
+    "label": "a label is moved, as charts and operators do",
+}
+GOALS = {"service": (80, 200), "haproxy": (25, 60)}
+"""Milliseconds: of the median, and of the longest."""
+
+LABEL = "bench/role"
+TAIL = 12_000
+"""Lines of a journal that are more than what is written during one move."""
+
+KILLING_SECONDS = 2.5
+"""The second patch's rules come a second behind the first one's."""
+
+
+class Behind(Installed):
+    """A group that install makes, with one kind of routing."""
+
+    def __init__(self, folder: Path, routing: str) -> None:
+        super().__init__(folder)
+        self.routing = routing
+
+    def environment(self) -> dict[str, str]:
+        proxies = {"KEYDB_KUBERNETES_ROUTING": self.routing, "KEYDB_KUBERNETES_PROXY_IMAGE": PROXY_IMAGE}
+        return {**super().environment(), **proxies}
+
+    def writer(self, name: str, clients: int, per_second: int, patience_seconds: int) -> dict[str, Any]:
+        made = super().writer(name, clients, per_second, patience_seconds)
+        if name.startswith("label"):
+            made["spec"]["containers"][0]["args"][0] = "keydb-label"
+        return made
+
+
+class Clients(Writer):
+    """Clients of which a move's part of the journal is read."""
+
+    def journal(self) -> list[list[str]]:
+        printed: list[bytes] = []
+        pod = Pod(self.runs.admin, self.runs.group.namespace, self.name, "writer")
+        words = ["tail", "-n", str(TAIL), "/tmp/journal"]  # noqa: S108 - the pod's
+        pod.run(words, seen=lambda at, text: printed.append(text) if at == STDOUT else None)
+        rows = [line.split() for line in b"".join(printed).decode().splitlines()[1:]]
+        return [row for row in rows if len(row) == 4]
+
+    def whole(self) -> Writer:
+        return Writer(self.runs, self.name)
+
+    def wait(self, since: float) -> list[list[str]]:
+        """The journal, once every client wrote again long enough for whoever is left behind to be seen."""
+        time.sleep(1)
+        seen: list[list[str]] = []
+
+        def all_write() -> bool:
+            nonlocal seen
+            seen = self.journal()
+            newest = max(float(row[0]) for row in seen)
+            written = {row[1] for row in seen if row[3] == "ok" and float(row[0]) > newest - 0.3}
+            return newest > since + 1 and len(written) == 4
+
+        eventually(all_write, f"every client of {self.name} writes", 60)
+        return seen
+
+
+def gap(rows: list[list[str]], since: float) -> float:
+    """The longest time in milliseconds between two acknowledged writes of one client since a moment."""
+    times: dict[str, list[float]] = {}
+    for row in rows:
+        if row[3] == "ok" and float(row[0]) >= since - 0.5:
+            times.setdefault(row[1], []).append(float(row[0]))
+    return 1000 * max(after - before for each in times.values() for before, after in pairwise(sorted(each)))
+
+
+def other_than(primary: str) -> str:
+    return "keydb-1" if primary == "keydb-0" else "keydb-0"
+
+
+def switchover(runs: InstalledRuns) -> None:
+    runs.run("switchover", to=other_than(runs.primary())).ok()
+
+
+def move_label(runs: InstalledRuns) -> None:
+    """What switchover does, but for the routing: two labels, and whoever is connected to the old one is ended until
+    both patches have come everywhere."""
+    old = runs.primary()
+    new, third = other_than(old), "keydb-2"
+    with ExitStack() as links:
+        nodes = {pod: links.enter_context(operator(runs, pod)) for pod in (old, new, third)}
+        nodes[old].execute_command("CLIENT", "PAUSE", "10000", "WRITE")
+        offset = int(nodes[old].info("replication")["master_repl_offset"])
+        while int(nodes[new].info("replication")["slave_repl_offset"]) < offset:
+            time.sleep(0.001)
+        nodes[new].config_set("min-replicas-to-write", 0)
+        nodes[new].execute_command("REPLICAOF", "NO", "ONE")
+        label(runs, new, "primary")
+        label(runs, old, "replica")
+        for pod in (third, old):
+            nodes[pod].execute_command("REPLICAOF", f"{new}.keydb.{runs.group.namespace}.svc.cluster.local", "6379")
+        nodes[old].execute_command("CLIENT", "UNPAUSE")
+        end = time.monotonic() + KILLING_SECONDS
+        while time.monotonic() < end:
+            for row in str(nodes[old].execute_command("CLIENT LIST")).splitlines():
+                fields = dict(part.partition("=")[::2] for part in row.split())
+                if fields.get("user") == "application":
+                    nodes[old].execute_command("CLIENT", "KILL", "ID", fields["id"])
+            time.sleep(0.01)
+        nodes[new].config_set("min-replicas-to-write", 1)
+
+
+@contextmanager
+def operator(runs: InstalledRuns, pod: str) -> Iterator[redis.Redis]:
+    """A link as the operator."""
+    there = Pod(runs.admin, runs.group.namespace, pod, "server")
+    pool = ConnectionPool(
+        connection_class=LinkConnection,
+        dial=lambda timeout: there.connect(6379, timeout),
+        tls_ca=None,
+        username="operator",
+        password=runs.group.passwords["operator"],
+        protocol=2,
+        decode_responses=True,
+        driver_info=None,
+    )
+    client = redis.Redis(connection_pool=pool)
+    client.set_response_callback("CLIENT LIST", lambda text, **_: text)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def label(runs: InstalledRuns, pod: str, role: str) -> None:
+    runs.group.core.patch_namespaced_pod(pod, runs.group.namespace, {"metadata": {"labels": {LABEL: role}}})
+
+
+def installed(folder: Path, routing: str) -> InstalledRuns:
+    (folder / routing).mkdir()
+    group = Behind(folder / routing, routing)
+    group.make()
+    runs = InstalledRuns(group)
+    runs.run("install").ok()
+    group.wait()
+    return runs
+
+
+@contextmanager
+def clients(runs: InstalledRuns, name: str) -> Iterator[Clients]:
+    runs.group.create(runs.group.writer(name, 4, 400, 5))
+    writing = Clients(runs, name)
+    eventually(lambda: _begun(writing), f"{name} writes", 60)
+    try:
+        yield writing
+    finally:
+        runs.group.core.delete_namespaced_pod(name, runs.group.namespace, grace_period_seconds=0)
+
+
+def _begun(writing: Clients) -> bool:
+    try:
+        return len({row[1] for row in writing.journal() if row[3] == "ok"}) == 4
+    except Exception:  # the pod is not there yet
+        return False
+
+
+def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
+    groups = {"service": installed(folder, "service"), "haproxy": installed(folder, "haproxy")}
+    groups["label"] = groups["service"]
+    spec = {"selector": {LABEL: "primary"}, "ports": [{"port": 6379}], "publishNotReadyAddresses": True}
+    groups["label"].group.create({**_plain("Service", "keydb-label"), "spec": spec})
+    seen: dict[str, Any] = {way: {"gaps": [], "lost": 0, "acknowledged": 0} for way in WAYS}
+    acts = {"service": switchover, "haproxy": switchover, "label": move_label}
+    for number in range(rounds):
+        for way, act in acts.items():
+            runs = groups[way]
+            if way == "label":
+                primary = runs.primary()
+                for pod in ("keydb-0", "keydb-1"):
+                    label(runs, pod, "primary" if pod == primary else "replica")
+            eventually(lambda runs=runs: runs.findings() == [], f"{way} is well", 60)
+            with clients(runs, f"{way}-{number}") as writing:
+                time.sleep(1)
+                since = max(float(row[0]) for row in writing.journal())
+                act(runs)
+                seen[way]["gaps"].append(gap(writing.wait(since), since))
+                seen[way]["lost"] += lost(runs, writing, folder)
+                seen[way]["acknowledged"] += writing.whole().acknowledged()
+            if way == "label":
+                # The Service and the epoch know nothing of that move.
+                runs.run("rejoin")
+            console.print(f"round {number + 1} of {rounds}, {way}: {seen[way]['gaps'][-1]:.0f} ms")
+    for runs in (groups["service"], groups["haproxy"]):
+        runs.group.end()
+    return seen
+
+
+def lost(runs: InstalledRuns, writing: Clients, folder: Path) -> int:
+    """As ``Writer.lost``, at whoever is the primary by now."""
+    runs.service_leads_to = runs.primary  # type: ignore[method-assign]
+    return writing.whole().lost(folder)
+
+
+def show(seen: dict[str, Any], console: Console) -> None:
+    table = Table("way", "gap ms: median", "nine of ten", "min-max", "times haproxy", "lost of")
+    ours = median(seen["haproxy"]["gaps"])
+    for way, figures in seen.items():
+        gaps = figures["gaps"]
+        most = quantiles(gaps, n=10)[-1] if len(gaps) > 1 else gaps[0]
+        table.add_row(
+            WAYS[way],
+            f"{median(gaps):,.0f}",
+            f"{most:,.0f}",
+            f"{min(gaps):,.0f}-{max(gaps):,.0f}",
+            f"{median(gaps) / ours:.1f}",
+            f"{figures['lost']:,} of {figures['acknowledged']:,}",
+        )
+    console.print(table)
+    for way, (middle, longest) in GOALS.items():
+        gaps = seen[way]["gaps"]
+        good = median(gaps) <= middle and max(gaps) <= longest
+        goal = f"{way}: median {middle} ms at most, longest {longest} ms"
+        console.print(f"{'met:    ' if good else 'not met:'} {goal}: {median(gaps):,.0f} and {max(gaps):,.0f}")
+
+
+def main() -> int:
+    rounds, console = int(sys.argv[1]), Console(width=100)
+    with tempfile.TemporaryDirectory() as folder:
+        seen = measure(rounds, Path(folder), console)
+    about = {"engine": ENGINE, "cores": os.cpu_count(), "load": os.getloadavg()[0], "rounds": rounds}
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps({"about": about, **seen}, indent=2) + "\n")
+    console.print(f"{ENGINE}, {about['cores']} cores, load {about['load']:.1f} at the end, n = {rounds}")
+    show(seen, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
