@@ -26,12 +26,13 @@ export KEYDB_SANDBOX_ENGINE := $(ENGINE)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all fleet test-fleet kubernetes-lab test-kubernetes simulate coverage mutants bench bench-kubernetes check stop clean lock
+.PHONY: help demo test test-ci test-all fleet test-fleet kubernetes-lab test-kubernetes simulate coverage mutants bench bench-kubernetes check stop clean lock
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
 	@echo "make test      every test that needs no root (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
-	@echo "make test-all  the slow ones too"
+	@echo "make test-ci   what CI runs beside make test: more of the same, and on more engines"
+	@echo "make test-all  both, and the slow ones too"
 	@echo "make fleet     a shell beside five real machines: systemd, sshd, a network to cut (root; RUN='pyinfra ...' instead of the shell)"
 	@echo "make test-fleet  the tests on such machines (root; ARGS='-k install' picks some; five minutes, and two more the first time)"
 	@echo "make kubernetes-lab   a shell beside a Kubernetes of one node (root, Go; KUBECONFIG takes another one; RUN='pyinfra ...' instead of the shell)"
@@ -49,7 +50,10 @@ demo: $(VENV)/.demo
 	@$(BIN)/python demo/story.py
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(SPREAD) -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest $(SPREAD) -m "not slow and not in_ci" $(ARGS)
+
+test-ci: $(VENV)/.dev
+	@$(BIN)/python -m pytest $(SPREAD) -m "in_ci and not slow" $(ARGS)
 
 test-all: $(VENV)/.dev
 	@$(BIN)/python -m pytest $(SPREAD) $(ARGS)

@@ -16,7 +16,7 @@ from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.secrets import unmask
 from keydb_runbooks.connectors.tls import refuse_certificate
 from keydb_runbooks.runbooks.replication import Address
-from keydb_runbooks.schemas import PREFIXES, SECRETS, Complaint, advice, check_hosts, default_of
+from keydb_runbooks.schemas import ADMIN, PREFIXES, SECRETS, Complaint, advice, check_hosts, default_of
 from keydb_runbooks.schemas.nearest import did_you_mean, slipped
 
 NODES = "keydb"
@@ -24,6 +24,9 @@ NODES = "keydb"
 
 PROXIES = "haproxy"
 """The inventory's group of proxies."""
+
+ABSENT = object()
+"""What a host's data have for a key that nobody named."""
 
 
 class GroupError(PyinfraError):
@@ -63,9 +66,29 @@ class NodeEntry:
         before = user.get("previous")
         return None if before in (None, "", user["password"]) else Credentials(user["name"], before)
 
+    @property
+    def admin(self) -> Credentials | None:
+        """Who may make our users on a server that is adopted, if the inventory tells."""
+        user = unmask(self.host.data.get(SECRETS).get(ADMIN))
+        return None if user is None else Credentials(user["name"], user["password"])
+
+    @property
+    def adopted(self) -> bool:
+        """Whether somebody else installed the server, so that install manages what the inventory names alone."""
+        return bool(self.data("keydb_adopted"))
+
+    @property
+    def config_file(self) -> str:
+        """The server's own configuration file."""
+        return str(self.data("keydb_configuration_file") or f"{self.data('keydb_config_directory')}/keydb.conf")
+
     def data(self, key: str) -> Any:
         """The inventory's value, or the schema's default."""
         return value_of(self.host, key)
+
+    def names(self, key: str) -> bool:
+        """Whether the inventory says something of a key itself."""
+        return self.host.data.get(key, ABSENT) is not ABSENT
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,11 @@ class ProxyEntry:
     @property
     def read_address(self) -> Address:
         return Address(self.write_address.host, self.data("haproxy_read_port"))
+
+    @property
+    def adopted(self) -> bool:
+        """Whether HAProxy is somebody else's, so that install leaves it alone."""
+        return bool(self.data("haproxy_adopted"))
 
     def data(self, key: str) -> Any:
         return value_of(self.host, key)
@@ -140,9 +168,6 @@ class Group:
 
     def proxy_of(self, host: Host) -> ProxyEntry | None:
         return next((proxy for proxy in self.proxies if proxy.name == host.name), None)
-
-
-ABSENT = object()
 
 
 def value_of(host: Host, key: str) -> Any:
@@ -285,7 +310,8 @@ def _check_services(nodes: list[Host]) -> Iterator[Complaint]:
 def _check_certificates(nodes: list[Host], proxies: list[Host]) -> Iterator[Complaint]:
     """A certificate that a link or a client would refuse is told before a server gets it."""
     for host in nodes:
-        if not value_of(host, "keydb_tls_ca"):
+        # A server that is adopted may keep its own: nobody here has the key.
+        if not value_of(host, "keydb_tls_ca") or not value_of(host, "keydb_tls_certificate"):
             continue
         certificate, key, ca = (value_of(host, f"keydb_tls_{name}") for name in ("certificate", "key", "ca"))
         fronts = [proxy for proxy in proxies if value_of(proxy, "keydb_group") == value_of(host, "keydb_group")]

@@ -18,6 +18,7 @@ from pyinfra import host
 
 from keydb_runbooks.operations import (
     boot_guard,
+    firewall,
     haproxy,
     installing,
     keydb,
@@ -30,6 +31,7 @@ from keydb_runbooks.operations import (
 
 runbook.refuse_mixture(host, "add_node")
 runbook.refuse_rotation(host, "add_node")
+runbook.refuse_adopted(host, "add_node")
 group = runbook.chosen_group(host)
 joining = members.joining(host, group)
 joined = together.behind(host, group)
@@ -44,6 +46,8 @@ if on_pods and (node or proxy):
     installing.more_pods(host, group, join, joined)
 if not on_pods and node and node.name == joining.node:
     installing.server(node)
+if not on_pods and node and node.name in joining.others and firewall.wanted(node):
+    firewall.rules(name=f"Let {joining.node} reach the others", nft=programs.nft(node))
 # On every host, so that none of them goes on before it is over.
 if not on_pods and (node or proxy):
     join()

@@ -3,7 +3,8 @@
     pyinfra inventories/sandbox.py deploys/install.py
 
 Running it again changes nothing, and it never moves a role: after a failover the servers know
-better than the inventory who is primary. On machines systemd keeps what was installed (docs/fleet.md), on pods
+better than the inventory who is primary. Servers that somebody else installed are taken over as they are, if the
+inventory says so (docs/adopt.md). On machines systemd keeps what was installed (docs/fleet.md), on pods
 Kubernetes does (docs/kubernetes.md):
 
     pyinfra inventories/kubernetes.py deploys/install.py --dry
@@ -13,10 +14,12 @@ Kubernetes does (docs/kubernetes.md):
 
 from pyinfra import host
 
-from keydb_runbooks.operations import installing, pod_objects, runbook
+from keydb_runbooks.operations import adopting, archives, installing, pod_objects, runbook
 
 runbook.refuse_mixture(host, "install")
 runbook.refuse_rotation(host, "install")
+adopting.refuse(host)
+archives.refuse(host)
 for group in runbook.groups(host):
     if pod_objects.are_pods(group):
         installing.pod(host, group)

@@ -28,6 +28,7 @@ from keydb_runbooks.operations import (
 )
 
 runbook.refuse_mixture(host, "remove_node")
+runbook.refuse_adopted(host, "remove_node")
 group = runbook.chosen_group(host)
 leaving = members.leaving(host, group)
 left = together.behind(host, group)

@@ -29,6 +29,7 @@ from keydb_runbooks.operations import (
 from keydb_runbooks.runbooks.rotate import Stage
 
 runbook.refuse_mixture(host, "rotate")
+runbook.refuse_adopted(host, "rotate")
 group = runbook.chosen_group(host)
 on_pods = pod_objects.are_pods(group)
 if on_pods:

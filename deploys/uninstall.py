@@ -17,6 +17,7 @@ from keydb_runbooks.operations import pod_objects, runbook, uninstall, uninstall
 
 runbook.refuse_mixture(host, "uninstall")
 group = runbook.chosen_group(host)
+runbook.refuse_adopted(host, "uninstall", servers=True)
 on_pods = pod_objects.are_pods(group)
 if on_pods:
     uninstall_pods.refuse_one(host)

@@ -25,6 +25,12 @@ LISTENERS = (
     'done; [ $# = 0 ] || ls -l -- "$@" 2>/dev/null /proc/self/fd | grep -E "^/|socket:"; true'
 )
 
+# $1 a port, as the kernel writes it.
+PEERS = (
+    "[ -r /proc/net/tcp ] && echo asked; "
+    'grep -hsE "^ +[0-9]+: [0-9A-F]+:$1 [0-9A-F:]+ 01 " /proc/net/tcp /proc/net/tcp6; true'
+)
+
 # $1 a pid file, which a killed process leaves behind; its id may be somebody else's by now. Killed, but not yet waited
 # for, it runs no more. Where other users' processes are hidden, the first one is hidden too, and nothing is known.
 PROCESS = (
@@ -195,9 +201,30 @@ class Listeners(FactBase[list[ListeningProcess]]):
         return found
 
 
+class Peers(FactBase[list[str]]):
+    """Returns the addresses of those who are connected to a port of this machine, None if that is unknown.
+
+    + port: of a server
+
+    .. code:: python
+
+        ["10.0.0.12", "10.0.0.21"]
+    """
+
+    def command(self, port: int) -> StringCommand:
+        return script(PEERS, f"{port:04X}")
+
+    def process(self, output: list[str]) -> list[str]:
+        return sorted({_place(line.split()[2])[0] for line in output if line != "asked"})
+
+
 def _listening(place: str, pid: int, parent: int) -> ListeningProcess:
+    address, port = _place(place)
+    return ListeningProcess(pid=pid, parent=parent, address=address, port=port)
+
+
+def _place(written: str) -> tuple[str, int]:
     """The kernel writes an address as words of four bytes in its own order, here taken to be little endian."""
-    digits, _, port = place.partition(":")
+    digits, _, port = written.partition(":")
     words = [bytes.fromhex(digits[start : start + 8])[::-1] for start in range(0, len(digits), 8)]
-    address = str(ipaddress.ip_address(b"".join(words)))
-    return ListeningProcess(pid=pid, parent=parent, address=address, port=int(port, 16))
+    return str(ipaddress.ip_address(b"".join(words))), int(port, 16)

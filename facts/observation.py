@@ -201,8 +201,7 @@ def _hangs_blocked(connection: redis.Connection, observer: Client, deadline: flo
 
 
 def _configured(entry: NodeEntry) -> Configured | None:
-    path = f"{entry.data('keydb_config_directory')}/keydb.conf"
-    found: Configured | None = entry.host.get_fact(KeydbConfigured, path=path)
+    found: Configured | None = entry.host.get_fact(KeydbConfigured, path=entry.config_file)
     return found
 
 

@@ -50,7 +50,7 @@ def _server(topology: Topology, wanted: Callable[[NodeEntry], str], entry: NodeE
         name=entry.name,
         engine=entry.data("keydb_engine"),
         wanted=wanted(entry),
-        file=_file(entry, f"{entry.data('keydb_config_directory')}/keydb.conf"),
+        file=_file(entry, entry.config_file),
         running=None,
         same_directory=_real_directory(entry),
     )

@@ -4,8 +4,7 @@
 
 Machines need sshd, sudo, systemd, the server's program and, for the proxies, HAProxy and socat; on Debian install
 brings the programs if `keydb_package` and `haproxy_package` name them: docs/fleet.md.
-Install does not take over yet a group that somebody else installed; the role verbs work on one, given the five users
-of docs/users.md and HAProxy backends named `sessions-write` and `sessions-read`.
+A group that somebody else installed is taken over as it is: docs/adopt.md.
 """
 
 keydb = [

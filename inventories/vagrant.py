@@ -9,15 +9,18 @@ KEYDB_VAGRANT_ENGINE  keydb, valkey or redis; default keydb
 import os
 from pathlib import Path
 
-from keydb_runbooks.connectors.secrets import kept_passwords
+from keydb_runbooks.connectors.secrets import kept_passwords, previous_passwords
 
 _folder = Path(os.environ.get("VAGRANT_DOTFILE_PATH", ".vagrant")).resolve()
 
 # Made at random once, and kept in a file that only you can read. Not in group_data, which pyinfra reads for every
 # inventory.
 _roles = ["application", "replication", "operator", "monitoring", "check"]
+# While they are rotated (docs/rotate.md) the old ones are in a second file.
+_previous = previous_passwords(_folder / "previous.json")
 _users = {
-    role: {"name": role, "password": word} for role, word in kept_passwords(_folder / "passwords.json", _roles).items()
+    role: {"name": role, "password": word, "previous": _previous.get(role, "")}
+    for role, word in kept_passwords(_folder / "passwords.json", _roles).items()
 }
 
 

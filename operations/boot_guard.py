@@ -50,7 +50,7 @@ def installed(without: str = "") -> Generator[PyinfraCommand, None, None]:
 
 
 def script_path(entry: NodeEntry) -> str:
-    return guard_settings(keydb.config_path(entry)).removesuffix(".env")
+    return guard_settings(entry).removesuffix(".env")
 
 
 def credentials_path(entry: NodeEntry) -> str:
@@ -85,7 +85,7 @@ def wanted_files(
             None,
             owners.roots(entry, "600"),
         ),
-        guard_settings(keydb.config_path(entry)): (
+        guard_settings(entry): (
             settings,
             lambda new: shell.script(USABLE, new, script),
             owners.read_by_server(entry, "640"),

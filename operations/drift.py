@@ -71,7 +71,9 @@ def look(group: Group) -> Report:
     """Read a whole group and judge it."""
     topology = observe(group)
     servers = read_servers(group, topology, keydb.wanted_configuration)
-    proxies = read_proxies(group, topology, lambda entry: haproxy.wanted_configuration(group, entry))
+    # What somebody else's HAProxy says is measured by nothing of ours.
+    ours = dataclasses.replace(group, proxies=tuple(proxy for proxy in group.proxies if not proxy.adopted))
+    proxies = read_proxies(ours, topology, lambda entry: haproxy.wanted_configuration(group, entry))
     return Report(
         group=group.name,
         servers=tuple(node.name for node in group.nodes),

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from secrets import token_hex
 from types import EllipsisType
+from weakref import WeakKeyDictionary
 
 from pyinfra.api import QuoteString, StringCommand
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
+from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
@@ -69,6 +71,18 @@ LOOK = """
 LC_ALL=C stat -c %F:%U:%G:%a -- "$1" && base64 <"$1"
 """
 
+# Each argument is a path: of those that are there and no links, its place in the list, what it is, and what is in it.
+LOOK_AHEAD = """
+n=0
+for path; do
+    n=$((n+1))
+    [ -r "$path" ] && [ ! -L "$path" ] || continue
+    echo "@$n"
+    LC_ALL=C stat -c %F:%U:%G:%a -- "$path"
+    [ -d "$path" ] || base64 <"$path"
+done
+"""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -89,6 +103,38 @@ class Seen:
 
     text: str
     access: Access | None
+
+
+_ahead: WeakKeyDictionary[State, dict[tuple[str, str], Seen]] = WeakKeyDictionary()
+
+
+def look_ahead(target: Host, paths: Sequence[str]) -> None:
+    """Look at many files and directories by one command; each is then seen so once, by whoever looks first.
+
+    A command by SSH costs as much whatever it reads. Only what is there is kept: what is missing may soon be brought.
+    """
+    seen: list[list[str]] = []
+    numbers: list[int] = []
+    for line in run_quietly(target, script(LOOK_AHEAD, *paths)) or ():
+        if line.startswith("@"):
+            numbers.append(int(line[1:]))
+            seen.append([])
+        else:
+            seen[-1].append(line)
+    kept = _ahead.setdefault(target.state, {})
+    for number, lines in zip(numbers, seen, strict=True):
+        found = seen_in(lines) if lines else None
+        if found is not None:
+            kept[target.name, paths[number - 1]] = found
+
+
+def seen_ahead(target: Host, path: str, *, keep: bool = False) -> Seen | None:
+    """What ``look_ahead`` saw and nobody asked for since; None if it has to be looked at.
+
+    :param keep: whether the next one may be told the same
+    """
+    kept = _ahead.get(target.state, {})
+    return kept.get((target.name, path)) if keep else kept.pop((target.name, path), None)
 
 
 def put_file(
@@ -155,6 +201,8 @@ def look(target: Host, path: str) -> Seen | None:
 
     :raises OperationError: if it is there and can't be read
     """
+    if seen := seen_ahead(target, path):
+        return seen
     lines = run_quietly(target, script(LOOK, path))
     if lines is None:
         raise OperationError(f"{target.name}: {path} can't be read")

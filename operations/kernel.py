@@ -7,6 +7,7 @@ Huge pages are no matter of the machine's: every server that verbs know switches
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from weakref import WeakKeyDictionary
 
 from pyinfra import host, logger
 from pyinfra.api import operation
@@ -14,6 +15,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.output import format_text
+from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.kernel import KernelSettings, Setting
@@ -40,6 +42,9 @@ for pair; do
 done
 """
 
+_seen: WeakKeyDictionary[State, dict[str, Mapping[str, Setting]]] = WeakKeyDictionary()
+"""What was advised by, for the operation that comes next."""
+
 
 @operation()
 def settings() -> Generator[PyinfraCommand, None, None]:
@@ -51,7 +56,9 @@ def settings() -> Generator[PyinfraCommand, None, None]:
 
         kernel.settings(name="Let the kernel be as the server asks")
     """
-    seen = host.get_fact(KernelSettings, file=PATH, names=list(WANTED))
+    seen = _seen.get(host.state, {}).pop(host.name, None) or host.get_fact(
+        KernelSettings, file=PATH, names=list(WANTED)
+    )
     if seen is None:
         raise OperationError(f"{host.name}: its kernel's settings can't be read; look at /proc/sys there")
     now = {name: WANTED[name] for name in lacking(seen) if seen[name]["writable"]}
@@ -81,6 +88,7 @@ def lacking(seen: Mapping[str, Setting]) -> Iterator[str]:
 def advise(target: Host) -> None:
     """Tell a person what the machine itself can't change, as a container can't; nothing depends on it."""
     seen = target.get_fact(KernelSettings, file=PATH, names=list(WANTED)) or {}
+    _seen.setdefault(target.state, {})[target.name] = seen
     for name in lacking(seen):
         if not seen[name]["writable"]:
             told = f"{target.name}: {name} is {seen[name]['value']}, and can't be changed from here: {HARM[name]}"

@@ -27,6 +27,7 @@ from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import look, mend_access, put_file, replace_file
 from keydb_runbooks.operations.service import start_server, stays_in_front
 from keydb_runbooks.operations.users import ACL
+from keydb_runbooks.runbooks.adopting import KEYS, managed
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
 from keydb_runbooks.runbooks.fencing import with_fence
 from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
@@ -118,9 +119,9 @@ def certificates() -> Commands:
     for key, path in certificate_paths(entry).items():
         changes += put_file(host, path, Path(entry.data(key)).read_text(encoding="utf-8"), access=access)
     yield from changes
-    if changes:
+    if changes and entry.data("keydb_tls_certificate"):
         yield FunctionCommand(_reload_certificates, (entry,), {})
-    else:
+    elif not changes:
         host.noop("its certificates are as wanted")
 
 
@@ -237,7 +238,7 @@ def peer(entry: NodeEntry, name: str) -> NodeEntry:
 
 
 def config_path(entry: NodeEntry) -> str:
-    return f"{entry.data('keydb_config_directory')}/keydb.conf"
+    return entry.config_file
 
 
 def credentials_path(entry: NodeEntry) -> str:
@@ -245,12 +246,15 @@ def credentials_path(entry: NodeEntry) -> str:
 
 
 def certificate_paths(entry: NodeEntry) -> dict[str, str]:
-    """Where a node's certificate files are, by the inventory's key; none if the group does without TLS."""
+    """Where a node's certificate files are, by the inventory's key; none if the group does without TLS.
+
+    A server that is adopted and keeps its own certificate has the CA alone, for its boot guard and for facts.
+    """
     if not entry.data("keydb_tls_ca"):
         return {}
     directory = entry.data("keydb_config_directory")
     names = {"keydb_tls_ca": "ca.pem", "keydb_tls_certificate": "certificate.pem", "keydb_tls_key": "key.pem"}
-    return {key: f"{directory}/{name}" for key, name in names.items()}
+    return {key: f"{directory}/{name}" for key, name in names.items() if entry.data(key)}
 
 
 def _fence_of(entry: NodeEntry, present: str | None) -> list[str] | None:
@@ -268,6 +272,8 @@ def wanted_configuration(entry: NodeEntry, fenced: Iterable[str] | None = None, 
     """
     users = {role: entry.user(role) for role in ACL}
     wanted = configuration_text(entry, users, {role: entry.previous(role) for role in ACL}, stage)
+    if entry.adopted:
+        wanted = managed(wanted, frozenset(filter(entry.names, KEYS)), entry.data("keydb_settings"))
     return wanted if fenced is None else with_fence(wanted, entry.user("application").name, fenced)
 
 
@@ -294,7 +300,7 @@ def configuration_text(
         address=entry.address.host,
         bind=entry.data("keydb_bind") or [entry.address.host],
         port=entry.address.port,
-        tls={key.removeprefix("keydb_tls_"): path for key, path in certificate_paths(entry).items()},
+        tls=_own_certificate(entry),
         daemonize="no" if stays_in_front(entry.host) else "yes",
         pid_file=entry.data("keydb_pid_file"),
         log_file=entry.data("keydb_log_file"),
@@ -312,6 +318,13 @@ def configuration_text(
         acl=ACL,
         settings=entry.data("keydb_settings"),
     )
+
+
+def _own_certificate(entry: NodeEntry) -> dict[str, str]:
+    """The paths of what a server has its TLS by, if install gives it that."""
+    if not entry.data("keydb_tls_certificate"):
+        return {}
+    return {key.removeprefix("keydb_tls_"): path for key, path in certificate_paths(entry).items()}
 
 
 def read_role(entry: NodeEntry) -> Node:

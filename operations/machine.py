@@ -8,9 +8,11 @@ from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
+from pyinfra.operations import files
 
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import HasUser
+from keydb_runbooks.operations.files import Access, seen_ahead
 
 # $1 the user, $2 its home. Somebody else may have made it meanwhile.
 MAKE = """
@@ -39,3 +41,25 @@ def system_user(user: str, home: str) -> Generator[PyinfraCommand, None, None]:
         host.noop(f"there is a user {user}")
         return
     yield script(MAKE, user, home)
+
+
+@operation()
+def directory(path: str, access: Access | None) -> Generator[PyinfraCommand, None, None]:
+    """Let there be a directory of somebody's.
+
+    + path: the directory; + access: whose it is, and its mode; without it that of who makes it, closed to others
+
+    **Example:**
+
+    .. code:: python
+
+        machine.directory(name="Make the data's directory", path="/var/lib/keydb", access=Access("kv", "kv", "700"))
+    """
+    seen = seen_ahead(host, path)
+    if access is not None and seen is not None and seen.access == access:
+        host.noop(f"{path} is as wanted")
+        return
+    given: dict[str, str] = {"mode": "700"}
+    if access is not None:
+        given = {"user": access.user, "group": access.group, "mode": access.mode}
+    yield from files.directory._inner(path=path, **given)

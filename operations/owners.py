@@ -5,28 +5,50 @@ In the sandbox everything is of whoever pyinfra is there, and closed to others: 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.operations.files import Access
 from keydb_runbooks.operations.service import has_systemd
 
 
+@dataclass(frozen=True)
+class Owner:
+    """A user and a group of a machine."""
+
+    user: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"{self.user}:{self.group}"
+
+
 def system_user(entry: NodeEntry | ProxyEntry) -> str | None:
-    """The system's user that runs a server or a proxy, with the name that packages give it."""
+    """The system's user that runs a server or a proxy, with the name that packages give it unless there is another."""
+    owner = system_owner(entry)
+    return None if owner is None else owner.user
+
+
+def system_owner(entry: NodeEntry | ProxyEntry) -> Owner | None:
+    """The same with its group, which has the user's name unless the inventory has another one."""
     if not has_systemd(entry.host):
         return None
-    return str(entry.data("keydb_engine")) if isinstance(entry, NodeEntry) else "haproxy"
+    if not isinstance(entry, NodeEntry):
+        return Owner("haproxy", "haproxy")
+    user, _, group = str(entry.data("keydb_system_user") or entry.data("keydb_engine")).partition(":")
+    return Owner(user, group or user)
 
 
 def servers(entry: NodeEntry, mode: str) -> Access | None:
     """What the server itself writes: its data, its log, and its configuration, which it rewrites."""
-    user = system_user(entry)
-    return None if user is None else Access(user, user, mode)
+    owner = system_owner(entry)
+    return None if owner is None else Access(owner.user, owner.group, mode)
 
 
 def read_by_server(entry: NodeEntry, mode: str) -> Access | None:
     """What root writes and the server reads."""
-    user = system_user(entry)
-    return None if user is None else Access("root", user, mode)
+    owner = system_owner(entry)
+    return None if owner is None else Access("root", owner.group, mode)
 
 
 def roots(entry: NodeEntry | ProxyEntry, mode: str) -> Access | None:
@@ -40,8 +62,3 @@ def config_directory(entry: NodeEntry) -> Access | None:
     The sticky bit keeps it from replacing those of root beside it, one of which root runs: the boot guard.
     """
     return read_by_server(entry, "1770")
-
-
-def as_arguments(access: Access | None) -> dict[str, str]:
-    """The same for pyinfra's ``files.directory``."""
-    return {"mode": "700"} if access is None else {"user": access.user, "group": access.group, "mode": access.mode}

@@ -19,7 +19,7 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.package import AptPackage
 from keydb_runbooks.operations import haproxy, keydb
 from keydb_runbooks.operations.files import READABLE, put_file
-from keydb_runbooks.operations.service import PROXY_UNIT, server_unit
+from keydb_runbooks.operations.service import proxy_unit, server_unit
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -71,7 +71,7 @@ def proxy() -> Commands:
         packages.proxy(name="Install HAProxy's package")
     """
     _, entry = haproxy.this_proxy(host)
-    done = yield from _installed(entry.data("haproxy_package"), None, PROXY_UNIT)
+    done = yield from _installed(entry.data("haproxy_package"), None, proxy_unit(entry))
     also = yield from _installed("socat", None, "")
     if not done and not also:
         host.noop(f"{entry.data('haproxy_package')} and socat are installed")

@@ -15,23 +15,56 @@ SERVERS = {
     "redis": ("redis-server",),
 }
 
+ARCHIVES = "/usr/local/lib/keydb-runbooks"
+
 
 def server(node: NodeEntry) -> str:
     """Path of the server's program on a node.
 
-    One that a package brings lies where Debian has programs, and may not be there yet.
+    One that a package or install itself brings may not be there yet.
 
     :raises OperationError: if the inventory names none and none is on PATH
     """
     named = node.data("keydb_server")
     names = SERVERS[node.data("keydb_engine")]
+    if not named and node.data("keydb_program_source"):
+        return from_archive(node)
     if not named and node.data("keydb_package"):
         return f"/usr/bin/{names[0]}"
     return str(named) if named else _which(node.host, names, "keydb_server")
 
 
+def from_archive(node: NodeEntry) -> str:
+    """Where install puts the program that it brings itself: each has a directory of its own."""
+    return f"{ARCHIVES}/{str(node.data('keydb_program_sha256'))[:16].lower()}/{SERVERS[node.data('keydb_engine')][0]}"
+
+
+def nft(entry: NodeEntry) -> str:
+    """Path of nftables' program on a node.
+
+    :raises OperationError: if there is none
+    """
+    found = entry.host.get_fact(Which, command="nft")
+    if not found:
+        told = "no nft on PATH, which keydb_firewall needs; install it (apt-get install nftables), or leave that out"
+        raise OperationError(f"{entry.host.name}: {told}")
+    return str(found)
+
+
+def for_tls(entry: NodeEntry) -> None:
+    """See that a node of a group that speaks TLS has what its boot guard and facts speak it with.
+
+    :raises OperationError: if it has not
+    """
+    if not entry.host.get_fact(Which, command="openssl"):
+        told = "no openssl on PATH, and by it the boot guard asks other nodes; install it (apt-get install openssl)"
+        raise OperationError(f"{entry.host.name}: {told}")
+
+
 def on_path(node: NodeEntry) -> str:
     """What a shell on a node finds the server's program by, without asking whether it is there."""
+    if node.data("keydb_program_source") and not node.data("keydb_server"):
+        return from_archive(node)
     return str(node.data("keydb_server") or SERVERS[node.data("keydb_engine")][0])
 
 

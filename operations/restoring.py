@@ -63,7 +63,7 @@ APPEND = 'umask 077; base64 -d >>"$1" && echo appended'
 
 # $1 the new file, $2 its name, $3 its directory, $4 whose both are or "".
 NAME = """
-sync -- "$1" && sum=$(sha256sum <"$1") && mv -T -- "$1" "$2" && { [ -z "$4" ] || chown -R -- "$4:$4" "$3"; } &&
+sync -- "$1" && sum=$(sha256sum <"$1") && mv -T -- "$1" "$2" && { [ -z "$4" ] || chown -R -- "$4:" "$3"; } &&
 echo "sum ${sum%% *}"
 """
 
@@ -80,7 +80,7 @@ umask 077
 server=$(command -v -- "$1") || {{ echo "there is no $1 here"; exit; }}
 conf=$3/conf home=$3 user=$4 seconds=$5
 {{ grep -vE '^({LEFT_OUT})' -- "$2"; cat; }} >"$conf" || {{ echo "$conf can't be written"; exit; }}
-[ -z "$user" ] || chown -- "$user:$user" "$conf"
+[ -z "$user" ] || chown -- "$user:" "$conf"
 shift 5
 cd / || exit
 set -- timeout -s KILL "$seconds" "$server" "$conf" --set-proc-title no "$@"
@@ -95,6 +95,9 @@ ALIVE = """
 pid=$(cat -- "$1/launcher" 2>/dev/null) && state=$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null) || exit 0
 [ "$state" = Z ] || echo alive
 """
+
+# $1 the directory.
+LEFT = '[ ! -e "$1" ] || echo left'
 
 LOG = 'tail -n 3 -- "$1/log" 2>/dev/null'
 
@@ -153,12 +156,15 @@ def _held(entry: NodeEntry, node: Node) -> Held:
         client = link(entry)
         try:
             own = [client.execute_command("GET", key) for key in OWN_KEYS]
-            free = dump.free_there(entry.host, dump.setting(client, "dir"))
+            directory = dump.setting(client, "dir")
+            free = dump.free_there(entry.host, directory)
+            left = dump.run(entry.host, LEFT, f"{directory}/restore")
         finally:
             client.close()
     except (LinkError, redis.RedisError, OSError):
         return Held(node.keys)
-    return Held(max(node.keys - sum(value is not None for value in own), 0), own[-1], free)
+    keys = max(node.keys - sum(value is not None for value in own), 0)
+    return Held(keys, own[-1], free, offer=left == ["left"])
 
 
 @perform.register

@@ -115,6 +115,19 @@ def refuse_rotation(host: Host, verb: str) -> None:
         stop(host, f"{told}; {hint}", ExitCode.REFUSED)
 
 
+def refuse_adopted(host: Host, verb: str, *, servers: bool = False) -> None:
+    """Say that a verb which writes HAProxy's file leaves somebody else's alone (docs/adopt.md).
+
+    :param servers: whether it can't work on servers either that somebody else installed
+    :raises SystemExit: if there is one among those it would work on
+    """
+    entries = [proxy for group in groups(host) for proxy in group.proxies if proxy.adopted]
+    nodes = [node for group in groups(host) for node in group.nodes if servers and node.adopted]
+    if names := [*(node.name for node in nodes), *(proxy.name for proxy in entries)]:
+        told = f"refused: adopted {' and '.join(names)}: somebody else installed what {verb} would change"
+        stop(host, f"{told}; do it by hand, docs/adopt.md tells how", ExitCode.REFUSED)
+
+
 def _check_options(host: Host) -> None:
     # In a project of somebody else no config.py did so.
     beginning.listen()

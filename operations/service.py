@@ -7,7 +7,6 @@ machine systemd does, so that they come back after a reboot as well (``units``).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from pyinfra.api import StringCommand
 from pyinfra.api.host import Host
@@ -30,31 +29,34 @@ def stays_in_front(host: Host) -> bool:
 
 
 def server_unit(entry: NodeEntry) -> str:
-    """The server's unit, with the name that the engine's packages give it."""
-    return f"{entry.data('keydb_engine')}-server.service"
+    """The server's unit, with the name that the engine's packages give it unless there is another."""
+    return str(entry.data("keydb_unit") or f"{entry.data('keydb_engine')}-server.service")
 
 
 def guard_unit(entry: NodeEntry) -> str:
     """The unit of what decides behind a start: docs/boot-guard.md."""
-    return f"{entry.data('keydb_engine')}-server-guard.service"
+    return f"{server_unit(entry).removesuffix('.service')}-guard.service"
 
 
-PROXY_UNIT = "haproxy.service"
+def proxy_unit(entry: ProxyEntry) -> str:
+    """HAProxy's unit."""
+    return str(entry.data("haproxy_unit"))
+
 
 # $1 the pid file, which HAProxy's master writes anew when it has read $2, its file. The reload itself only tells it to.
 RELOADED = """
 n=0
 until [ "$1" -nt "$2" ]; do
     n=$((n+1))
-    [ $n -gt 500 ] && { echo "HAProxy has not read $2 within 10 s; look at journalctl -u haproxy" >&2; exit 1; }
+    [ $n -gt 500 ] && { echo "HAProxy has not read $2 within 10 s; look at its journal" >&2; exit 1; }
     sleep 0.02
 done
 """
 
 
-def guard_settings(config: str) -> str:
-    """Where the boot guard's settings are, beside a server's configuration file; the script lies beside them."""
-    return str(PurePosixPath(config).with_name("boot-guard.env"))
+def guard_settings(entry: NodeEntry) -> str:
+    """Where the boot guard's settings are; the script lies beside them."""
+    return f"{entry.data('keydb_config_directory')}/boot-guard.env"
 
 
 def start_server(entry: NodeEntry, program: str, config: str) -> Iterator[StringCommand]:
@@ -62,14 +64,14 @@ def start_server(entry: NodeEntry, program: str, config: str) -> Iterator[String
     if has_systemd(entry.host):
         yield systemctl.start(server_unit(entry))
     else:
-        yield from processes.start_server(program, config, guard_settings(config), entry.data("keydb_pid_file"))
+        yield from processes.start_server(program, config, guard_settings(entry), entry.data("keydb_pid_file"))
 
 
 def restart_server(entry: NodeEntry, program: str, config: str) -> StringCommand:
     """A command that ends a server in order and starts it again, guarded."""
     if has_systemd(entry.host):
         return systemctl.restart(server_unit(entry))
-    return processes.restart_server(program, config, guard_settings(config), entry.data("keydb_pid_file"))
+    return processes.restart_server(program, config, guard_settings(entry), entry.data("keydb_pid_file"))
 
 
 def end_server(entry: NodeEntry) -> StringCommand:
@@ -82,7 +84,7 @@ def end_server(entry: NodeEntry) -> StringCommand:
 def start_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[StringCommand]:
     """Commands that start HAProxy, unless it runs by now, and wait until it serves."""
     if has_systemd(entry.host):
-        yield systemctl.start(PROXY_UNIT)
+        yield systemctl.start(proxy_unit(entry))
     else:
         yield from processes.start_proxy(program, config, entry.data("haproxy_pid_file"))
 
@@ -90,7 +92,7 @@ def start_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[String
 def reload_proxy(entry: ProxyEntry, program: str, config: str) -> Iterator[StringCommand]:
     """Commands that replace HAProxy's process by one with its present file; nobody is refused meanwhile."""
     if has_systemd(entry.host):
-        yield systemctl.reload(PROXY_UNIT)
+        yield systemctl.reload(proxy_unit(entry))
         yield script(RELOADED, entry.data("haproxy_pid_file"), config)
     else:
         pid_file, socket = entry.data("haproxy_pid_file"), entry.data("haproxy_runtime_socket")

@@ -43,6 +43,11 @@ def reload(unit: str) -> StringCommand:
     return script(ACT, "reload", unit)
 
 
+def reload_or_start(unit: str) -> StringCommand:
+    """Let a unit read its files again, or start it if it is not started."""
+    return script(ACT, "reload-or-restart", unit)
+
+
 def enable(unit: str) -> StringCommand:
     """Let systemd read its units' files, and start this one with the machine from now on."""
     return script(ENABLE, unit)

@@ -24,10 +24,21 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import boot_guard, dump, haproxy, kernel, keydb, runbook, systemctl, together, units
+from keydb_runbooks.operations import (
+    boot_guard,
+    dump,
+    firewall,
+    haproxy,
+    kernel,
+    keydb,
+    runbook,
+    systemctl,
+    together,
+    units,
+)
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
-from keydb_runbooks.operations.service import PROXY_UNIT, guard_settings, guard_unit, has_systemd, server_unit
+from keydb_runbooks.operations.service import guard_settings, guard_unit, has_systemd, proxy_unit, server_unit
 from keydb_runbooks.runbooks.plan import Refusal
 from keydb_runbooks.runbooks.uninstall import Removal, decide
 
@@ -104,7 +115,8 @@ def server(remove_data: bool, alone: bool) -> Commands:
         raise OperationError(f"{host.name}: {data} is too near to / to be emptied; look at keydb_data_directory")
     pid_file = str(entry.data("keydb_pid_file"))
     own = [f"{units.DIRECTORY}/{unit}" for unit in (server_unit(entry), guard_unit(entry))] if has_systemd(host) else []
-    beside = [*_drop_in(own[:1]), *([kernel.PATH] if own else [])]
+    filtering = [firewall.rules_path(entry), f"{units.DIRECTORY}/{firewall.unit_of(entry)}"] if own else []
+    beside = [*_drop_in(own[:1]), *([kernel.PATH] if own else []), *filtering]
     files, theirs = _look([*_own_files(entry), *own, *beside, config, pid_file])
     runs = _process(KeydbProcess, pid_file)
     holds = remove_data and bool(run_quietly(host, StringCommand("ls", "-d", QuoteString(data))))
@@ -118,6 +130,8 @@ def server(remove_data: bool, alone: bool) -> Commands:
     if runs:
         yield script(STOP, pid_file, config)
         yield FunctionCommand(_ended, (KeydbProcess, pid_file), {})
+    if {*filtering} & {*files}:
+        yield script(firewall.REMOVE, firewall.unit_of(entry), firewall.table_of(entry), *filtering)
     yield from _removed(files, own, str(entry.data("keydb_config_directory")))
     if holds:
         yield script(DATA, data)
@@ -136,7 +150,7 @@ def proxy() -> Commands:
     """
     _, entry = haproxy.this_proxy(host)
     config, pid_file = haproxy.config_path(entry), str(entry.data("haproxy_pid_file"))
-    own = [f"{units.DIRECTORY}/{PROXY_UNIT}"] if has_systemd(host) else []
+    own = [f"{units.DIRECTORY}/{proxy_unit(entry)}"] if has_systemd(host) else []
     beside = [haproxy.ca_path(entry)] if entry.data("keydb_tls_ca") else []
     beside.append(haproxy.states_path(entry))
     files, theirs = _look([*own, *_drop_in(own), *beside, config, pid_file, str(entry.data("haproxy_runtime_socket"))])
@@ -145,7 +159,7 @@ def proxy() -> Commands:
         return
     runs = _process(HaproxyProcess, pid_file)
     if own:
-        yield systemctl.disable(PROXY_UNIT)
+        yield systemctl.disable(proxy_unit(entry))
     if runs:
         yield script(STOP, pid_file, config)
         yield FunctionCommand(_ended, (HaproxyProcess, pid_file), {})
@@ -154,7 +168,7 @@ def proxy() -> Commands:
 
 
 def _own_files(entry: NodeEntry) -> list[str]:
-    settings = guard_settings(keydb.config_path(entry))
+    settings = guard_settings(entry)
     secrets = [boot_guard.credentials_path(entry), keydb.credentials_path(entry)]
     return [settings, boot_guard.script_path(entry), *secrets, *keydb.certificate_paths(entry).values()]
 

@@ -16,11 +16,11 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
+from keydb_runbooks.facts.unit import Started, Unit, UnitStart
 from keydb_runbooks.facts.unit import State as UnitState
-from keydb_runbooks.facts.unit import Unit
 from keydb_runbooks.operations import boot_guard, haproxy, keydb, owners, systemctl
-from keydb_runbooks.operations.files import READABLE, put_file, read_file
-from keydb_runbooks.operations.service import PROXY_UNIT, guard_settings, guard_unit, server_unit
+from keydb_runbooks.operations.files import READABLE, put_file, read_file, seen_ahead
+from keydb_runbooks.operations.service import guard_settings, guard_unit, proxy_unit, server_unit
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -44,8 +44,9 @@ def server(program: str) -> Commands:
     entry = keydb.this_node(host)
     unit = server_unit(entry)
     state = _ask(unit)
-    packaged = bool(entry.data("keydb_package")) or _is_packaged(unit, state)
-    yield from _installed(unit, state, wanted_for_server(entry, program), packaged=packaged)
+    packaged = entry.adopted or bool(entry.data("keydb_package")) or _is_packaged(unit, state)
+    wanted = wanted_for_server(entry, program)
+    yield from _installed(unit, state, wanted, packaged=packaged, kept=entry.adopted)
 
 
 @operation()
@@ -61,37 +62,64 @@ def proxy(program: str) -> Commands:
         units.proxy(name="Let systemd start the proxy", program="/usr/sbin/haproxy")
     """
     _, entry = haproxy.this_proxy(host)
-    state = _ask(PROXY_UNIT)
-    packaged = bool(entry.data("haproxy_package")) or _is_packaged(PROXY_UNIT, state)
-    yield from _installed(PROXY_UNIT, state, wanted_for_proxy(entry, program, packaged=packaged), packaged=packaged)
+    unit = proxy_unit(entry)
+    state = _ask(unit)
+    packaged = bool(entry.data("haproxy_package")) or _is_packaged(unit, state)
+    wanted = wanted_for_proxy(entry, program, packaged=packaged)
+    yield from _installed(unit, state, wanted, packaged=packaged)
 
 
 def wanted_for_server(entry: NodeEntry, program: str) -> dict[str, str]:
     """The text of each file."""
     config = keydb.config_path(entry)
     names = {"unit": server_unit(entry), "guard_unit": guard_unit(entry)}
-    files = {"guard": boot_guard.script_path(entry), "guard_settings": guard_settings(config), "config": config}
+    files = {"guard": boot_guard.script_path(entry), "guard_settings": guard_settings(entry), "config": config}
+    own, beside, guard = paths(entry)
+    guard_text = render("server-guard.service.j2", **names, **files)
+    if entry.adopted:
+        arguments = _arguments(entry)
+        return {
+            beside: render("server-adopted.conf.j2", **names, **files, program=program, arguments=arguments),
+            guard: guard_text,
+        }
     drop_in = render(
         "server-unit.conf.j2",
         **names,
         **files,
         engine=entry.data("keydb_engine"),
         program=program,
-        user=owners.system_user(entry),
+        owner=owners.system_owner(entry),
         data_directory=entry.data("keydb_data_directory"),
         runtime_directory=_below_run(entry.data("keydb_pid_file")),
         written=_written(entry),
     )
     return {
-        f"{DIRECTORY}/{names['unit']}": render("server.service.j2", engine=entry.data("keydb_engine"), **names),
-        f"{DIRECTORY}/{names['unit']}.d/keydb-runbooks.conf": drop_in,
-        f"{DIRECTORY}/{names['guard_unit']}": render("server-guard.service.j2", **names, **files),
+        own: render("server.service.j2", engine=entry.data("keydb_engine"), **names),
+        beside: drop_in,
+        guard: guard_text,
     }
+
+
+def paths(entry: NodeEntry) -> tuple[str, str, str]:
+    """The unit's own file, ours beside it, and the guard's unit."""
+    own = f"{DIRECTORY}/{server_unit(entry)}"
+    return own, f"{own}.d/keydb-runbooks.conf", f"{DIRECTORY}/{guard_unit(entry)}"
+
+
+def _arguments(entry: NodeEntry) -> list[str]:
+    """What somebody else's unit gives to the server's program, which stays as it is.
+
+    :raises OperationError: if systemd does not tell
+    """
+    started: Started | None = entry.host.get_fact(UnitStart, unit=server_unit(entry))
+    if started is None or not started["command"]:
+        raise OperationError(f"{entry.name}: {server_unit(entry)} does not say how it starts the server")
+    return started["command"][1:]
 
 
 def drop_in(entry: NodeEntry, program: str) -> tuple[str, str]:
     """Path and text of the file that names a server's program."""
-    path = f"{DIRECTORY}/{server_unit(entry)}.d/keydb-runbooks.conf"
+    _, path, _ = paths(entry)
     return path, wanted_for_server(entry, program)[path]
 
 
@@ -110,13 +138,24 @@ def wanted_for_proxy(entry: ProxyEntry, program: str, *, packaged: bool) -> dict
         max_connections=entry.data("haproxy_max_connections"),
     )
     return {
-        f"{DIRECTORY}/{PROXY_UNIT}": render("proxy.service.j2", unit=PROXY_UNIT),
-        f"{DIRECTORY}/{PROXY_UNIT}.d/keydb-runbooks.conf": drop_in,
+        f"{DIRECTORY}/{proxy_unit(entry)}": render("proxy.service.j2", unit=proxy_unit(entry)),
+        f"{DIRECTORY}/{proxy_unit(entry)}.d/keydb-runbooks.conf": drop_in,
     }
 
 
-def _installed(unit: str, state: UnitState, wanted: Mapping[str, str], *, packaged: bool) -> Commands:
-    """:param packaged: whether a package brought the unit, or will have by then; its own file is left alone"""
+def paths_of_proxy(entry: ProxyEntry) -> tuple[str, str]:
+    """The unit's own file, and ours beside it."""
+    own = f"{DIRECTORY}/{proxy_unit(entry)}"
+    return own, f"{own}.d/keydb-runbooks.conf"
+
+
+def _installed(
+    unit: str, state: UnitState, wanted: Mapping[str, str], *, packaged: bool, kept: bool = False
+) -> Commands:
+    """
+    :param packaged: whether a package brought the unit, or will have by then; its own file is left alone
+    :param kept: whether it stays with somebody else if it starts with the machine
+    """
     own = f"{DIRECTORY}/{unit}"
     changes: list[PyinfraCommand] = []
     for path, content in wanted.items():
@@ -125,8 +164,8 @@ def _installed(unit: str, state: UnitState, wanted: Mapping[str, str], *, packag
     if changes:
         yield StringCommand("mkdir", "-p", QuoteString(f"{own}.d"))
     yield from changes
-    if changes or state["outdated"] or not state["enabled"]:
-        yield systemctl.enable(unit)
+    if changes or state["outdated"] or not (kept or state["enabled"]):
+        yield systemctl.reread() if kept else systemctl.enable(unit)
         if changes and state["active"] == "active":
             yield FunctionCommand(_tell_later, (unit,), {})
     else:
@@ -136,9 +175,13 @@ def _installed(unit: str, state: UnitState, wanted: Mapping[str, str], *, packag
 def _is_packaged(unit: str, state: UnitState) -> bool:
     """Whether somebody else brought the unit: a package, or who runs the machine."""
     own = f"{DIRECTORY}/{unit}"
-    return state["file"] not in ("", own) or (
-        state["file"] == own and not (read_file(host, own) or "").startswith(OURS)
-    )
+    return state["file"] not in ("", own) or (state["file"] == own and not _text(own).startswith(OURS))
+
+
+def _text(path: str) -> str:
+    """A unit's file; it is asked for again soon."""
+    seen = seen_ahead(host, path, keep=True)
+    return seen.text if seen is not None else read_file(host, path) or ""
 
 
 def _ask(unit: str) -> UnitState:

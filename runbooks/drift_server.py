@@ -153,7 +153,8 @@ def _placed(server: ServerState, line: Directive) -> Directive:
     """The same directory under the inventory's name for it."""
     if (line.name, line.values) != ("dir", (server.same_directory,)):
         return line
-    return [wish for wish in parse(server.wanted) if wish.name == "dir"][-1]
+    wishes = [wish for wish in parse(server.wanted) if wish.name == "dir"]
+    return wishes[-1] if wishes else line
 
 
 def _running_lines(server: ServerState) -> dict[Key, list[Directive]]:

@@ -68,12 +68,14 @@ class Source:
 class Held:
     """What a node holds besides: ``keys`` that are not the runbooks' own, and the backup that it was restored from.
 
-    ``free`` are the bytes that its disk has, None if that is unknown.
+    ``free`` are the bytes that its disk has, None if that is unknown; ``offer`` is whether a run that died left a
+    second server there, or its files.
     """
 
     keys: int
     restored: str | None = None
     free: int | None = None
+    offer: bool = False
 
 
 COPIES = 3
@@ -103,7 +105,7 @@ def plan(
         return refusal
     primary = topology.rightful_primary()
     if primary is not None and held[primary.name].restored == source.sha256 and not request.accept_again:
-        return _finish(topology, primary, source, request, min_replicas)
+        return _finish(topology, primary, source, request, min_replicas, held)
     target = _target(topology, primary, request, first_primary)
     if refusal := _refuse_target(topology, target, source) or _refuse_data(topology, request, source, held):
         return refusal
@@ -201,6 +203,7 @@ def _plan(
         primary=target.name,
         former=None if primary is None else primary.name,
         steps=(
+            *_end_offers(held, besides=target),
             PutBackup(target.name, source.path, source.sha256, source.size),
             OfferBackup(target.name, source.keys),
             *(() if beside else _give_up(target, held)),
@@ -299,20 +302,49 @@ def _warnings(
     return (*told, f"{target.name} needs memory for both, its own data and a second server with the backup's")
 
 
-def _finish(topology: Topology, primary: Node, source: Source, request: Request, min_replicas: int) -> Answer:
+def _end_offers(held: Mapping[str, Held], besides: Node) -> tuple[Step, ...]:
+    """What a run that died left on a node that another one doesn't choose again."""
+    return tuple(EndOffer(name) for name in sorted(held) if held[name].offer and name != besides.name)
+
+
+def _finish(
+    topology: Topology,
+    primary: Node,
+    source: Source,
+    request: Request,
+    min_replicas: int,
+    held: Mapping[str, Held],
+) -> Answer:
     """A run died behind the promotion: the data are there, and only the others are left."""
+    offers = (EndOffer(primary.name), *_end_offers(held, besides=primary))
     others = frozenset(node.name for node in topology.nodes if node is not primary)
     wish = replace(request, to=None, save="node", compare=False)
     if request.accept_replace:
         wish = replace(wish, accept_loss=others)
     answer = finish("rejoin", topology, primary, wish, min_replicas)
     if isinstance(answer, NothingToDo):
+        if any(one.offer for one in held.values()):
+            return _tidy(topology, primary, offers)
         told = f"the data descend from the backup of {source.saved_at}, and everybody follows {primary.name}; "
         told += "accept_again=yes with accept_replace=yes restores it once more, and what was written since is replaced"
         return NothingToDo("already-restored", topology.group, told)
     if isinstance(answer, Plan):
-        return replace(answer, verb="restore", steps=(EndOffer(primary.name), *one_at_a_time(answer.steps)))
+        return replace(answer, verb="restore", steps=(*offers, *one_at_a_time(answer.steps)))
     return answer
+
+
+def _tidy(topology: Topology, primary: Node, offers: tuple[Step, ...]) -> Plan:
+    """Everybody follows, by another verb perhaps, and a second server is still there."""
+    return Plan(
+        verb="restore",
+        group=topology.group,
+        primary=primary.name,
+        former=primary.name,
+        steps=(*offers, *verify(topology, primary, ())),
+        loss=Loss(0, "no role moves, and no data are replaced"),
+        proof=f"{primary.name} is the only primary",
+        gap="nobody waits",
+    )
 
 
 def one_at_a_time(steps: tuple[Step, ...]) -> tuple[Step, ...]:

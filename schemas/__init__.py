@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from keydb_runbooks.schemas.document import PREFIXES, SECRETS, Complaint, Hosts, default_of, schema
+from keydb_runbooks.schemas.document import ADMIN, PREFIXES, SECRETS, Complaint, Hosts, default_of, schema
 from keydb_runbooks.schemas.one_host import check_alone
 from keydb_runbooks.schemas.shape import check_shape
 from keydb_runbooks.schemas.together import advice, check_together
 
-__all__ = ["PREFIXES", "SECRETS", "Complaint", "Hosts", "advice", "check_hosts", "default_of", "schema"]
+__all__ = ["ADMIN", "PREFIXES", "SECRETS", "Complaint", "Hosts", "advice", "check_hosts", "default_of", "schema"]
 
 
 def check_hosts(nodes: Hosts, proxies: Hosts, machines: Mapping[str, str] | None = None) -> list[Complaint]:

@@ -24,7 +24,9 @@ TOGETHER = """## What is checked besides
   `keydb_min_replicas_to_write` than there can be replicas; users, `keydb_min_replicas_to_write`,
   `keydb_min_replicas_max_lag`, `keydb_preferred_zones`, `keydb_write_service` or `keydb_clients_only_through_proxies`
   that differ between its hosts; a preferred zone that no node is in; TLS for some.
-- Of a server: a package's version or repository without the package, a repository without its key.
+- Of a server: a package's version or repository without the package, a repository without its key, a program's source
+  without its checksum, or beside a package or `keydb_server`.
+- Of a server that is not adopted: `keydb_users.admin`.
 - Of a user: a name or a password that another role has, too; the name `default`.
 - Of `keydb_settings`: directives that have a key of their own.
 - On KeyDB: a replication password, or a setting, that needs more than 1023 characters in `keydb.conf`. KeyDB breaks
@@ -44,9 +46,10 @@ def page() -> str:
     lines += [
         "## `keydb_users`",
         "",
-        "All five are needed, each with `name` and `password`; docs/users.md tells their rights. Write passwords as",
-        "`Secret(...)` of `keydb_runbooks.connectors.secrets`: pyinfra prints an inventory's data with `--debug` and",
-        "`debug-inventory`, and shows these as `*MASKED*`. A password has 1 to 512 characters, no line breaks, no NUL.",
+        "All but `admin` are needed, each with `name` and `password`; docs/users.md tells their rights. Write",
+        "passwords as `Secret(...)` of `keydb_runbooks.connectors.secrets`: pyinfra prints an inventory's data with",
+        "`--debug` and `debug-inventory`, and shows these as `*MASKED*`. A password has 1 to 512 characters, no line",
+        "breaks, no NUL.",
         "While it is rotated the one before stands beside it as `previous` (docs/rotate.md).",
         "",
     ]

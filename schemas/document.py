@@ -14,6 +14,9 @@ PREFIXES = ("keydb_", "haproxy_")
 
 SECRETS = "keydb_users"
 
+ADMIN = "admin"
+"""The role in it that is no user of ours."""
+
 Hosts = Mapping[str, Mapping[str, Any]]
 """The data of hosts by their names."""
 

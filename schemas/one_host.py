@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import combinations
 from typing import Any
 
 from keydb_runbooks.runbooks.configuration import quote
-from keydb_runbooks.schemas.document import SECRETS, users_in, value_in
+from keydb_runbooks.schemas.document import ADMIN, SECRETS, users_in, value_in
 from keydb_runbooks.schemas.shape import Errors
 
 ADDRESSES = {
@@ -61,6 +61,7 @@ def _check_node(data: Mapping[str, Any]) -> Errors:
     if data.get("keydb_address") in ("0.0.0.0", "::"):  # noqa: S104 - refused, not bound
         told = f"{data['keydb_address']!r} is every address of a machine; allowed is the one that peers reach it at"
         yield "keydb_address", told
+    yield from _check_firewall(data)
     settings = data.get("keydb_settings")
     names = [name for name in settings if name in KEY_OF_DIRECTIVE] if isinstance(settings, Mapping) else []
     for name in names:
@@ -68,6 +69,19 @@ def _check_node(data: Mapping[str, Any]) -> Errors:
         yield f"keydb_settings.{name}", told
     if value_in(data, "keydb_engine") == "keydb":
         yield from _check_lines(data)
+
+
+def _check_firewall(data: Mapping[str, Any]) -> Errors:
+    given = data.get("keydb_firewall_allow")
+    for value in given if isinstance(given, list) else ():
+        try:
+            ip_network(value)
+        except ValueError:
+            if isinstance(value, str):
+                yield (
+                    "keydb_firewall_allow",
+                    f"{value!r} is wrong; allowed is an address, or a network without host bits",
+                )
 
 
 def _check_lines(data: Mapping[str, Any]) -> Errors:
@@ -84,7 +98,8 @@ def _check_lines(data: Mapping[str, Any]) -> Errors:
 
 
 def _check_users(data: Mapping[str, Any]) -> Errors:
-    users = list(users_in(data))
+    # Who made a server that is adopted may have any name, the default user's for one.
+    users = [user for user in users_in(data) if user[0] != ADMIN]
     for role, name, _ in users:
         if name == "default":
             told = "'default' is the server's own user (keydb_default_user); allowed is any other name"

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from posixpath import normpath
 from typing import Any
 
-from keydb_runbooks.schemas.document import SECRETS, Complaint, Hosts, text_in, users_in, value_in
+from keydb_runbooks.schemas.document import ADMIN, SECRETS, Complaint, Hosts, text_in, users_in, value_in
 from keydb_runbooks.schemas.nearest import did_you_mean
 
 TLS_CA = "keydb_tls_ca"
@@ -20,8 +20,14 @@ PACKAGE_KEYS = (
     ("keydb_apt_repository", "keydb_package"),
     ("keydb_apt_repository", "keydb_apt_key"),
     ("keydb_apt_key", "keydb_apt_repository"),
+    ("keydb_program_source", "keydb_program_sha256"),
+    ("keydb_program_sha256", "keydb_program_source"),
+    ("keydb_program_member", "keydb_program_source"),
 )
 """Each with the key that it makes no sense without."""
+
+BRINGERS = ("keydb_server", "keydb_package", "keydb_program_source")
+"""Each says where the server's program comes from."""
 
 # The runbooks read these from the first node of a group.
 SAME_IN_A_GROUP = (
@@ -42,7 +48,13 @@ SAME_IN_A_GROUP = (
     "keydb_spread",
     "keydb_client_namespaces",
 )
-NODE_PATHS = ("keydb_config_directory", "keydb_data_directory", "keydb_log_file", "keydb_pid_file")
+NODE_PATHS = (
+    "keydb_config_directory",
+    "keydb_configuration_file",
+    "keydb_data_directory",
+    "keydb_log_file",
+    "keydb_pid_file",
+)
 PROXY_PATHS = ("haproxy_config_directory", "haproxy_runtime_socket", "haproxy_pid_file")
 
 LOOPBACK = "127.0.0.1"
@@ -59,6 +71,8 @@ def check_together(nodes: Hosts, proxies: Hosts, machines: Mapping[str, str]) ->
     yield from _check_first_primaries(nodes)
     yield from _check_tls(nodes, proxies)
     yield from _check_packages(nodes)
+    yield from _check_adopted(nodes)
+    yield from _check_firewalls(nodes, proxies)
     yield from _check_groups(nodes, proxies)
     yield from _check_reach(nodes, proxies, machines)
     yield from _check_sameness(nodes, proxies)
@@ -155,7 +169,7 @@ def _check_paths(hosts: Hosts, keys: tuple[str, ...], kind: str, machines: Mappi
     """Two servers on one machine that share a file would destroy each other's."""
     owners: dict[tuple[str, str, str], str] = {}
     for name, data in hosts.items():
-        for key in keys:
+        for key in (key for key in keys if value_in(data, key) is not None):
             path = normpath(text_in(data, key))
             owner = owners.setdefault((machines.get(name, name), key, path), name)
             if owner != name:
@@ -171,17 +185,49 @@ def _check_tls(nodes: Hosts, proxies: Hosts) -> Iterator[Complaint]:
             yield Complaint(name, TLS_CA, "is missing, but other hosts of its group have one")
     for name, data in nodes.items():
         given = [key for key in TLS_FILES if data.get(key)]
-        for key in TLS_FILES:
+        # A server that is adopted may keep the certificate that it has.
+        keeps = data.get("keydb_adopted") is True and given == [TLS_CA]
+        for key in () if keeps else TLS_FILES:
             if given and key not in given:
                 yield Complaint(name, key, f"is missing, but {given[0]} is given; TLS needs all three")
 
 
 def _check_packages(nodes: Hosts) -> Iterator[Complaint]:
-    """A package comes from a repository that is known by its key, or from the machine's own."""
+    """A program comes from one place, a package's repository is known by its key, and an archive by its checksum."""
     for name, data in nodes.items():
         for key, needed in PACKAGE_KEYS:
             if data.get(key) and not data.get(needed):
                 yield Complaint(name, needed, f"is missing, but {key} is given")
+        given = [key for key in BRINGERS if data.get(key)]
+        if "keydb_program_source" in given and len(given) > 1:
+            other = next(key for key in given if key != "keydb_program_source")
+            yield Complaint(name, "keydb_program_source", f"and {other} name two programs; allowed is one of them")
+
+
+def _check_adopted(nodes: Hosts) -> Iterator[Complaint]:
+    """What is only for a server that somebody else installed."""
+    for name, data in nodes.items():
+        users = data.get(SECRETS)
+        if isinstance(users, Mapping) and ADMIN in users and data.get("keydb_adopted") is not True:
+            told = "is for servers that are adopted (keydb_adopted), and for no others"
+            yield Complaint(name, f"{SECRETS}.{ADMIN}", told)
+
+
+def _check_firewalls(nodes: Hosts, proxies: Hosts) -> Iterator[Complaint]:
+    """A name may mean another address when the rules are read at a boot."""
+    behind = {text_in(data, "keydb_group") for data in nodes.values() if data.get("keydb_firewall") is True}
+    keys = ("keydb_address", "haproxy_source_address", "haproxy_address")
+    for name, data in {**nodes, **proxies}.items():
+        key = next((key for key in keys if data.get(key)), None)
+        if key is not None and text_in(data, "keydb_group") in behind and not _is_number(text_in(data, key)):
+            yield Complaint(name, key, f"{data[key]!r} is a name; keydb_firewall, which its group has, needs addresses")
+
+
+def _is_number(address: str) -> bool:
+    try:
+        return bool(ip_address(address))
+    except ValueError:
+        return False
 
 
 def _check_first_primaries(nodes: Hosts) -> Iterator[Complaint]:

@@ -2,7 +2,7 @@
 
 python -m tests.fleet                a shell beside five machines, which end with it
 python -m tests.fleet COMMAND ...    the same with a command instead of a shell
-python -m tests.fleet --test ...     the tests, with arguments for pytest
+python -m tests.fleet --test ...     the tests, with arguments for pytest; without -m those that are not slow
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def main() -> int:
         if arguments[:1] == ["--test"]:
             given = arguments[1:]
             paths = [] if any(word.startswith("tests/") for word in given) else ["tests/fleet"]
-            words = [sys.executable, "-m", "pytest", *paths, *given]
+            chosen = [] if "-m" in given else ["-m", "not slow"]
+            words = [sys.executable, "-m", "pytest", *paths, *chosen, *given]
         os.execvpe(needs.SPACES[0], [*needs.SPACES, *words], {**os.environ, INSIDE: "yes"})
     # The first process of its namespace has no signal that ends it by itself.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

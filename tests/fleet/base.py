@@ -20,7 +20,17 @@ BASE = BUILD / "base"
 STAMP = BASE / "etc" / "fleet-recipe"
 SUITE = "bookworm"
 
-MACHINE = ("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "iproute2")
+MACHINE = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "openssl",
+    "nftables",
+    "libfaketime",
+)
 PROXY = ("haproxy", "socat")
 # What a server's program is linked to that was built for this Debian: KeyDB, and Debian's own Redis.
 SERVER = ("libcurl4", "libstdc++6", "libzstd1", "libatomic1", "liblzf1", "libjemalloc2", "libsystemd0")
@@ -39,6 +49,7 @@ mkdir -p /var/log/journal
 # Each machine gets its own.
 rm -f /etc/ssh/ssh_host_*
 # Nothing here would ever be up to date, and nobody logs in at a console.
+systemctl disable --quiet nftables.service 2>/dev/null || true
 systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \\
     fstrim.timer console-getty.service getty.target
 rm -rf /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/lib/apt/lists/*

@@ -16,6 +16,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 from tests.fleet.fleet import Fleet  # noqa: E402
+from tests.fleet.sampler import Sampler  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,13 +28,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever needs machines on which nothing was installed comes first, then who switches machines off and on."""
+    """Whoever needs machines on which nothing was installed comes first, then who switches machines off and on; last
+    who looks at what all others left."""
 
-    def turn(item: pytest.Item) -> tuple[bool, bool]:
+    def turn(item: pytest.Item) -> tuple[bool, bool, bool]:
         needed = getattr(item, "fixturenames", ())
-        return "bare" not in needed, "installed" in needed
+        return "sampled" in needed, "bare" not in needed, "installed" in needed
 
     items.sort(key=turn)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sampler() -> Iterator[Sampler]:
+    """Who looks at all processes, as long as there are any tests."""
+    looking = Sampler()
+    yield looking
+    looking.stop()
+
+
+@pytest.fixture
+def sampled(sampler: Sampler) -> Sampler:
+    """The same, of all tests: whoever asks for it comes last."""
+    return sampler
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ Everything is below one tmpfs that only this process and its children see, so no
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -49,11 +50,28 @@ class Timed(Result):
         return self.total()[1]
 
 
+@dataclass(frozen=True)
+class Place:
+    """How a group on the machines is reached: its inventory and its ports; ``ca`` is None without TLS.
+
+    :param passwords: a file with the password of each user; None is the one that ``inventories/vagrant.py`` makes
+    """
+
+    inventory: str = INVENTORY
+    server_port: int = SERVER_PORT
+    write_port: int = WRITE_PORT
+    ca: str | None = None
+    passwords: Path | None = None
+
+
 class Fleet:
     """Five machines that are switched on, with a server's program and nothing else of ours on them."""
 
     def __init__(self, engine: str | None = None) -> None:
         self.engine, self.program = find_server(engine)
+        self.group = Place()
+        self.printed: list[str] = []
+        self.secrets: set[str] = set()
         self.name = secrets.token_hex(4)
         assert base.ready(), "there is no base image: python -m tests.fleet.base"
         self.home = base.BUILD / "run"
@@ -100,12 +118,18 @@ class Fleet:
             "KEYDB_RUNBOOKS_HISTORY": str(self.home / "history.jsonl"),
         }
 
+    def at(self, place: Place) -> Fleet:
+        """The same machines, seen as another group that is on them."""
+        seen = copy.copy(self)
+        seen.group = place
+        return seen
+
     # Running pyinfra
 
     def start(self, *arguments: str, program: str = "pyinfra") -> subprocess.Popen[str]:
-        """Start ``pyinfra`` with these arguments on the fleet's inventory, and don't wait for it."""
+        """Start ``pyinfra`` with these arguments on the group's inventory, and don't wait for it."""
         return subprocess.Popen(
-            [program, INVENTORY, *arguments],
+            [program, self.group.inventory, *arguments],
             cwd=base.REPOSITORY,
             env={**self.environment, "PYINFRA_PROGRESS": "off", "COLUMNS": "200"},
             stdin=subprocess.DEVNULL,
@@ -125,6 +149,8 @@ class Fleet:
             process.kill()
             text, _ = process.communicate()
             raise AssertionError(f"{deploy} did not end in {patience_seconds} s:\n{text}") from None
+        self.printed.append(text)
+        self.remember_passwords()
         return Timed(process.returncode, COLOR.sub("", text), time.monotonic() - begun)
 
     def status(self) -> dict[str, object]:
@@ -140,14 +166,20 @@ class Fleet:
 
     @property
     def passwords(self) -> dict[str, str]:
-        return dict(json.loads((self.home / "vagrant" / "passwords.json").read_text()))
+        path = self.group.passwords or self.home / "vagrant" / "passwords.json"
+        return dict(json.loads(path.read_text()))
+
+    def remember_passwords(self) -> None:
+        """Note those that there are now, for whoever looks later where they are."""
+        with suppress(FileNotFoundError):
+            self.secrets.update(self.passwords.values())
 
     @contextmanager
     def client(self, name: str, role: str = "operator", timeout: float = 2) -> Iterator[redis.Redis]:
         """A client of a server or of a proxy, logged in as one of the group's users."""
         client = redis.Redis(
             host=self.machines[name].address,
-            port=SERVER_PORT if name in NODES else WRITE_PORT,
+            port=self.group.server_port if name in NODES else self.group.write_port,
             username=role,
             password=self.passwords[role],
             socket_timeout=timeout,
@@ -156,6 +188,8 @@ class Fleet:
             protocol=2,
             driver_info=None,
             decode_responses=True,
+            ssl=self.group.ca is not None,
+            ssl_ca_certs=self.group.ca,
         )
         try:
             yield client

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.fleet import base, cgroups, network
 
 BOOT_SECONDS = 60
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 HOSTS = "127.0.0.1 localhost\n127.0.1.1 {name}\n"
 
 
@@ -123,25 +124,38 @@ class Machine:
     def fill_disk(self) -> None:
         """Leave no byte free on its data disk."""
         assert self.disk is not None, f"{self.name} has no disk of its own"
-        with (self.disk / ".filler").open("ab") as file, suppress(OSError):
-            while True:
-                file.write(bytes(1 << 20))
-                file.flush()
-        with (self.disk / ".filler").open("ab", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(1 << 12))
+        # Nothing is kept back to be written when the file is closed.
+        for size in (1 << 20, 1 << 12):
+            with (self.disk / ".filler").open("ab", buffering=0) as file, suppress(OSError):
+                while True:
+                    file.write(bytes(size))
 
     def free_disk(self) -> None:
         assert self.disk is not None, f"{self.name} has no disk of its own"
         (self.disk / ".filler").unlink()
 
+    def shift_clock(self, unit: str, seconds: int) -> None:
+        """Let a unit's processes see a clock that is wrong by so much, from their next start on; 0 is right again.
+
+        The machine's own clock is this one's and can't be set, so a library stands between (apt: libfaketime). What
+        counts seconds and not moments, as time-outs do, is left alone.
+        """
+        folder = f"/run/systemd/system/{unit}.d"
+        given = f"LD_PRELOAD={FAKETIME} FAKETIME={seconds:+d} FAKETIME_DONT_FAKE_MONOTONIC=1"
+        lines = f"[Service]\\nEnvironment={given}\\n"
+        write = f"mkdir -p {folder} && printf '{lines}' >{folder}/clock.conf" if seconds else f"rm -rf {folder}"
+        self.shell(f"{write}; systemctl daemon-reload")
+
     # Looking at it from outside
 
-    def shell(self, script: str, *, check: bool = True) -> str:
-        """What a script prints that root runs on the machine, on no way that the project uses."""
+    def shell(self, script: str, *, check: bool = True, given: str = "") -> str:
+        """What a script prints that root runs on the machine, on no way that the project uses.
+
+        :param given: what it gets on its standard input; a password is no argument here either
+        """
         words = ["nsenter", "--target", str(self.leader()), "--all", "--wd", "/bin/sh", "-c", script]
         clean = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(words, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, env=clean, input=given, capture_output=True, text=True, check=False)
         assert not check or done.returncode == 0, f"{self.name}: {script!r} failed: {done.stderr or done.stdout}"
         return done.stdout.strip()
 
@@ -172,7 +186,14 @@ class Machine:
     def _start(self) -> None:
         disk = [] if self.disk is None else [f"--bind={self.disk}:{self.mounted_at}"]
         words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no"]
-        words += ["--resolv-conf=off", "--timezone=off", "--console=pipe", f"--machine={self.name}", *disk]
+        words += [
+            "--resolv-conf=off",
+            "--timezone=off",
+            "--console=pipe",
+            "--capability=CAP_NET_ADMIN",
+            f"--machine={self.name}",
+            *disk,
+        ]
         words += [f"--directory={self.root}", f"--network-namespace-path=/run/netns/{self.name}", "--boot"]
         with self.console.open("ab") as console:
             self._nspawn = subprocess.Popen(

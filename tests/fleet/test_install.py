@@ -87,7 +87,9 @@ def test_nobody_but_root_and_the_server_can_read_a_password(installed: Fleet) ->
         found = {}
         for role, password in installed.passwords.items():
             files = machine.shell(
-                f"grep -rlF -- '{password}' /etc /var/lib /var/log /run /home /tmp /var/tmp 2>/dev/null", check=False
+                "grep -rlF -f - /etc /var/lib /var/log /run /home /tmp /var/tmp 2>/dev/null",
+                check=False,
+                given=password,
             )
             found |= dict.fromkeys(files.splitlines(), role)
         assert found or machine.name in PROXIES, machine.name

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from itertools import count, pairwise
 from pathlib import Path
 
-from redis.connection import Connection
+from redis.connection import Connection, SSLConnection
 
 from demo.measure import find_lost, read_journal
 from demo.writer import CLIENTS, write
-from tests.fleet.fleet import WRITE_PORT, Fleet
+from tests.fleet.fleet import Fleet
 from tests.fleet.machine import eventually
 
 _numbers = count(1)
@@ -23,10 +23,11 @@ class Writer:
     """``demo/writer.py``'s clients in threads of this process.
 
     :param proxy: whose address they know; they know no other
+    :param user: who they log in as
     """
 
-    def __init__(self, fleet: Fleet, proxy: str, per_second: int) -> None:
-        self.fleet, self.proxy, self.per_second = fleet, proxy, per_second
+    def __init__(self, fleet: Fleet, proxy: str, per_second: int, user: str = "application") -> None:
+        self.fleet, self.proxy, self.per_second, self.user = fleet, proxy, per_second, user
         self.journal: list[str] = []
         self._stop = threading.Event()
         # Nobody writes the keys of somebody before, which would look like writes that are still there.
@@ -48,6 +49,10 @@ class Writer:
     def acknowledged(self) -> int:
         return sum(line.endswith("ok\n") for line in self.journal)
 
+    def refused(self) -> int:
+        """How many writes were answered otherwise than with OK, or not at all."""
+        return len(self.journal) - self.acknowledged()
+
     def gap(self) -> float:
         """The longest time in seconds between two acknowledged writes of any one client."""
         rows = [line.split() for line in self.journal if line.endswith("ok\n")]
@@ -61,20 +66,22 @@ class Writer:
         path.write_text("".join(self.journal))
         writes = read_journal(path)
         assert len(writes) > 100, "too few writes to tell anything"
-        with self.fleet.client(self.proxy, "application") as client:
+        with self.fleet.client(self.proxy, self.user) as client:
             return len(find_lost(writes, client))
 
     def _write(self, client: int) -> None:
-        server = Connection(
-            host=self.fleet[self.proxy].address,
-            port=WRITE_PORT,
-            username="application",
-            password=self.fleet.passwords["application"],
-            socket_timeout=2,
-            socket_connect_timeout=1,
-            protocol=2,
-            driver_info=None,
-        )
+        group = self.fleet.group
+        known = {
+            "host": self.fleet[self.proxy].address,
+            "port": group.write_port,
+            "username": self.user,
+            "password": self.fleet.passwords[self.user],
+            "socket_timeout": 2,
+            "socket_connect_timeout": 1,
+            "protocol": 2,
+            "driver_info": None,
+        }
+        server = Connection(**known) if group.ca is None else SSLConnection(**known, ssl_ca_certs=group.ca)
         write(client, server, self.per_second, self._stop, self.journal)
         server.disconnect()
 
@@ -83,9 +90,9 @@ class Writer:
 
 
 @contextmanager
-def writing(fleet: Fleet, proxy: str = "proxy-1", per_second: int = 400) -> Iterator[Writer]:
+def writing(fleet: Fleet, proxy: str = "proxy-1", per_second: int = 400, user: str = "application") -> Iterator[Writer]:
     """Clients that have begun to write, and never outlive the test."""
-    writer = Writer(fleet, proxy, per_second)
+    writer = Writer(fleet, proxy, per_second, user)
     try:
         writer.goes_on()
         yield writer

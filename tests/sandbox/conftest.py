@@ -19,24 +19,29 @@ from kit import Sandbox  # noqa: E402
 from keydb_runbooks.connectors.programs import engines  # noqa: E402
 
 TURNS = 16
-"""Of so many tests one has its turn on each engine but the first, which has all."""
+"""Of so many tests one has its turn in CI on each engine but the first, which has all."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``make test`` runs every test on the first engine, and on each other one those whose turn it is there.
+    """``make test`` runs every test on the first engine, ``make test-ci`` on each other one those whose turn it is there.
 
-    ``make test-all`` runs all on all. What doesn't depend on the engine is marked ``first_engine`` and has no turn, and
-    ``every_engine`` has it everywhere, and of ``in_turn`` each row has it on one engine.
+    ``make test-all`` runs all on all. What doesn't depend on the engine is marked ``first_engine`` and has no turn;
+    ``every_engine`` has it everywhere in ``make test`` already, and of ``in_turn`` each row has it on one engine.
     """
     if "engine" in metafunc.fixturenames:
-        turn = zlib.crc32(metafunc.definition.name.encode()) % TURNS + 1
-        turn = 0 if metafunc.definition.get_closest_marker("first_engine") else turn
-        everywhere = any(map(metafunc.definition.get_closest_marker, ("every_engine", "in_turn")))
         each = [
-            pytest.param(engine, marks=[] if number in (0, turn) or everywhere else [pytest.mark.slow])
-            for number, engine in enumerate(engines())
+            pytest.param(engine, marks=_left_to(metafunc.definition, number)) for number, engine in enumerate(engines())
         ]
         metafunc.parametrize("engine", each, scope="session")
+
+
+def _left_to(test: pytest.Item, number: int) -> list[pytest.MarkDecorator]:
+    """What keeps a test out of ``make test`` on the engine of this number."""
+    marked = test.get_closest_marker
+    if number == 0 or marked("every_engine") or marked("in_turn"):
+        return []
+    has_turn = zlib.crc32(test.name.encode()) % TURNS + 1 == number and not marked("first_engine")
+    return [pytest.mark.in_ci if has_turn or marked("every_engine_in_ci") else pytest.mark.slow]
 
 
 @pytest.fixture
@@ -93,7 +98,7 @@ def networked(founded_behind_relays: Sandbox) -> Iterator[Sandbox]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The rows of a test that is marked ``in_turn`` are shared out among the engines: ``make test`` tries each on one."""
+    """The rows of a test that is marked ``in_turn`` are shared out among the engines: CI tries each on one."""
     for item in items:
         mark = item.get_closest_marker("in_turn")
         if mark is not None:
@@ -102,3 +107,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             turn = list(values).index(given[name]) % len(engines())
             if list(engines()).index(given["engine"]) != turn:
                 item.add_marker(pytest.mark.slow)
+            elif turn != 0:
+                item.add_marker(pytest.mark.in_ci)

@@ -12,8 +12,10 @@ its output is not shown. What happens in between is a comment of the page, one o
 
 from __future__ import annotations
 
+import json
 import re
 import resource
+import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +30,7 @@ from keydb_runbooks.connectors.programs import find_server
 DOCS = REPOSITORY / "docs"
 PAGES = (
     *("switchover", "failover", "rejoin", "fence", "unfence", "promote", "demote", "abort"),
-    *("restart", "upgrade", "backup", "restore", "members"),
+    *("restart", "upgrade", "backup", "restore", "members", "rotate", "uninstall"),
 )
 ASKED = ("status.py", "history.py", "drift.py")
 """Deploys that change nothing, so that pyinfra doesn't ask."""
@@ -151,6 +153,15 @@ def gets_program(group: Sandbox, _: str) -> None:
     renamed(find_server(group.engine)[1], group.directory / "keydb-server")
 
 
+def gets_passwords(group: Sandbox, _: str) -> None:
+    """In the inventory, with the old ones beside them."""
+    new = group.directory / "new.json"
+    new.touch(0o600)
+    new.write_text(json.dumps({role: secrets.token_urlsafe(24) for role in group.passwords}))
+    (group.directory / "passwords.json").rename(group.directory / "previous.json")
+    new.rename(group.directory / "passwords.json")
+
+
 def stands(group: Sandbox, node: str) -> None:
     group.environment["KEYDB_SANDBOX_NODES"] = node.removeprefix("keydb-")
 
@@ -171,6 +182,7 @@ WORLD: dict[str, Callable[[Sandbox, str], None]] = {
     "has settled": settled,
     "gets a newer program": gets_program,
     "was backed up": backed_up,
+    "gets new passwords": gets_passwords,
     "stands in the inventory": stands,
 }
 """What a comment may say behind a name: of a node, or ``the group``."""
@@ -269,7 +281,10 @@ def _acts(lines: list[str]) -> list[str]:
 
 
 def _plan(lines: list[str]) -> list[str]:
-    heads = tuple(f"        {word}" for word in ("plan: ", "nothing to do", "add-node of ", "remove-node of "))
+    heads = tuple(
+        f"        {word}"
+        for word in ("plan: ", "nothing to do", "add-node of ", "remove-node of ", "rotate of ", "uninstall of ")
+    )
     first = (number for number, line in enumerate(lines) if line.startswith(heads))
     begin = next(first, None)
     if begin is None:

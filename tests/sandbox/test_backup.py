@@ -43,7 +43,7 @@ def left_on_nodes(group: Sandbox) -> list[Path]:
     return [path for node in NODES for path in (group.directory / node / "data").glob("backup-*")]
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_a_backup_is_a_replica_s_data_checked_and_described(group: Sandbox, tmp_path: Path) -> None:
     directory = tmp_path / "new" / "kept"
     with group.unchanged():
@@ -100,6 +100,7 @@ def test_another_operator_goes_on_meanwhile_and_another_backup_waits(group: Sand
     assert not left_on_nodes(group)
 
 
+@pytest.mark.in_ci
 @pytest.mark.first_engine
 def test_a_backup_that_is_killed_anywhere_is_never_taken_for_a_whole_one(group: Sandbox, tmp_path: Path) -> None:
     place = str(tmp_path)

@@ -1,7 +1,7 @@
 """Every verb is killed straight after each command that it sends, and straight after its answer; another run finishes.
 
-Each round begins with a healthy group under writers. ``make test`` tries a spread of the moments, others on each
-engine; ``make test-all`` tries all, and the same with all power lost at that moment.
+Each round begins with a healthy group under writers. ``make test`` and ``make test-ci`` try a spread of the moments,
+others on each engine; ``make test-all`` tries all, and the same with all power lost at that moment.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ CHUNKS = 6
 """Into how many tests all moments of a verb are divided."""
 
 SPREAD = {"switchover": 3, "failover": 2}
-"""How many moments of the verbs that everybody needs ``make test`` tries, on each engine."""
+"""How many moments of the verbs that everybody needs are tried at least, in CI on another engine too."""
 
 OTHERS = tuple(verb for verb in VERBS if verb not in SPREAD)
 OTHERS_SPREAD = 1
 WITHOUT_POWER = {"switchover": 2, "failover": 1}
 OTHERS_WITHOUT_POWER = ("failover-empty", "rejoin-two-primaries", "promote")
-"""What else is killed together with everybody's power in ``make test``, each on one engine."""
+"""What else is killed together with everybody's power in CI, each on one engine."""
 
 
 def turn_of(engine: str) -> int:
@@ -69,6 +69,7 @@ def test_a_verb_is_killed_and_all_nodes_lose_their_power(group: Sandbox, verb: s
     darken_some(group, verb, WITHOUT_POWER[verb])
 
 
+@pytest.mark.in_ci
 @pytest.mark.in_turn("verb", OTHERS_WITHOUT_POWER)
 @pytest.mark.parametrize("verb", OTHERS_WITHOUT_POWER)
 def test_any_verb_is_killed_and_all_nodes_lose_their_power(group: Sandbox, verb: str) -> None:

@@ -119,6 +119,7 @@ def boot_at(group: Sandbox, verb: str, count: int, turn: int, chunk: slice = sli
     at_each(group, verb, lose_power_and_boot, spread(there, count, turn)[chunk], there, lossless=False)
 
 
+@pytest.mark.in_ci
 @pytest.mark.in_turn("verb", tuple(IN_CI))
 @pytest.mark.parametrize("verb", IN_CI)
 def test_a_verb_is_killed_all_power_is_lost_and_the_nodes_start_by_themselves(group: Sandbox, verb: str) -> None:

@@ -50,7 +50,7 @@ def without_keydb_3(group: Sandbox) -> Path:
     return home / "data"
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_a_group_grows_and_shrinks_under_writers(group: Sandbox) -> None:
     processes = {node: group.info(node)["run_id"] for node in NODES}
     with writing(group) as writer:

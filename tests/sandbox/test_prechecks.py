@@ -205,6 +205,7 @@ def test_a_target_that_the_proxy_can_not_reach_is_refused(group: Sandbox) -> Non
     assert "keydb-3 is the primary afterwards" in look(group)
 
 
+@pytest.mark.in_ci
 def test_a_server_in_an_endless_script_is_named_and_not_gone(group: Sandbox) -> None:
     with endless_script(group, "keydb-3"):
         group.run("switchover", to="keydb-2").refused(

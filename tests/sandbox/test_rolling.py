@@ -25,7 +25,7 @@ def full_syncs(group: Sandbox) -> int:
     return sum(len(re.findall("Full resync from ", log)) for log in logs)
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_a_restart_under_a_writer_loses_nothing_and_needs_no_full_resync(group: Sandbox) -> None:
     before, full = processes(group), full_syncs(group)
     with writing(group) as writer:

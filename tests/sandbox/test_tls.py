@@ -94,6 +94,7 @@ def test_facts_are_read_encrypted(encrypted: Sandbox) -> None:
     assert seen["replicas_online"] == 2  # type: ignore[index]
 
 
+@pytest.mark.in_ci
 @pytest.mark.skipif(bool(missing_for_ssh()), reason=f"no {', '.join(missing_for_ssh())} on PATH")
 def test_links_inside_ssh_are_encrypted_too(encrypted: Sandbox, tmp_path: Path) -> None:
     with machines(encrypted, tmp_path) as start:

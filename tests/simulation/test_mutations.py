@@ -12,10 +12,11 @@ from tests.simulation.small_worlds import STARTS, Search
 RUNS = 3000
 
 EVERY = 5
-"""``make test`` tries so many of them once, ``make test-all`` each."""
+"""``make test`` tries the first one, ``make test-ci`` each fifth of the others, ``make test-all`` all."""
 
 TRIED = [
-    pytest.param(name, marks=[] if number % EVERY == 0 else [pytest.mark.slow]) for number, name in enumerate(MUTATIONS)
+    pytest.param(name, marks=[] if number == 0 else [pytest.mark.slow if number % EVERY else pytest.mark.in_ci])
+    for number, name in enumerate(MUTATIONS)
 ]
 
 

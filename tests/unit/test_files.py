@@ -1,11 +1,14 @@
 """Replacing a configuration file: the scripts that run on a node, run here."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from keydb_runbooks.operations import files
 from keydb_runbooks.operations.files import LOOK, Access, Seen, mend_access, replace_file, seen_in
 
 SH = shutil.which("sh")
@@ -163,3 +166,58 @@ def test_a_machine_that_lacks_a_program_keeps_its_file(tmp_path, missing):
     assert code == 1
     assert "so it stays as it is" in told or f"so {file} stays as it is" in told
     assert (names(file), file.read_bytes()) == (["keydb.conf"], b"a\n")
+
+
+# Looking ahead
+
+
+class State:
+    """Stands for pyinfra's, of which only its identity counts."""
+
+
+def looking(state: State, name: str = "keydb-1") -> SimpleNamespace:
+    return SimpleNamespace(name=name, state=state)
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    """The machine is this one; how often it was asked."""
+    asked = []
+
+    def run(target, command):
+        asked.append(target.name)
+        words = shlex.split(command.get_raw_value())
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    monkeypatch.setattr(files, "run_quietly", run)
+    return asked
+
+
+def test_what_was_looked_at_ahead_is_seen_once_and_then_looked_at_again(tmp_path, shell):
+    first, second, empty = tmp_path / "a b", tmp_path / "c", tmp_path / "empty"
+    first.write_text("one\n@2\n")
+    second.write_bytes(b"\xff\xfe\n" * 100)
+    empty.touch()
+    target = looking(State())
+    files.look_ahead(target, [str(first), str(tmp_path / "none"), str(second), str(empty), str(tmp_path)])
+    assert files.seen_ahead(target, str(first), keep=True) == files.look(target, str(first))
+    assert files.look(target, str(second)).text.encode("utf-8", "surrogateescape") == second.read_bytes()
+    assert files.look(target, str(empty)).text == "\n"
+    assert files.seen_ahead(target, str(tmp_path)).access.mode == f"{tmp_path.stat().st_mode & 0o7777:o}"
+    assert shell == ["keydb-1"]
+
+    first.write_text("two\n")
+    assert files.look(target, str(first)).text == "two\n"
+    assert shell == ["keydb-1"] * 2
+
+
+def test_what_is_not_there_yet_a_link_and_another_host_are_looked_at_when_it_is_time(tmp_path, shell):
+    there, state = tmp_path / "there", State()
+    (tmp_path / "link").symlink_to(there)
+    files.look_ahead(looking(state), [str(there), str(tmp_path / "link")])
+    there.write_text("brought\n")
+    assert files.look(looking(state), str(there)).text == "brought\n"
+    assert files.look(looking(state), str(tmp_path / "link")).access is None
+    files.look_ahead(looking(state), [str(there)])
+    assert files.seen_ahead(looking(state, "keydb-2"), str(there)) is None
+    assert files.seen_ahead(looking(State()), str(there)) is None

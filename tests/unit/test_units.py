@@ -125,4 +125,36 @@ def test_on_a_machine_the_server_owns_what_it_writes_and_root_the_rest():
 def test_in_the_sandbox_everything_is_of_whoever_pyinfra_is():
     sandbox = node(SandboxConnector)
     assert {owners.servers(sandbox, "600"), owners.config_directory(sandbox), owners.system_user(sandbox)} == {None}
-    assert owners.as_arguments(None) == {"mode": "700"}
+
+
+def test_a_unit_of_somebody_elses_keeps_all_but_how_it_starts():
+    started = {"command": ["/old/keydb-server", "/srv/kv.conf", "--loglevel", "notice"]}
+    entry = node(keydb_adopted=True, keydb_unit="kv.service", keydb_configuration_file="/srv/kv.conf")
+    entry.host.get_fact = lambda fact, unit: started if unit == "kv.service" else None
+    files = units.wanted_for_server(entry, "/opt/kv server")
+    assert [path.removeprefix("/etc/systemd/system/") for path in files] == [
+        "kv.service.d/keydb-runbooks.conf",
+        "kv-guard.service",
+    ]
+    text, guard = files.values()
+    assert [line for line in text.splitlines() if line and line[0] not in "#["] == [
+        "Wants=kv-guard.service",
+        "UMask=0077",
+        "EnvironmentFile=/etc/keydb/boot-guard.env",
+        "ExecStart=",
+        'ExecStart=/etc/keydb/boot-guard pre "/opt/kv server" /srv/kv.conf --loglevel notice',
+    ]
+    assert values(guard, "PartOf") == ["kv.service"]
+
+
+def test_who_runs_a_server_may_have_another_name_and_group():
+    assert owners.servers(node(keydb_system_user="kv:store"), "600") == Access("kv", "store", "600")
+    assert owners.read_by_server(node(keydb_system_user="kv"), "640") == Access("root", "kv", "640")
+    text = drop_in(keydb_system_user="kv:store")
+    assert (values(text, "User"), values(text, "Group")) == (["kv"], ["store"])
+
+
+def test_of_an_adopted_server_only_what_is_named_is_wanted():
+    text = keydb.wanted_configuration(node(keydb_adopted=True, keydb_maxmemory="8gb", keydb_settings={"hz": 20}))
+    names = [line.split()[0] for line in text.splitlines() if line and not line.startswith("#")]
+    assert names == ["maxmemory", "masteruser", "masterauth", *["user"] * 5, "hz"]

@@ -226,6 +226,12 @@ def restored(number, **changes):
 
 DIED = group(primary(1, paused=True), restored(2), replica(3, 1), proxy(1))
 MARKED = {"keydb-2": Held(50, SHA, 10**6)}
+SETTLED = group(
+    restored(2, previous_replication_id="0" * 40, second_offset=-1),
+    replica(1, 2, replication_id=stream("c")),
+    replica(3, 2, replication_id=stream("c")),
+    proxy(2),
+)
 
 
 def test_the_same_restore_again_finishes_and_restores_nothing_twice():
@@ -240,25 +246,37 @@ def test_the_same_restore_again_finishes_and_restores_nothing_twice():
     assert [step for step in made.steps if isinstance(step, Unpause)]
 
 
+LEFT = Held(50, None, 10**6, offer=True)
+
+
+def test_what_a_run_that_died_left_on_another_node_is_ended_first():
+    left = {"keydb-2": LEFT, "keydb-3": LEFT}
+    assert lines(plan(HEALTHY, held=left))[:2] == ["EndOffer keydb-3", "PutBackup keydb-2"]
+    assert lines(plan(DIED, held=MARKED | {"keydb-3": LEFT}))[:2] == ["EndOffer keydb-2", "EndOffer keydb-3"]
+
+
+def test_it_is_ended_even_if_nothing_else_is_left():
+    for left in ({"keydb-3": LEFT}, {"keydb-2": replace(MARKED["keydb-2"], offer=True)}):
+        made = plan(SETTLED, held=MARKED | left)
+        ended = [line for line in lines(made) if line.startswith("EndOffer ")]
+        assert f"EndOffer {next(iter(left))}" in ended
+        assert lines(made) == [*ended, "VerifyWrite proxy-1"]
+        assert (made.primary, made.loss.bytes) == ("keydb-2", 0)
+
+
 def test_to_finish_needs_the_same_leave():
     answer = plan(DIED, Request(), held=MARKED)
     assert (answer.code, answer.where) == ("unrelated", "keydb-3")
 
 
 def test_once_all_follow_nothing_is_left_and_again_must_be_asked_for():
-    settled = group(
-        restored(2, previous_replication_id="0" * 40, second_offset=-1),
-        replica(1, 2, replication_id=stream("c")),
-        replica(3, 2, replication_id=stream("c")),
-        proxy(2),
-    )
-    answer = plan(settled, held=MARKED)
+    answer = plan(SETTLED, held=MARKED)
     assert isinstance(answer, NothingToDo)
     assert answer.code == "already-restored"
     assert "accept_again=yes" in answer.sentence
-    again = plan(settled, replace(YES, accept_again=True), held=MARKED)
+    again = plan(SETTLED, replace(YES, accept_again=True), held=MARKED)
     assert lines(again)[0] == "PutBackup keydb-1"
-    other = plan(settled, held={"keydb-2": Held(50, "6" * 64, 10**6)})
+    other = plan(SETTLED, held={"keydb-2": Held(50, "6" * 64, 10**6)})
     assert lines(other)[0] == "PutBackup keydb-1"
 
 

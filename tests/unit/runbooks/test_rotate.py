@@ -55,6 +55,22 @@ def test_whoever_does_not_answer_is_told_later():
     )
 
 
+def test_the_old_passwords_stay_as_long_as_somebody_knows_no_other():
+    for away in (silent(3), silent_proxy(1)):
+        answer = asked(*GROUP, away, taken=(BOTH, BOTH), finish=True, allow_unread=frozenset({away.name}))
+        assert isinstance(answer, Refusal)
+        assert str(answer) == (
+            f"refused: not-told {away.name}: knows the old passwords alone as long as it is silent; "
+            "run this without finish=yes, and with it when everybody answers"
+        )
+
+
+def test_a_stopped_server_is_told_by_its_file():
+    answer = asked(*GROUP, silent(3, "refused", stopped=True), taken=(BOTH, BOTH), finish=True)
+    assert isinstance(answer, Rotation)
+    assert answer.warnings == (WARNED,)
+
+
 REFUSED = {
     "nothing-to-rotate": (GROUP, (), (OLD, OLD), "no user has a previous password; give a user of keydb_users its old password as previous"),
     "node-no-answer": ((*GROUP, silent(3)), ROLES, (OLD, OLD), "allow_unread=keydb-3"),
@@ -77,4 +93,4 @@ def test_a_refusal_names_the_fact_and_the_way_on(code):
 
 
 def test_every_refusal_has_a_case():
-    assert codes("Refusal", "rotate") <= set(REFUSED)
+    assert codes("Refusal", "rotate") <= {*REFUSED, "not-told"}

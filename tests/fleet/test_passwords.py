@@ -1,0 +1,57 @@
+"""Rotate on machines: all five passwords are new in the end, and no client saw anything of it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.fleet.fleet import NODES, Fleet
+from tests.fleet.machine import eventually
+from tests.fleet.test_verbs import group, is_healthy  # noqa: F401 - a fixture of theirs
+from tests.fleet.writer import writing
+
+
+@pytest.fixture
+def old(group: Fleet) -> Iterator[dict[str, str]]:  # noqa: F811
+    """The passwords before; the inventory has new ones, and these beside them."""
+    folder = group.home / "vagrant"
+    before = group.passwords
+    group.remember_passwords()
+    (folder / "previous.json").write_text(json.dumps(before))
+    (folder / "passwords.json").write_text(json.dumps({role: secrets.token_urlsafe(24) for role in before}))
+    yield before
+    (folder / "previous.json").unlink(missing_ok=True)
+
+
+def test_a_rotation_drops_no_write_and_the_old_passwords_are_gone(
+    group: Fleet,  # noqa: F811
+    old: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    new = group.passwords
+    previous = group.home / "vagrant" / "previous.json"
+    (group.home / "vagrant" / "passwords.json").write_text(json.dumps(old))
+    with writing(group) as writer:
+        (group.home / "vagrant" / "passwords.json").write_text(json.dumps(new))
+        rotated = group.run("rotate").ok()
+        writer.goes_on()
+        with writing(group, proxy="proxy-2") as newcomer:
+            finished = group.run("rotate", finish="yes").ok()
+            newcomer.goes_on()
+            writer.goes_on()
+            assert (newcomer.refused(), newcomer.lost(tmp_path)) == (0, 0)
+        assert (writer.refused(), writer.lost(tmp_path)) == (0, 0)
+    previous.unlink()
+    print(f"rotate in {rotated.seconds:.1f} s and {finished.seconds:.1f} s, longest gap {writer.gap() * 1000:.0f} ms")
+    assert group.run("install").ok().changed() == 0
+    eventually(lambda: is_healthy(group, "keydb-1"), "the group is as it was")
+    for name in NODES:
+        for role, password in old.items():
+            with group.client(name, role) as client, pytest.raises(redis.AuthenticationError):
+                client.connection_pool.connection_kwargs["password"] = password
+                client.ping()
