@@ -111,13 +111,14 @@ def other_than(primary: str) -> str:
     return "keydb-1" if primary == "keydb-0" else "keydb-0"
 
 
-def switchover(runs: InstalledRuns) -> None:
+def switchover(runs: InstalledRuns) -> float | None:
     runs.run("switchover", to=other_than(runs.primary())).ok()
+    return None
 
 
-def move_label(runs: InstalledRuns) -> None:
+def move_label(runs: InstalledRuns) -> float | None:
     """What switchover does, but for the routing: two labels, and whoever is connected to the old one is ended until
-    both patches have come everywhere."""
+    both patches have come everywhere. The milliseconds in which somebody was still led there."""
     old = runs.primary()
     new, third = other_than(old), "keydb-2"
     with ExitStack() as links:
@@ -128,6 +129,7 @@ def move_label(runs: InstalledRuns) -> None:
             time.sleep(0.001)
         nodes[new].config_set("min-replicas-to-write", 0)
         nodes[new].execute_command("REPLICAOF", "NO", "ONE")
+        promoted = last = time.monotonic()
         label(runs, new, "primary")
         label(runs, old, "replica")
         for pod in (third, old):
@@ -139,8 +141,10 @@ def move_label(runs: InstalledRuns) -> None:
                 fields = dict(part.partition("=")[::2] for part in row.split())
                 if fields.get("user") == "application":
                     nodes[old].execute_command("CLIENT", "KILL", "ID", fields["id"])
+                    last = time.monotonic()
             time.sleep(0.01)
         nodes[new].config_set("min-replicas-to-write", 1)
+    return 1000 * (last - promoted)
 
 
 @contextmanager
@@ -202,7 +206,7 @@ def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
     groups["label"] = groups["service"]
     spec = {"selector": {LABEL: "primary"}, "ports": [{"port": 6379}], "publishNotReadyAddresses": True}
     groups["label"].group.create({**_plain("Service", "keydb-label"), "spec": spec})
-    seen: dict[str, Any] = {way: {"gaps": [], "lost": 0, "acknowledged": 0} for way in WAYS}
+    seen: dict[str, Any] = {way: {"gaps": [], "lost": 0, "acknowledged": 0, "astray": []} for way in WAYS}
     acts = {"service": switchover, "haproxy": switchover, "label": move_label}
     for number in range(rounds):
         for way, act in acts.items():
@@ -215,7 +219,8 @@ def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
             with clients(runs, f"{way}-{number}") as writing:
                 time.sleep(1)
                 since = max(float(row[0]) for row in writing.journal())
-                act(runs)
+                astray = act(runs)
+                seen[way]["astray"] += [] if astray is None else [astray]
                 seen[way]["gaps"].append(gap(writing.wait(since), since))
                 seen[way]["lost"] += lost(runs, writing, folder)
                 seen[way]["acknowledged"] += writing.whole().acknowledged()
@@ -249,6 +254,9 @@ def show(seen: dict[str, Any], console: Console) -> None:
             f"{figures['lost']:,} of {figures['acknowledged']:,}",
         )
     console.print(table)
+    astray = seen["label"]["astray"]
+    told = f"{median(astray):,.0f} ({min(astray):,.0f}-{max(astray):,.0f})"
+    console.print(f"label: new connections were led to the old primary for {told} ms behind the promotion")
     for way, (middle, longest) in GOALS.items():
         gaps = seen[way]["gaps"]
         good = median(gaps) <= middle and max(gaps) <= longest

@@ -3,15 +3,20 @@
     pyinfra inventories/sandbox.py deploys/start.py -y
 
 A guarded server is nobody's primary and nobody's replica, and read-only. Rejoin makes it a replica. On machines its
-boot guard looks at it behind the start, and gives it its role if that is proved to be safe.
+boot guard looks at it behind the start, and gives it its role if that is proved to be safe. On pods Kubernetes starts
+what ends; whoever it lets wait is made anew at once (docs/kubernetes.md).
 """
 
 from pyinfra import host, logger
 
-from keydb_runbooks.operations import haproxy, keydb, programs, runbook
+from keydb_runbooks.operations import haproxy, keydb, pod_objects, pods_start, programs, runbook
 
-runbook.refuse_pods(host, "start")
+runbook.refuse_mixture(host, "start")
 for group in runbook.groups(host):
+    if pod_objects.are_pods(group):
+        if runbook.conducts(host, group):
+            pods_start.started(name="Start the pods that wait", group=group)
+        continue
     if node := group.node_of(host):
         started = keydb.running(name="Start the server, guarded", program=programs.server(node))
         if started.will_change:

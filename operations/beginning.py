@@ -26,7 +26,7 @@ from keydb_runbooks.runbooks.exit_codes import ExitCode
 
 INVENTORIES = Path("inventories")
 
-MAKES_PODS = {"install.py", "uninstall.py", "add_node.py", "remove_node.py"}
+MAKES_PODS = {"install.py", "uninstall.py", "add_node.py", "remove_node.py", "start.py"}
 """Deploys for which a pod needs not be there."""
 
 

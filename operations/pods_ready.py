@@ -145,7 +145,7 @@ def older(group: Group, objects: Objects) -> list[dict[str, Any]]:
 def _come_up(state: State, host: Host, group: Group, objects: Objects) -> bool:
     try:
         _remove_what_never_ran(group, objects)
-        told = _wait(group, objects)
+        told = wait(group, objects)
         if not told:
             _let_guards_decide(group)
     except ClusterError as error:
@@ -157,8 +157,11 @@ def _come_up(state: State, host: Host, group: Group, objects: Objects) -> bool:
     return False
 
 
-def _wait(group: Group, objects: Objects) -> str:
-    """Why not all of them run at last, "" if they do."""
+def wait(group: Group, objects: Objects) -> str:
+    """Why not every server answers at last, "" if they do.
+
+    :raises ClusterError: as ``Cluster.get``
+    """
     began, seen = time.monotonic(), Look("")
 
     def up() -> str | None:
@@ -206,7 +209,7 @@ def why_not(node: NodeEntry, objects: Objects, told: str) -> Look:
     """Why a pod doesn't run, and whether it ever will."""
     pod = objects.read("Pod", node.name)
     reason = waiting(pod or {}).get("reason")
-    if reason not in HOPELESS:
+    if reason not in HOPELESS or (pod or {})["metadata"].get("deletionTimestamp"):
         return Look(told)
     if reason == "CrashLoopBackOff":
         told += f"; it said: {last_words(node.name, objects)}"

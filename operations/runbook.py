@@ -90,18 +90,6 @@ def groups(host: Host) -> tuple[Group, ...]:
         stop(host, str(error))
 
 
-def refuse_pods(host: Host, verb: str) -> None:
-    """Say that a verb can't work on pods yet, before it touches one.
-
-    :raises SystemExit: if there is one among those it would work on
-    """
-    everybody = [member for group in groups(host) for member in group.hosts]
-    pods = [member.name for member in everybody if issubclass(member.connector_cls, KubernetesConnector)]
-    if pods:
-        told = f"refused: {verb} does not work on pods yet, and {', '.join(pods)} are some"
-        stop(host, f'{told}; docs/kubernetes.md, "What is missing"')
-
-
 def refuse_mixture(host: Host, verb: str) -> None:
     """Say that a verb works on groups that are on pods or on machines, and on none that is on both.
 

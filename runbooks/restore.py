@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from keydb_runbooks.runbooks.attach import finish, release, routes, verify
+from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import (
     in_sync,
@@ -195,6 +196,7 @@ def _plan(
     last = () if primary is None or primary is target else (primary,)
     # A node that is alone keeps the setting with which it takes writes.
     needed = min_replicas if len(topology.nodes) > 1 else 0
+    former = left_by(topology, last)
     return Plan(
         verb="restore",
         group=topology.group,
@@ -208,14 +210,18 @@ def _plan(
             LoadBackup(target.name, LOAD_TIMEOUT_SECONDS),
             *(Pause(node.name, ENDLESS_PAUSE_MILLISECONDS) for node in last),
             PromoteRestored(target.name, topology.highest_epoch() + 1, needed, source.sha256),
+            *lead(topology, target),
             RecordLineage(target.name, needed),
             SaveConfiguration(target.name),
             *routes(topology, target),
+            *end_stragglers(topology, former, target),
             EndOffer(target.name),
             *release((target, *others)),
             *(step for node in others for step in _join(node, target, primary, held)),
             *(step for node in last for step in _step_down(node, target)),
             *verify(topology, target, ()),
+            *end_latecomers(topology, former, target),
+            *label(topology, target, (node.name for node in topology.nodes if node is not target)),
         ),
         loss=Loss(None, f"all that was written since the backup, {source.saved_at}; {_saved(primary)}"),
         proof="no other node was read that takes writes" if primary is None else _proof(primary, target),

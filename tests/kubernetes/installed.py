@@ -81,6 +81,12 @@ class InstalledRuns(Runs):
         for pod in pods:
             eventually(lambda pod=pod: self.uid(pod) not in (None, before[pod]), f"{pod} is another one", 120)
 
+    def reason(self, pod: str) -> str:
+        """Why a pod's container doesn't run, "" if it does or there is none."""
+        found = self.group.core.list_namespaced_pod(self.group.namespace, field_selector=f"metadata.name={pod}").items
+        states = (found[0].status.container_statuses or []) if found else []
+        return "".join(str(one.state.waiting.reason) for one in states if one.state.waiting)
+
     def uid(self, pod: str) -> str | None:
         found = self.group.core.list_namespaced_pod(self.group.namespace, field_selector=f"metadata.name={pod}").items
         return str(found[0].metadata.uid) if found else None

@@ -59,7 +59,7 @@ def test_the_exit_code_and_both_outputs_come_back(runs):
         ("NAMESPACE/keydb-0", ("--data", "kubernetes_config=/nope"), "there is no kubeconfig /nope"),
         ("NAMESPACE/statefulset/nope", (), 'statefulsets.apps "nope" not found'),
         ("NAMESPACE", (), "is no pod; allowed are @kubernetes/NAMESPACE/POD"),
-        ("NAMESPACE/deployment/keydb", (), "is no pod; allowed are @kubernetes/NAMESPACE/POD"),
+        ("NAMESPACE/daemonset/keydb", (), "is no pod; allowed are @kubernetes/NAMESPACE/POD"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(runs, name, arguments, sentence):

@@ -196,6 +196,7 @@ def test_add_node_grows_the_set_and_remove_node_takes_its_last_pod_and_no_write_
     runs.run("remove_node", environment=four, node="keydb-3").refused("keydb-3: is the primary")
     runs.run("switchover", environment=four, to="keydb-0").ok()
     runs.run("remove_node", environment=four, node="keydb-3").ok()
+    runs.group.core.delete_namespaced_persistent_volume_claim("data-keydb-3", runs.group.namespace)
 
 
 def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
@@ -209,9 +210,30 @@ def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
         eventually(lambda: "keydb-3" not in runs.pods(), "it is gone", 60)
 
 
+def test_start_makes_a_pod_anew_that_waits_for_its_next_start(runs):
+    core, space = runs.group.core, runs.group.namespace
+    assert runs.run("start").ok().total()[1:3] == (0, 0), "all run"
+    secret = core.read_namespaced_secret("keydb", space).data
+    core.patch_namespaced_secret("keydb", space, {"data": {"monitoring": None}})
+    try:
+        runs.delete("keydb-2")
+        eventually(lambda: "CrashLoopBackOff" in runs.reason("keydb-2"), "it fails again and again", 60)
+        text = runs.run("start").text
+        assert "keydb-2 waited for its next start" in text and "the Secret has no key monitoring" in " ".join(
+            text.split()
+        )
+    finally:
+        core.patch_namespaced_secret("keydb", space, {"data": {"monitoring": secret["monitoring"]}})
+    eventually(lambda: "CrashLoopBackOff" in runs.reason("keydb-2"), "it waits", 60)
+    runs.run("start").ok()
+    runs.comes_back("keydb-2")
+    assert runs.run("start").ok().total()[1:3] == (0, 0)
+
+
 def test_a_set_that_somebody_scaled_to_zero_is_told_and_taken_back_only_when_told(runs):
     runs.group.scale(0)
     eventually(lambda: runs.pods() == [], "no pod is there", 60)
+    assert "somebody scaled statefulset/keydb to 0 pods" in " ".join(runs.run("start").text.split())
     told = "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are wanted"
     runs.run("install").refused(told)
     assert runs.group.apps.read_namespaced_stateful_set("keydb", runs.group.namespace).spec.replicas == 0

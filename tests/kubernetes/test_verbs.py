@@ -151,8 +151,3 @@ def test_drift_inside_of_the_cluster_has_every_right_that_it_needs_and_none_to_c
     text = runs.run("drift", environment=account, format="json").ok().text
     assert '"verdict": "fine"' in text, text
     runs.run("switchover", environment=account).refused("service-not-movable")
-
-
-@pytest.mark.parametrize("verb", ["start"])
-def test_what_is_not_made_for_pods_yet_is_refused_before_one_is_touched(runs, verb):
-    runs.run(verb).refused(f"refused: {verb} does not work on pods yet, and keydb-0, keydb-1, keydb-2 are some")

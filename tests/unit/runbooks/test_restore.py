@@ -13,6 +13,7 @@ from worlds import (
     primary,
     proxy,
     replica,
+    service,
     silent,
     silent_proxy,
     stream,
@@ -286,3 +287,12 @@ def test_each_replica_is_waited_for_before_the_next_begins():
     write = VerifyWrite("proxy-1", "keydb-1", "run-1", 5.0)
     assert one_at_a_time((*follow, *wait, write)) == (follow[0], wait[0], follow[1], wait[1], wait[2], write)
     assert one_at_a_time((follow[0], write)) == (follow[0], write)
+
+
+def test_a_service_is_moved_right_behind_the_promotion_and_clients_left_at_the_old_primary_are_ended():
+    made = plan(group(primary(1), replica(2), replica(3), service(1)))
+    told = lines(made)
+    assert told[told.index("PromoteRestored keydb-2") + 1] == "MoveService keydb-write"
+    assert told.index("EndStragglers keydb-1") < told.index("Follow keydb-1")
+    assert told[-3:] == ["ServiceLeads keydb-write", "EndLatecomers keydb-1", "LabelPods keydb-write"]
+    assert "service-not-movable" in str(plan(group(primary(1), replica(2), service(1, movable=False))))

@@ -1,0 +1,91 @@
+"""Start on pods: Kubernetes starts what ends by itself, but waits longer each time; who waits is made anew at once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from pyinfra import host as pyinfra_host
+from pyinfra import logger
+from pyinfra.api import FunctionCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from keydb_runbooks.connectors.cluster import ClusterError
+from keydb_runbooks.connectors.group import Group
+from keydb_runbooks.connectors.objects import Objects
+from keydb_runbooks.operations.pod_objects import objects_of
+from keydb_runbooks.operations.pods_ready import wait, waiting
+from keydb_runbooks.operations.show import wrap
+
+Commands = Generator[PyinfraCommand, None, None]
+
+BACKING_OFF = "CrashLoopBackOff"
+
+
+@operation()
+def started(group: Group) -> Commands:
+    """Let every pod of a group run: those that wait for their next start are made anew, and come back guarded.
+
+    + group: the nodes, see ``connectors.group``
+
+    **Example:**
+
+    .. code:: python
+
+        pods_start.started(name="Start the pods that wait", group=group)
+    """
+    objects = objects_of(group)
+    try:
+        none = _scaled_away(group, objects)
+        away = none or any(_answers_not(group, objects))
+    except ClusterError as error:
+        none, away = error.detail, True
+    if none:
+        yield FunctionCommand(_tell, (none,), {})
+    elif away:
+        yield FunctionCommand(_start, (group, objects), {})
+    else:
+        pyinfra_host.noop("every pod runs")
+
+
+def _scaled_away(group: Group, objects: Objects) -> str:
+    """Why nobody makes the pods, "" if somebody does.
+
+    :raises ClusterError: as ``Cluster.get``
+    """
+    for name in sorted({node.name.rpartition("-")[0] for node in group.nodes}):
+        there = objects.read("StatefulSet", name)
+        if there is None:
+            return f"there is no statefulset/{name} in {objects.told}: install makes it, and its volumes stay"
+        if there["spec"].get("replicas") == 0:
+            return f"somebody scaled statefulset/{name} to 0 pods: scale it up, or install with force_conflicts=yes"
+    return ""
+
+
+def _answers_not(group: Group, objects: Objects) -> Iterator[str]:
+    """The pods of servers and proxies whose container doesn't run."""
+    for host in group.hosts:
+        pod = objects.read("Pod", host.name)
+        states = ((pod or {}).get("status") or {}).get("containerStatuses") or [{}]
+        if not all("running" in one.get("state", {}) for one in states):
+            yield host.name
+
+
+def _start(state: State, host: Host, group: Group, objects: Objects) -> bool:
+    try:
+        for member in group.hosts:
+            pod = objects.read("Pod", member.name)
+            if pod is not None and waiting(pod).get("reason") == BACKING_OFF:
+                objects.delete("Pod", member.name, pod["metadata"]["uid"])
+                host.log(f"{member.name} waited for its next start, and is made anew")
+        told = wait(group, objects)
+    except ClusterError as error:
+        told = error.detail
+    return _tell(state, host, told) if told else True
+
+
+def _tell(state: State, host: Host, sentence: str) -> bool:
+    for line in wrap(sentence, "", 2):
+        host.log_styled(line, fg="red", log_func=logger.error)
+    return False
