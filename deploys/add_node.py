@@ -37,26 +37,27 @@ joining = members.joining(host, group)
 joined = together.behind(host, group)
 node, proxy = group.node_of(host), group.proxy_of(host)
 
-on_pods = pod_objects.are_pods(group)
 join = partial(members.join, name=f"Let {joining.node} join {group.name}", group=group)
 
 if runbook.conducts(host, group):
     runbook.advise(group)
-if on_pods and (node or proxy):
-    installing.more_pods(host, group, join, joined)
-if not on_pods and node and node.name == joining.node:
-    installing.server(node)
-if not on_pods and node and node.name in joining.others and firewall.wanted(node):
-    firewall.rules(name=f"Let {joining.node} reach the others", nft=programs.nft(node))
-# On every host, so that none of them goes on before it is over.
-if not on_pods and (node or proxy):
-    join()
+if pod_objects.are_pods(group):
+    if node or proxy:
+        installing.more_pods(host, group, join, joined)
+else:
+    if node and node.name == joining.node:
+        installing.server(node)
+    if node and node.name in joining.others and firewall.wanted(node):
+        firewall.rules(name=f"Let {joining.node} reach the others", nft=programs.nft(node))
+    # On every host, so that none of them goes on before it is over.
+    if node or proxy:
+        join()
 
-# From here on only if it is in sync. The others' boot guards first: it may soon hold what nobody else has.
-if not on_pods and node and node.name in joining.others:
-    boot_guard.installed(name=f"Let the others ask {joining.node} too", _if=joined)
-    keydb.configuration(
-        name="Configure the others as the inventory has them", program=programs.server(node), _if=joined
-    )
-if not on_pods and proxy:
-    haproxy.configuration(name=f"Lead clients to {joining.node} too", program=programs.proxy(proxy), _if=joined)
+    # From here on only if it is in sync. The others' boot guards first: it may soon hold what nobody else has.
+    if node and node.name in joining.others:
+        boot_guard.installed(name=f"Let the others ask {joining.node} too", _if=joined)
+        keydb.configuration(
+            name="Configure the others as the inventory has them", program=programs.server(node), _if=joined
+        )
+    if proxy:
+        haproxy.configuration(name=f"Lead clients to {joining.node} too", program=programs.proxy(proxy), _if=joined)

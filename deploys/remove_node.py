@@ -34,19 +34,18 @@ leaving = members.leaving(host, group)
 left = together.behind(host, group)
 node, proxy = group.node_of(host), group.proxy_of(host)
 
-on_pods = pod_objects.are_pods(group)
-
-if on_pods:
+if pod_objects.are_pods(group):
     installing.fewer_pods(host, group, leaving.node)
-if not on_pods and proxy:
-    program = programs.proxy(proxy)
-    haproxy.configuration(name=f"Lead no client to {leaving.node}", program=program, without=leaving.node)
-# On every host, so that none of them goes on before it is over.
-if not on_pods and (node or proxy):
-    members.leave(name=f"Let {leaving.node} leave {group.name}", group=group)
+else:
+    if proxy:
+        program = programs.proxy(proxy)
+        haproxy.configuration(name=f"Lead no client to {leaving.node}", program=program, without=leaving.node)
+    # On every host, so that none of them goes on before it is over.
+    if node or proxy:
+        members.leave(name=f"Let {leaving.node} leave {group.name}", group=group)
 
-# From here on only if it has ended. The others ask it as long as it may hold what nobody else has.
-if not on_pods and node and node.name == leaving.node:
-    uninstall.server(name="Take away what install brought", remove_data=False, alone=True, _if=left)
-if not on_pods and node and node.name in leaving.others:
-    boot_guard.installed(name=f"Let the others ask {leaving.node} no more", without=leaving.node, _if=left)
+    # From here on only if it has ended. The others ask it as long as it may hold what nobody else has.
+    if node and node.name == leaving.node:
+        uninstall.server(name="Take away what install brought", remove_data=False, alone=True, _if=left)
+    if node and node.name in leaving.others:
+        boot_guard.installed(name=f"Let the others ask {leaving.node} no more", without=leaving.node, _if=left)

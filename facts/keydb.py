@@ -29,11 +29,12 @@ ASK_TLS = (
 
 # Behind one of #>!< in a user's line stands a password or its hash, quoted or not: that doesn't leave the machine.
 CONFIGURED = r"""
-users=$(sed -nE 's/^[[:space:]]*aclfile[[:space:]]+"?([^"]*[^"[:space:]])"?[[:space:]]*$/\1/Ip' "$1" 2>/dev/null |
-    tail -n 1)
-grep -hiE "^[[:space:]]*(replicaof|slaveof|port|user)[[:space:]]" "$1" ${users:+"$users"} 2>/dev/null |
-    sed -E -e 's/([[:space:]])"[#>!<]([^"\\]|\\.)*"/\1#/g' -e "s/([[:space:]])'[#>!<][^']*'/\\1#/g" \
-        -e 's/([[:space:]])[#>!<][^[:space:]]*/\1#/g'
+users=
+! grep -qsiE '^[[:space:]]*aclfile[[:space:]]' "$1" ||
+    users=$(sed -nE 's/^[[:space:]]*aclfile[[:space:]]+"?([^"]*[^"[:space:]])"?[[:space:]]*$/\1/Ip' "$1" | tail -n 1)
+sed -nE -e '/^[[:space:]]*(replicaof|slaveof|port|user)[[:space:]]/I!d' \
+    -e 's/([[:space:]])"[#>!<]([^"\\]|\\.)*"/\1#/g' -e "s/([[:space:]])'[#>!<][^']*'/\\1#/g" \
+    -e 's/([[:space:]])[#>!<][^[:space:]]*/\1#/g' -e p "$1" ${users:+"$users"} 2>/dev/null
 true
 """.strip()
 

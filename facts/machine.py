@@ -33,11 +33,13 @@ PEERS = (
 
 # $1 a pid file, which a killed process leaves behind; its id may be somebody else's by now. Killed, but not yet waited
 # for, it runs no more. Where other users' processes are hidden, the first one is hidden too, and nothing is known.
+# Builtins as far as possible: each command of its own takes a look at a group a millisecond and more.
 PROCESS = (
-    'd=$(dirname "$1"); [ -e "$d" ] && [ ! -x "$d" ] && exit 0; '
-    '[ -e "$1" ] || { echo 0; exit 0; }; pid=$(head -n1 "$1") || exit 0; '
-    'case "$(sed -n "s/^Name:.//p; s/^State:.\\(.\\).*/\\1/p" /proc/"$pid"/status 2>/dev/null | tr "\\n" " ")" in '
-    '*" Z ") echo 0;; %s) echo "$pid";; *) [ -r /proc/1/status ] && echo 0;; esac; true'
+    'case "$1" in */*) d=${1%%/*};; *) d=.;; esac; [ -e "$d" ] && [ ! -x "$d" ] && exit 0; '
+    '[ -e "$1" ] || { echo 0; exit 0; }; [ -r "$1" ] || exit 0; read -r pid <"$1"; '
+    '{ read -r line <"/proc/$pid/stat"; } 2>/dev/null || line=; name=${line#*(} state=${line##*) }; '
+    '[ "${state%%%% *}" != Z ] || { echo 0; exit 0; }; '
+    'case "${name%%%%)*}" in %s) echo "$pid";; *) [ -r /proc/1/stat ] && echo 0;; esac; true'
 )
 
 SERVERS = "*keydb*|*redis*|*valkey*"
@@ -46,11 +48,13 @@ SERVERS = "*keydb*|*redis*|*valkey*"
 # df may wait for ever for a file system that is away.
 MACHINE = (
     f'pid=$({PROCESS % SERVERS}); [ -n "$pid" ] && echo "process $pid"; '
-    '[ "${pid:-0}" != 0 ] && ls /proc/"$pid"/fd >/dev/null 2>&1 && '
-    'echo "descriptor $(readlink /proc/"$pid"/fd/0 || echo closed)"; '
-    'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | tail -n1 | '
-    '{ read -r _ size _ free _ && echo "disk $size $free"; }; '
-    'grep "^MemAvailable:" /proc/meminfo 2>/dev/null; true'
+    '[ "${pid:-0}" != 0 ] && '
+    '{ target=$(readlink /proc/"$pid"/fd/0) || { ls /proc/"$pid"/fd >/dev/null 2>&1 && target=closed; }; } && '
+    'echo "descriptor $target"; '
+    'LC_ALL=C timeout 2 df -Pk -- "$2" 2>/dev/null | '
+    '{ read -r _; read -r _ size _ free _ && echo "disk $size $free"; }; '
+    "while read -r name kilobytes _; do "
+    '[ "$name" != MemAvailable: ] || { echo "$name $kilobytes"; break; }; done 2>/dev/null </proc/meminfo; true'
 )
 
 

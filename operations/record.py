@@ -39,8 +39,8 @@ WAIT_SECONDS = 5.0
 APPEND = """
 umask 077
 [ ! -L "$1" ] || exit 1
-folder=$(dirname "$1")
-mkdir -p "$folder" && exec 9<"$folder" && flock -w 5 9 || exit 1
+folder=${1%/*}/
+{ [ -d "$folder" ] || mkdir -p "$folder"; } && exec 9<"$folder" && flock -w 5 9 || exit 1
 if [ -e "$1" ] && [ "$(wc -c <"$1")" -gt "$2" ]; then mv "$1" "$1.1" || exit 1; fi
 [ ! -s "$1" ] || [ -z "$(tail -c1 "$1")" ] || echo >>"$1" || exit 1
 cat >>"$1"

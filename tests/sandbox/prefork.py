@@ -38,6 +38,7 @@ class Run:
         self.stdout = os.fdopen(output, encoding="utf-8", errors="replace")
         self.returncode: int | None = None
         self._outcome = os.fdopen(outcome)
+        self._text = b""
 
     def poll(self) -> int | None:
         return self._ended(0)
@@ -49,9 +50,8 @@ class Run:
         return code
 
     def communicate(self, timeout: float | None = None) -> tuple[str, None]:
-        """As a pipe ends with the last process that holds it, so does this."""
+        """As a pipe ends with the last process that holds it, so does this; what came before a time-out isn't lost."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        text = b""
         while True:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
             if not _readable(self.stdout.fileno(), left):
@@ -59,10 +59,10 @@ class Run:
             part = os.read(self.stdout.fileno(), 1 << 16)
             if not part:
                 break
-            text += part
+            self._text += part
         self.stdout.close()
         self.wait(None if deadline is None else max(deadline - time.monotonic(), 1))
-        return text.decode(errors="replace"), None
+        return self._text.decode(errors="replace"), None
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:

@@ -14,7 +14,7 @@ from kit import REPOSITORY, Sandbox
 
 # A word of the output, and what happens when it comes.
 MOMENTS = [
-    pytest.param("predicted loss", id="in-the-switchover"),
+    pytest.param("predicted loss", id="in-the-switchover", marks=pytest.mark.in_ci),
     pytest.param("deploys/install.py", id="while-servers-start", marks=pytest.mark.in_ci),
     pytest.param("5. The dead server", id="behind-the-kill", marks=pytest.mark.in_ci),
 ]

@@ -358,6 +358,7 @@ AS_MACHINES = [
 ]
 
 
+@pytest.mark.in_ci
 @pytest.mark.skipif(bool(missing_for_ssh()), reason=f"no {', '.join(missing_for_ssh())} on PATH")
 def test_machines_behind_ssh_are_looked_at_alike(group: Sandbox, tmp_path: Path) -> None:
     home = group.directory / "proxy-1"

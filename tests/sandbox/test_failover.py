@@ -43,7 +43,7 @@ def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(group: Sandbox
         assert group.install().ok().total() == (22, 0, 0, 22)
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_a_primary_that_lost_its_disk_never_wipes_the_others(group: Sandbox) -> None:
     keys = group.keys("keydb-1")
     group.kill("keydb-1")

@@ -31,7 +31,7 @@ def users(group: Sandbox, node: str) -> dict[str, set[str]]:
     return {words[1]: set(words[2:]) - {"sanitize-payload"} for words in rows}
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_a_fenced_primary_takes_no_write_and_its_replicas_stay(group: Sandbox) -> None:
     before = users(group, "keydb-1")
     with group.unchanged():

@@ -50,6 +50,7 @@ def test_a_verb_that_was_killed_is_finished_by_the_next_run(group: Sandbox, verb
     kill_some(group, verb, SPREAD[verb])
 
 
+@pytest.mark.in_ci
 @pytest.mark.in_turn("verb", OTHERS)
 @pytest.mark.parametrize("verb", OTHERS)
 def test_any_verb_that_was_killed_is_finished_by_the_next_run(group: Sandbox, verb: str) -> None:
@@ -134,6 +135,7 @@ def kill_an_install_and_run_it_again(engine: str, chosen: list[Moment], *, power
             assert sandbox.install().ok().total()[1] == 0, "nothing is left to do"
 
 
+@pytest.mark.in_ci
 @pytest.mark.in_turn("power_loss", [False, True])
 @pytest.mark.parametrize("power_loss", [False, True])
 def test_an_install_that_was_killed_is_finished_by_the_next_one(engine: str, power_loss: bool) -> None:

@@ -6,9 +6,13 @@ import pytest
 from kit import Sandbox
 from pages import DOCS, PAGES, mask, tell
 
+OFTEN = ("switchover", "failover", "rejoin")
+
 
 @pytest.mark.first_engine
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[] if page in OFTEN else [pytest.mark.in_ci]) for page in PAGES]
+)
 def test_a_page_shows_what_its_commands_print(group: Sandbox, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(group.environment, "COLUMNS", "80")
     seen = 0

@@ -144,7 +144,7 @@ def lost_writes(client: redis.Redis) -> None:
     assert client.hget(b"other:big:hash", b"w\x00650") == b"changed"
 
 
-@pytest.mark.every_engine
+@pytest.mark.every_engine_in_ci
 def test_what_only_the_old_primary_holds_is_saved_and_listed_before_it_is_replaced(group: Sandbox) -> None:
     """It still takes writes: it stops before it is saved, so that nothing is newer than the file."""
     fill_both(group)

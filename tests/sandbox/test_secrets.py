@@ -198,6 +198,7 @@ def read_facts(told: Told) -> None:
         assert '"replication_id"' in text, text
 
 
+@pytest.mark.in_ci
 @pytest.mark.parametrize(
     "kind", ["mixed", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ODD if kind != "mixed")]
 )

@@ -88,6 +88,7 @@ def test_facts_need_their_right(administrated: Sandbox) -> None:
     assert _denied(administrated, "keydb-1", "monitoring", "info")
 
 
+@pytest.mark.in_ci
 @pytest.mark.first_engine
 @pytest.mark.parametrize("right", OPERATORS_RIGHTS)
 def test_the_operator_needs_each_of_its_rights(administrated: Sandbox, right: str) -> None:

@@ -124,6 +124,7 @@ class AnyStory(RuleBasedStateMachine):
                 operator.die()
 
 
+@pytest.mark.in_ci
 def test_no_check_fails():
     with installed():
         run_state_machine_as_test(AnyStory, settings=SETTINGS)
