@@ -33,7 +33,7 @@ class Sampler:
     def _look(self) -> None:
         while not self._stop.wait(PAUSE_SECONDS):
             self.looks += 1
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                # One that has ended meanwhile.
+            for process in Path("/proc").iterdir():
+                # One that has ended meanwhile, or none at all.
                 with suppress(OSError):
-                    self.seen.add(path.read_bytes())
+                    self.seen.add((process / "cmdline").read_bytes())
