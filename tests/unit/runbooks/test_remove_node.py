@@ -89,7 +89,8 @@ def test_every_refusal_has_a_case():
 def test_a_primary_beside_the_rightful_one_is_joined_first():
     answer = asked(promoted(1), replica(2, replication_id=stream("b")), primary(3))
     assert isinstance(answer, Refusal)
-    assert "is a primary beside the rightful one; run rejoin first" in str(answer)
+    told = "refused: primary keydb-3: is a primary beside the rightful one; run rejoin first, then this again"
+    assert str(answer) == told
 
 
 def test_a_primary_without_a_replica_in_sync_has_nobody_to_take_its_role():

@@ -21,10 +21,11 @@ from worlds import (
 )
 
 from keydb_runbooks.runbooks import restore
-from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.restore import Held, Source, one_at_a_time
 from keydb_runbooks.runbooks.steps import Follow, InSync, Pause, Promote, Unpause, VerifyWrite
-from keydb_runbooks.runbooks.steps_restore import RESTORED_KEY
+from keydb_runbooks.runbooks.steps_restore import RESTORED_KEY, PutBackup
+from keydb_runbooks.runbooks.steps_save import SaveData
 
 SHA = "5" * 64
 SOURCE = Source("b.rdb", SHA, 1000, 50, "keydb", "6.3.4", "2026-01-02T03:04:05Z")
@@ -246,6 +247,21 @@ def test_the_same_restore_again_finishes_and_restores_nothing_twice():
     assert [step for step in made.steps if isinstance(step, Unpause)]
 
 
+def test_the_steps_have_what_they_need():
+    made, beside = plan(HEALTHY), replica(2).address
+    assert PutBackup("keydb-2", "b.rdb", SHA, 1000) in made.steps
+    assert SaveData("keydb-1", "node", "") in made.steps
+    for node in ("keydb-1", "keydb-3"):
+        assert InSync(node, "keydb-2", beside, 3600.0) in made.steps
+
+
+def test_what_a_node_holds_is_saved_on_it_before_it_is_replaced():
+    assert SaveData("keydb-1", "node", "") in plan(group(primary(1))).steps
+    nobody = plan(group(guarded(1), guarded(2), guarded(3))).steps
+    for node in ("keydb-1", "keydb-2", "keydb-3"):
+        assert SaveData(node, "node", "") in nobody
+
+
 LEFT = Held(50, None, 10**6, offer=True)
 
 
@@ -261,7 +277,9 @@ def test_it_is_ended_even_if_nothing_else_is_left():
         ended = [line for line in lines(made) if line.startswith("EndOffer ")]
         assert f"EndOffer {next(iter(left))}" in ended
         assert lines(made) == [*ended, "VerifyWrite proxy-1"]
-        assert (made.primary, made.loss.bytes) == ("keydb-2", 0)
+        assert (made.verb, made.group, made.primary, made.former) == ("restore", "demo", "keydb-2", "keydb-2")
+        assert made.loss == Loss(0, "no role moves, and no data are replaced")
+        assert (made.proof, made.gap) == ("keydb-2 is the only primary", "nobody waits")
 
 
 def test_to_finish_needs_the_same_leave():
@@ -272,7 +290,8 @@ def test_to_finish_needs_the_same_leave():
 def test_once_all_follow_nothing_is_left_and_again_must_be_asked_for():
     answer = plan(SETTLED, held=MARKED)
     assert isinstance(answer, NothingToDo)
-    assert answer.code == "already-restored"
+    assert (answer.code, answer.where) == ("already-restored", "demo")
+    assert answer.sentence.startswith("the data descend from the backup of 2026-01-02T03:04:05Z, and everybody follows")
     assert "accept_again=yes" in answer.sentence
     again = plan(SETTLED, replace(YES, accept_again=True), held=MARKED)
     assert lines(again)[0] == "PutBackup keydb-1"
