@@ -24,6 +24,7 @@ from keydb_runbooks.connectors.group import Group, NodeEntry, PodProxies, all_gr
 from keydb_runbooks.connectors.objects import Document, Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import boot_guard, keydb, manifests, programs, runbook
+from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.pod_objects import are_pods, objects_of, runs
@@ -318,8 +319,6 @@ def _apply(state: State, host: Host, group: Group, wanted: Wanted, one: Tried, d
     except ClusterError as error:
         give_up(state, group)
         told = f"{one.where} could not be applied: {error.detail}; what stands before it is done, run this again"
-        for line in wrap(told, "", 2):
-            host.log_styled(line, fg="red", log_func=logger.error)
-        return False
+        return failed(state, host, told)
     host.log(f"{one.where} {'made' if one.is_new else 'changed'}")
     return True

@@ -7,7 +7,6 @@ from collections.abc import Generator
 from typing import Any
 
 from pyinfra import host as pyinfra_host
-from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
@@ -17,9 +16,9 @@ from keydb_runbooks.connectors.cluster import ClusterError, place
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.operations import manifests
+from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.pods import Wanted, give_up
 from keydb_runbooks.operations.pods_ready import HOPELESS, waiting
-from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.waits import until
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -82,9 +81,7 @@ def _try(state: State, host: Host, group: Group, wanted: Wanted, key: str, docum
     if not told:
         return True
     give_up(state, group)
-    for line in wrap(f"refused: image-not-usable {told}; nothing was changed: mend {key}", "", 2):
-        host.log_styled(line, fg="red", log_func=logger.error)
-    return False
+    return failed(state, host, f"refused: image-not-usable {told}; nothing was changed: mend {key}")
 
 
 def _judge(objects: Objects, name: str, image: str) -> str:

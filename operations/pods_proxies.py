@@ -6,7 +6,6 @@ from collections.abc import Generator
 from typing import Any
 
 from pyinfra import host as pyinfra_host
-from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
@@ -16,9 +15,9 @@ from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.operations import manifests
+from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.pod_objects import objects_of
 from keydb_runbooks.operations.pods_ready import HOPELESS, last_words, waiting
-from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.waits import until
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -64,9 +63,7 @@ def _wait(state: State, host: Host, group: Group, objects: Objects) -> bool:
         told = error.detail
     if told == "":
         return True
-    for line in wrap(told or f"{seen}, still after {PATIENCE_SECONDS:g} s", "", 2):
-        host.log_styled(line, fg="red", log_func=logger.error)
-    return False
+    return failed(state, host, told or f"{seen}, still after {PATIENCE_SECONDS:g} s")
 
 
 def _look(group: Group, objects: Objects) -> str:

@@ -22,6 +22,7 @@ from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import manifests
+from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.pod_objects import connector_of, objects_of
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.waits import until
@@ -150,11 +151,7 @@ def _come_up(state: State, host: Host, group: Group, objects: Objects) -> bool:
             _let_guards_decide(group)
     except ClusterError as error:
         told = error.detail
-    if not told:
-        return True
-    for line in wrap(told, "", 2):
-        host.log_styled(line, fg="red", log_func=logger.error)
-    return False
+    return failed(state, host, told) if told else True
 
 
 def wait(group: Group, objects: Objects) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from pyinfra import host as pyinfra_host
-from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
@@ -16,8 +15,8 @@ from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.connectors.services import MANAGER
 from keydb_runbooks.operations import manifests, pods, runbook
+from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.pod_objects import objects_of
-from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.objects import GROUP
 
@@ -121,6 +120,4 @@ def _start_anew(state: State, host: Host, group: Group, objects: Objects) -> boo
 
 
 def _tell(state: State, host: Host, sentence: str) -> bool:
-    for line in wrap(f"{sentence}; the old passwords stay, run this again", "", 2):
-        host.log_styled(line, fg="red", log_func=logger.error)
-    return False
+    return failed(state, host, f"{sentence}; the old passwords stay, run this again")

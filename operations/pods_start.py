@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 from pyinfra import host as pyinfra_host
-from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
@@ -14,9 +13,9 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.objects import Objects
+from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.pod_objects import objects_of
 from keydb_runbooks.operations.pods_ready import wait, waiting
-from keydb_runbooks.operations.show import wrap
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -42,7 +41,7 @@ def started(group: Group) -> Commands:
     except ClusterError as error:
         none, away = error.detail, True
     if none:
-        yield FunctionCommand(_tell, (none,), {})
+        yield FunctionCommand(failed, (none,), {})
     elif away:
         yield FunctionCommand(_start, (group, objects), {})
     else:
@@ -82,10 +81,4 @@ def _start(state: State, host: Host, group: Group, objects: Objects) -> bool:
         told = wait(group, objects)
     except ClusterError as error:
         told = error.detail
-    return _tell(state, host, told) if told else True
-
-
-def _tell(state: State, host: Host, sentence: str) -> bool:
-    for line in wrap(sentence, "", 2):
-        host.log_styled(line, fg="red", log_func=logger.error)
-    return False
+    return failed(state, host, told) if told else True

@@ -9,7 +9,6 @@ from collections.abc import Generator
 
 import redis
 from pyinfra import host as pyinfra_host
-from pyinfra import logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
@@ -20,10 +19,10 @@ from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.operations import dump, manifests, runbook
+from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.pod_objects import objects_of, runs
-from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.objects import GROUP
 
@@ -66,7 +65,7 @@ def removed(group: Group, remove_data: bool) -> Commands:
         found = [(kind, name) for kind in KINDS for name in _ours(group, objects, kind)]
         claims = _claims(group, objects)
     except ClusterError as error:
-        yield FunctionCommand(_tell_error, (error.detail,), {})
+        yield FunctionCommand(failed, (error.detail,), {})
         return
     if not found and not (claims and remove_data):
         pyinfra_host.noop(f"nothing of install is left in {objects.told}")
@@ -113,7 +112,7 @@ def _save(state: State, host: Host, group: Group) -> bool:
             finally:
                 client.close()
         except (LinkError, StepFailed, redis.RedisError, OSError) as error:
-            return _tell_error(state, host, f"{node.name} can't save its data, so everything stays: {error}")
+            return failed(state, host, f"{node.name} can't save its data, so everything stays: {error}")
     return True
 
 
@@ -122,9 +121,9 @@ def _remove(state: State, host: Host, group: Group, objects: Objects, kind: str,
     try:
         objects.delete(kind, name)
         if kind == "StatefulSet" and (left := _wait(group, objects)):
-            return _tell_error(state, host, f"{where} is gone, but {left} still ends; run this again to go on")
+            return failed(state, host, f"{where} is gone, but {left} still ends; run this again to go on")
     except ClusterError as error:
-        return _tell_error(state, host, f"{where} could not be removed: {error.detail}; run this again to go on")
+        return failed(state, host, f"{where} could not be removed: {error.detail}; run this again to go on")
     host.log(f"{where} removed")
     return True
 
@@ -144,9 +143,3 @@ def _wait(group: Group, objects: Objects) -> str:
 def _tell(state: State, host: Host, sentence: str) -> bool:
     host.log(sentence)
     return True
-
-
-def _tell_error(state: State, host: Host, sentence: str) -> bool:
-    for line in wrap(sentence, "", 2):
-        host.log_styled(line, fg="red", log_func=logger.error)
-    return False
