@@ -63,4 +63,4 @@ if node or proxy:
     finish = rotated.finish
     rotation.settled(name="See that the group is in order", group=group, what="moved", finish=finish)
 if node and rotated.finish:
-    keydb.configuration(name="Take the old passwords away", program=programs.server(node), _if=moved)
+    keydb.configuration(name="Take the old passwords away", program=program, _if=moved)
