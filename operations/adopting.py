@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from functools import partial
 from posixpath import normpath
-from weakref import WeakKeyDictionary
 
 import redis
-from gevent.lock import BoundedSemaphore
 from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, operation
 from pyinfra.api.command import PyinfraCommand
@@ -25,23 +23,17 @@ from keydb_runbooks.connectors.quiet import get_quietly, run_quietly
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.unit import UnitStart
-from keydb_runbooks.operations import ahead, keydb, owners, programs, runbook
-from keydb_runbooks.operations.files import look, read_file, seen_ahead
+from keydb_runbooks.operations import ahead, keydb, owners, programs, runbook, together
+from keydb_runbooks.operations.files import OURS, look, read_file, seen_ahead
 from keydb_runbooks.operations.service import has_systemd, server_unit
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.runbooks.adopting import KEYS, LEASE, PLACES, Found, Login, Unit, Wish, complaints
 from keydb_runbooks.runbooks.configuration import differences, parse
-from keydb_runbooks.runbooks.exit_codes import ExitCode
 
 # $1 a configuration file, $2 who runs the server.
 REPLACEABLE = 'runuser -u "$2" -- test -w "$(dirname -- "$1")" && echo yes || echo no'
 
-OURS = "# Written by keydb-runbooks"
-
 Member = tuple[Group, NodeEntry | ProxyEntry]
-
-_told: WeakKeyDictionary[State, list[str]] = WeakKeyDictionary()
-_looking = BoundedSemaphore()
 
 
 def refuse(target: Host) -> None:
@@ -50,18 +42,15 @@ def refuse(target: Host) -> None:
 
     :raises SystemExit: after all reasons of all nodes were printed
     """
-    with _looking:
-        if target.state not in _told:
-            groups = runbook.groups(target)
-            entries: list[Member] = [(group, node) for group in groups for node in group.nodes]
-            entries += [(group, proxy) for group in groups for proxy in group.proxies]
-            there = [one for one in entries if one[1].host.connected and has_systemd(one[1].host)]
-            _told[target.state] = [line for lines in in_parallel(_look, there) for line in lines]
-    if told := _told[target.state]:
-        head = "refused: not-ours: nothing was changed:"
-        runbook.stop(
-            target, "\n    ".join([head, *(row for line in told for row in wrap(line, "", 2))]), ExitCode.REFUSED
-        )
+
+    def look_at_all() -> list[str]:
+        groups = runbook.groups(target)
+        entries: list[Member] = [(group, node) for group in groups for node in group.nodes]
+        entries += [(group, proxy) for group in groups for proxy in group.proxies]
+        there = [one for one in entries if one[1].host.connected and has_systemd(one[1].host)]
+        return [line for lines in in_parallel(_look, there) for line in lines]
+
+    together.refuse_all(target, "not-ours", look_at_all)
 
 
 @operation()

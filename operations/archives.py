@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 from secrets import token_hex
 from weakref import WeakKeyDictionary
 
-from gevent.lock import BoundedSemaphore
 from pyinfra import host
 from pyinfra.api import operation
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand
@@ -30,9 +29,7 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
-from keydb_runbooks.operations import keydb, programs, runbook
-from keydb_runbooks.operations.show import wrap
-from keydb_runbooks.runbooks.exit_codes import ExitCode
+from keydb_runbooks.operations import keydb, programs, runbook, together
 
 FETCH_SECONDS = 30
 """For so long a server of files may be silent."""
@@ -59,9 +56,7 @@ sync "$1" || stop "$1 can't be written"
 mv -T "$new" "$place" || stop "$place can't be made"
 """
 
-_refused: WeakKeyDictionary[State, list[str]] = WeakKeyDictionary()
 _fetched: WeakKeyDictionary[State, dict[tuple[str, ...], bytes]] = WeakKeyDictionary()
-_looking = BoundedSemaphore()
 
 
 class ArchiveError(Exception):
@@ -73,16 +68,14 @@ def refuse(target: Host) -> None:
 
     :raises SystemExit: after the reasons were printed
     """
-    with _looking:
-        if target.state not in _refused:
-            nodes = [node for group in runbook.groups(target) for node in group.nodes]
-            asked = [node for node in nodes if node.host.connected and node.data("keydb_program_source")]
-            lacking = [node for node, there in zip(asked, in_parallel(_is_there, asked), strict=True) if not there]
-            _refused[target.state] = list(dict.fromkeys(filter(None, map(_try, lacking))))
-    if told := _refused[target.state]:
-        head = "refused: no-program: nothing was changed:"
-        rows = [row for line in told for row in wrap(line, "", 2)]
-        runbook.stop(target, "\n    ".join([head, *rows]), ExitCode.REFUSED)
+
+    def try_all() -> list[str]:
+        nodes = [node for group in runbook.groups(target) for node in group.nodes]
+        asked = [node for node in nodes if node.host.connected and node.data("keydb_program_source")]
+        lacking = [node for node, there in zip(asked, in_parallel(_is_there, asked), strict=True) if not there]
+        return list(dict.fromkeys(filter(None, map(_try, lacking))))
+
+    together.refuse_all(target, "no-program", try_all)
 
 
 @operation()

@@ -93,6 +93,9 @@ class Access:
     mode: str
 
 
+OURS = "# Written by keydb-runbooks"
+"""How the files begin that install writes."""
+
 READABLE = Access("root", "root", "644")
 """Of a file that every user of a machine may read, and root alone may change."""
 

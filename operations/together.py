@@ -37,6 +37,7 @@ Answer = TypeVar("Answer", bound=Told)
 
 _answers: WeakKeyDictionary[State, dict[str, object]] = WeakKeyDictionary()
 _done: WeakKeyDictionary[State, set[tuple[str, str]]] = WeakKeyDictionary()
+_reasons: WeakKeyDictionary[State, dict[str, list[str]]] = WeakKeyDictionary()
 _deciding = BoundedSemaphore()
 
 
@@ -55,6 +56,22 @@ def decided(target: Host, group: Group, decide: Callable[[], Answer | Refusal]) 
     if runbook.conducts(target, group):
         _tell(answer)
     return answer
+
+
+def refuse_all(target: Host, code: str, look: Callable[[], list[str]]) -> None:
+    """Refuse to change anything on any host, with all reasons of all of them; they are looked for once.
+
+    :param look: finds the reasons, none if nothing is in the way
+    :raises SystemExit: after they were printed
+    """
+    with _deciding:
+        reasons = _reasons.setdefault(target.state, {})
+        if code not in reasons:
+            reasons[code] = look()
+    if told := reasons[code]:
+        head = f"refused: {code}: nothing was changed:"
+        rows = [row for line in told for row in wrap(line, "", 2)]
+        runbook.stop(target, "\n    ".join([head, *rows]), ExitCode.REFUSED)
 
 
 def _tell(answer: Told) -> None:

@@ -19,14 +19,13 @@ from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.facts.unit import Started, Unit, UnitStart
 from keydb_runbooks.facts.unit import State as UnitState
 from keydb_runbooks.operations import boot_guard, haproxy, keydb, owners, systemctl
-from keydb_runbooks.operations.files import READABLE, put_file, read_file, seen_ahead
+from keydb_runbooks.operations.files import OURS, READABLE, put_file, read_file, seen_ahead
 from keydb_runbooks.operations.service import guard_settings, guard_unit, proxy_unit, server_unit
 from keydb_runbooks.templates import render
 
 Commands = Generator[PyinfraCommand, None, None]
 
 DIRECTORY = "/etc/systemd/system"
-OURS = "# Written by keydb-runbooks"
 
 
 @operation()
