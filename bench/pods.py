@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -31,7 +30,7 @@ from keydb_runbooks.connectors.pods import STDOUT, Pod
 from tests.kubernetes.group import _plain, eventually
 from tests.kubernetes.images import ENGINE, PROXY_IMAGE
 from tests.kubernetes.installed import Installed, InstalledRuns
-from tests.kubernetes.runs import REPOSITORY, Writer
+from tests.kubernetes.runs import REPOSITORY, Writer, longest_gap
 
 OUTPUT = Path(os.environ.get("BENCH_OUTPUT", REPOSITORY / "build" / "bench" / "pods.json"))
 WAYS = {
@@ -96,15 +95,6 @@ class Clients(Writer):
 
         eventually(all_write, f"every client of {self.name} writes", 60)
         return seen
-
-
-def gap(rows: list[list[str]], since: float) -> float:
-    """The longest time in milliseconds between two acknowledged writes of one client since a moment."""
-    times: dict[str, list[float]] = {}
-    for row in rows:
-        if row[3] == "ok" and float(row[0]) >= since - 0.5:
-            times.setdefault(row[1], []).append(float(row[0]))
-    return 1000 * max(after - before for each in times.values() for before, after in pairwise(sorted(each)))
 
 
 def other_than(primary: str) -> str:
@@ -221,7 +211,7 @@ def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
                 since = max(float(row[0]) for row in writing.journal())
                 astray = act(runs)
                 seen[way]["astray"] += [] if astray is None else [astray]
-                seen[way]["gaps"].append(gap(writing.wait(since), since))
+                seen[way]["gaps"].append(longest_gap(writing.wait(since), since - 0.5))
                 seen[way]["lost"] += lost(runs, writing, folder)
                 seen[way]["acknowledged"] += writing.whole().acknowledged()
             if way == "label":

@@ -14,7 +14,7 @@ from tests.fleet.fleet import Fleet
 from tests.fleet.groups import another_group
 from tests.fleet.handmade import has_tls
 from tests.fleet.machine import eventually
-from tests.fleet.test_verbs import is_healthy, rejoin
+from tests.fleet.test_verbs import is_healthy, primary_lost
 from tests.fleet.writer import writing
 
 
@@ -44,19 +44,7 @@ def test_everything_is_encrypted_and_no_write_is_lost(encrypted: Fleet, tmp_path
         moved = encrypted.run("switchover", to="keydb-2").ok()
         writer.goes_on()
         assert writer.lost(tmp_path) == 0
-    with writing(encrypted) as writer:
-        encrypted["keydb-2"].power_off()
-        try:
-            failover = encrypted.run("failover")
-            assert "done: failover" in failover.text, failover.text
-            writer.goes_on()
-        finally:
-            encrypted["keydb-2"].power_on()
-            encrypted["keydb-2"].wait()
-        assert rejoin(encrypted).code == 0
-        lost, acknowledged = writer.lost(tmp_path), writer.acknowledged()
-    (primary,) = encrypted.primaries()
-    eventually(lambda: is_healthy(encrypted, primary), "everybody follows the new primary", 30)
+    failover, lost, acknowledged = primary_lost(encrypted, "keydb-2", tmp_path)
     assert encrypted.findings() == []
     print(
         f"with TLS: install in {first.seconds:.1f} s, switchover in {moved.seconds:.1f} s, failover in "

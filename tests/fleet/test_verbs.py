@@ -45,6 +45,27 @@ def rejoin(fleet: Fleet) -> Timed:
     return fleet.run("rejoin", accept_loss=asked[1]) if asked else first
 
 
+def primary_lost(fleet: Fleet, name: str, folder: Path) -> tuple[Timed, int, int]:
+    """The primary's machine is switched off under writers, failover replaces it, and it comes back as a replica.
+
+    :returns: the failover, and how many writes it lost of how many acknowledged ones
+    """
+    with writing(fleet) as writer:
+        fleet[name].power_off()
+        try:
+            failover = fleet.run("failover")
+            assert "done: failover" in failover.text, failover.text
+            writer.goes_on()
+        finally:
+            fleet[name].power_on()
+            fleet[name].wait()
+        assert rejoin(fleet).code == 0
+        lost, acknowledged = writer.lost(folder), writer.acknowledged()
+    (primary,) = fleet.primaries()
+    eventually(lambda: is_healthy(fleet, primary), "everybody follows the new primary", 30)
+    return failover, lost, acknowledged
+
+
 def test_a_switchover_loses_nothing_and_comes_back(group: Fleet, tmp_path: Path) -> None:
     with writing(group) as writer:
         moved = group.run("switchover", to="keydb-2").ok()

@@ -204,12 +204,8 @@ class Writer:
         eventually(more, f"every client of {self.name} gets its writes acknowledged", patience_seconds)
 
     def gap(self) -> float:
-        """The longest time in milliseconds between two acknowledged writes of any one client."""
-        times: dict[str, list[float]] = {}
-        for row in self.journal():
-            if row[3] == "ok" and float(row[0]) >= self.begun:
-                times.setdefault(row[1], []).append(float(row[0]))
-        return 1000 * max(after - before for each in times.values() for before, after in pairwise(sorted(each)))
+        """As ``longest_gap``, from its begin on."""
+        return longest_gap(self.journal(), self.begun)
 
     def lost(self, folder: Path) -> int:
         """How many of the acknowledged writes the primary no longer has."""
@@ -238,3 +234,12 @@ class Writer:
             return len(find_lost(writes, client))
         finally:
             client.close()
+
+
+def longest_gap(journal: list[list[str]], since: float) -> float:
+    """The longest time in milliseconds between two acknowledged writes of any one client, from a moment on."""
+    times: dict[str, list[float]] = {}
+    for row in journal:
+        if row[3] == "ok" and float(row[0]) >= since:
+            times.setdefault(row[1], []).append(float(row[0]))
+    return 1000 * max(after - before for each in times.values() for before, after in pairwise(sorted(each)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
@@ -30,9 +32,10 @@ class ProxiedRuns(InstalledRuns):
         return self.primary()
 
 
-@pytest.fixture(scope="module")
-def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedRuns]:
-    made = Proxied(tmp_path_factory.mktemp("proxied"))
+@contextmanager
+def proxied(folder: Path) -> Iterator[ProxiedRuns]:
+    """A group behind proxies, as install makes it, until the end of the block."""
+    made = Proxied(folder)
     made.make()
     try:
         runs = ProxiedRuns(made)
@@ -42,6 +45,12 @@ def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedRuns]
         yield runs
     finally:
         made.end()
+
+
+@pytest.fixture(scope="module")
+def everybody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedRuns]:
+    with proxied(tmp_path_factory.mktemp("proxied")) as runs:
+        yield runs
 
 
 @pytest.fixture

@@ -8,20 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kubernetes.group import PODS, eventually
-from tests.kubernetes.test_proxies import Proxied, ProxiedRuns
+from tests.kubernetes.test_proxies import ProxiedRuns, proxied
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxiedRuns]:
-    made = Proxied(tmp_path_factory.mktemp("rotated"))
-    made.make()
-    try:
-        runs = ProxiedRuns(made)
-        runs.run("install").ok()
-        made.wait()
+    with proxied(tmp_path_factory.mktemp("rotated")) as runs:
         yield runs
-    finally:
-        made.end()
 
 
 @pytest.mark.slow
