@@ -11,9 +11,7 @@ from keydb_runbooks.connectors.cluster import Cluster, ClusterError, place
 from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.runbooks.made import UNREAD, Undoing, judge
-
-OURS = ("app.kubernetes.io/managed-by", "keydb-runbooks")
-"""A label of the pods that install made."""
+from keydb_runbooks.runbooks.objects import MANAGED_BY, OURS
 
 
 def read_made(entry: NodeEntry) -> tuple[Undoing, ...]:
@@ -22,7 +20,7 @@ def read_made(entry: NodeEntry) -> tuple[Undoing, ...]:
     if not isinstance(connector, KubernetesConnector) or connector.pod is None:
         return ()
     pod, container = connector.seen, str(connector.pod.container)
-    if (pod["metadata"].get("labels") or {}).get(OURS[0]) == OURS[1]:
+    if (pod["metadata"].get("labels") or {}).get(MANAGED_BY) == OURS:
         return ()
     try:
         cluster, namespace = connector.cluster(), connector.namespace

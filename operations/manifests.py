@@ -13,12 +13,11 @@ from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, PodPr
 from keydb_runbooks.operations import haproxy, keydb, programs
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import in_bytes
-from keydb_runbooks.runbooks.objects import GROUP
+from keydb_runbooks.runbooks.objects import GROUP, MANAGED_BY, OURS
 from keydb_runbooks.runbooks.steps_service import POD_NAME
 from keydb_runbooks.templates import plain, render
 
-INSTANCE, MANAGED_BY = "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"
-OURS = "keydb-runbooks"
+INSTANCE = "app.kubernetes.io/instance"
 
 CONTAINER = "server"
 

@@ -24,7 +24,7 @@ from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.pod_objects import objects_of, runs
 from keydb_runbooks.operations.waits import until
-from keydb_runbooks.runbooks.objects import GROUP
+from keydb_runbooks.runbooks.objects import GROUP, MANAGED_BY, OURS
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -84,7 +84,7 @@ def removed(group: Group, remove_data: bool) -> Commands:
 def _ours(group: Group, objects: Objects, kind: str) -> list[str]:
     """:raises ClusterError: as ``Objects.chosen``"""
     named = manifests.ordinals(group).name
-    found = objects.chosen(kind, f"{manifests.INSTANCE}={named},{manifests.MANAGED_BY}={manifests.OURS}")
+    found = objects.chosen(kind, f"{manifests.INSTANCE}={named},{MANAGED_BY}={OURS}")
     return [
         str(one["metadata"]["name"]) for one in found if one["metadata"].get("annotations", {}).get(GROUP) == group.name
     ]
@@ -96,7 +96,7 @@ def _claims(group: Group, objects: Objects) -> list[str]:
     :raises ClusterError: as ``Objects.chosen``
     """
     named = manifests.ordinals(group).name
-    found = objects.chosen(CLAIM, f"{manifests.INSTANCE}={named},{manifests.MANAGED_BY}={manifests.OURS}")
+    found = objects.chosen(CLAIM, f"{manifests.INSTANCE}={named},{MANAGED_BY}={OURS}")
     return sorted(str(one["metadata"]["name"]) for one in found)
 
 

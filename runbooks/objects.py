@@ -16,6 +16,9 @@ from keydb_runbooks.runbooks.plan import Refusal
 GROUP = "keydb-runbooks/group"
 """An annotation: which group an object was made for."""
 
+MANAGED_BY, OURS = "app.kubernetes.io/managed-by", "keydb-runbooks"
+"""A label of what install made, and its value."""
+
 _NOBODYS = {
     "metadata.creationTimestamp",
     "metadata.generation",
