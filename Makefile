@@ -30,7 +30,7 @@ endif
 
 help:
 	@echo "make demo      a group on this machine: its primary moved and lost under a writing client (ENGINE=keydb|valkey|redis)"
-	@echo "make test      every test that needs no root (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
+	@echo "make test      the tests that need no root, nine minutes of them (ARGS='-k switchover' picks some, JOBS=4 runs more at once)"
 	@echo "make test-ci   what CI runs beside make test: more of the same, and on more engines"
 	@echo "make test-all  both, and the slow ones too"
 	@echo "make fleet     a shell beside five real machines: systemd, sshd, a network to cut (root; RUN='pyinfra ...' instead of the shell)"
