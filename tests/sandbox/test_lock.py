@@ -232,6 +232,7 @@ def test_a_run_that_waits_for_long_keeps_its_lock_and_tells_what_it_waits_for(ne
     client = networked.client("proxy-1", "application")
     client.set("test:large", "x" * 3_000_000)
     client.connection_pool.disconnect()
+    eventually(lambda: networked.keys("keydb-3") == networked.keys("keydb-1"), "the replica that isn't slow has it")
     report = networked.directory / "report.json"
     with networked.unchanged(settled=False):
         first = networked.start(

@@ -1,4 +1,4 @@
-"""Lets tests of every folder import ``broken_inventories.py`` and ``runbooks/worlds.py``.
+"""Lets tests of every folder import ``broken_inventories.py``, ``runbooks/worlds.py`` and each other by whole names.
 
 With importlib mode pytest adds no folder itself.
 """
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hypothesis import settings
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "runbooks")]
+HERE = Path(__file__).parent
+sys.path += [str(HERE), str(HERE / "runbooks"), str(HERE.parents[1])]
 
 # A busy machine is no failure, and a failing example is printed: nothing is kept between runs.
 settings.register_profile("unit", deadline=None, max_examples=60, database=None)

@@ -1,22 +1,25 @@
 """Each refusal of some verbs, word for word: refusals.yaml beside this file is what a person gets to read.
 
-After a change that is meant: ``python tests/unit/runbooks/test_refusals.py`` writes it anew; read the difference.
+After a change that is meant, ``PYTHONPATH=tests/unit/runbooks python -m tests.unit.runbooks.test_refusals`` writes it
+anew; read the difference.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import test_add_node
-import test_backup
-import test_remove_node
-import test_restore
-import test_rotate
-import test_uninstall
 import yaml
 from worlds import group
 
 from keydb_runbooks.runbooks.plan import Answer
+from tests.unit.runbooks import (  # whole names: the sandbox has a test_backup too
+    test_add_node,
+    test_backup,
+    test_remove_node,
+    test_restore,
+    test_rotate,
+    test_uninstall,
+)
 
 PAGE = Path(__file__).with_name("refusals.yaml")
 
