@@ -9,6 +9,7 @@
 
 On pods only the whole group goes, and its data are its volumes (docs/kubernetes.md).
 Logs, histories, the system's users and files that install did not write stay. Running it again changes nothing.
+A group that was adopted is given back as a whole, and nothing of it is stopped (docs/adopt.md).
 """
 
 from pyinfra import host
@@ -17,9 +18,9 @@ from keydb_runbooks.operations import pod_objects, runbook, uninstall, uninstall
 
 runbook.refuse_mixture(host, "uninstall")
 group = runbook.chosen_group(host)
-runbook.refuse_adopted(host, "uninstall", servers=True)
 on_pods = pod_objects.are_pods(group)
 if on_pods:
+    runbook.refuse_adopted(host, "uninstall", servers=True)
     uninstall_pods.refuse_one(host)
 removal = uninstall.chosen(host, group)
 if on_pods and runbook.conducts(host, group):
@@ -30,3 +31,5 @@ if not on_pods and host.name in removal.members and group.proxy_of(host):
     uninstall.proxy(name="Take the proxy away")
 if not on_pods and host.name in removal.members and group.node_of(host):
     uninstall.server(name="Take the server away", remove_data=removal.remove_data, alone=len(removal.members) == 1)
+if not on_pods and host.name in removal.given_back:
+    uninstall.given_back(name="Give the server back")

@@ -1,7 +1,7 @@
 """Taking away what install brought: the process, systemd's units, boot guard, configuration; data only on request.
 
 Only files that install wrote go: each says so in its first lines, or has a name that is nobody else's. A configuration
-file that was there before stays, as do logs, histories and the system's users.
+file that was there before stays, as do logs, histories and the system's users. A server that was there before runs on.
 """
 
 from __future__ import annotations
@@ -88,11 +88,14 @@ def chosen(target: Host, group: Group) -> Removal:
 def _decided(target: Host, group: Group) -> Removal | Refusal:
     node, whole = option(target, "node"), option(target, "whole_group")
     remove_data = runbook.yes_or_no(target, "remove_data")
+    adopted = [node.name for node in group.nodes if node.adopted]
+    adopted += [proxy.name for proxy in group.proxies if proxy.adopted]
     return decide(
         observe(group),
         None if node is None else str(node),
         None if whole is None else str(whole),
         remove_data=remove_data,
+        adopted=adopted,
     )
 
 
@@ -139,6 +142,38 @@ def server(remove_data: bool, alone: bool) -> Commands:
 
 
 @operation()
+def given_back() -> Commands:
+    """Give a node back to whoever installed its server, which goes on as it runs; what install put beside it goes.
+
+    Its file keeps our users: by them replicas and clients log in, and what was there before is not known any more.
+
+    **Example:**
+
+    .. code:: python
+
+        uninstall.given_back(name="Give the server back")
+    """
+    entry = keydb.this_node(host)
+    own = [f"{units.DIRECTORY}/{server_unit(entry)}"] if has_systemd(host) else []
+    filtering = [firewall.rules_path(entry), f"{units.DIRECTORY}/{firewall.unit_of(entry)}"] if own else []
+    guard = [f"{units.DIRECTORY}/{guard_unit(entry)}"] if own else []
+    settings = [kernel.PATH] if own and entry.names("keydb_kernel_settings") else []
+    files, theirs = _look([*_unused(entry), *_drop_in(own), *guard, *settings, *filtering])
+    if not files:
+        host.noop(f"nothing of install is left beside {host.name}")
+        return
+    if own:
+        # First: a server whose unit leads to a boot guard that is gone does not start.
+        yield script(REMOVE, *_drop_in(own))
+        yield systemctl.reread()
+        yield systemctl.disable(guard_unit(entry))
+    if {*filtering} & {*files}:
+        yield script(firewall.REMOVE, firewall.unit_of(entry), firewall.table_of(entry), *filtering)
+    yield from _removed(files, own, str(entry.data("keydb_config_directory")))
+    yield FunctionCommand(_tell_given_back, (entry, theirs), {})
+
+
+@operation()
 def proxy() -> Commands:
     """Take a proxy's HAProxy away.
 
@@ -171,6 +206,12 @@ def _own_files(entry: NodeEntry) -> list[str]:
     settings = guard_settings(entry)
     secrets = [boot_guard.credentials_path(entry), keydb.credentials_path(entry)]
     return [settings, boot_guard.script_path(entry), *secrets, *keydb.certificate_paths(entry).values()]
+
+
+def _unused(entry: NodeEntry) -> list[str]:
+    """The same without a certificate that install gave to a server which goes on with it."""
+    kept = keydb.certificate_paths(entry).values() if entry.data("keydb_tls_certificate") else ()
+    return [path for path in _own_files(entry) if path not in kept]
 
 
 def _drop_in(own: list[str]) -> list[str]:
@@ -228,6 +269,13 @@ def _ended(state: State, host: Host, fact: type[FactBase[int]], pid_file: str) -
         told = f"process {pid} of {pid_file} still runs; somebody else started it: stop it, then this again"
         host.log_styled(told, fg="red", log_func=logger.error)
     return bool(pid == 0)
+
+
+def _tell_given_back(state: State, host: Host, entry: NodeEntry, theirs: list[str]) -> bool:
+    for path in theirs:
+        host.log_styled(f"{path} stays: install did not write it", fg="yellow")
+    host.log(f"{entry.config_file} stays, with the users in it, and {server_unit(entry)} runs on")
+    return True
 
 
 def _tell(state: State, host: Host, theirs: list[str], data: str) -> bool:

@@ -1,34 +1,53 @@
-"""Uninstall: what may be taken away, so that no group loses its primary by it."""
+"""Uninstall: what may be taken away, so that no group loses its primary by it.
+
+What somebody else installed is given back as it runs, and as a whole: only what install wrote beside it goes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.plan import Refusal
-from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.topology import Severity, Topology, find
 
 
 @dataclass(frozen=True)
 class Removal:
-    """The nodes and proxies that are taken away, whether with their data, and what a person should know."""
+    """The nodes and proxies that are taken away, whether with their data, and what a person should know.
+
+    ``given_back`` are servers of somebody else's, which go on as they run.
+    """
 
     group: str
     members: tuple[str, ...]
     remove_data: bool
     warnings: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    given_back: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        names = " and ".join(self.members)
-        return f"uninstall of {self.group}: {names}; their data {'are removed as well' if self.remove_data else 'stay'}"
+        told = [f"{' and '.join(self.given_back)} given back, and run on as they are"] if self.given_back else []
+        if self.members:
+            data = f"their data {'are removed as well' if self.remove_data else 'stay'}"
+            told.append(f"{' and '.join(self.members)}; {data}")
+        return f"uninstall of {self.group}: {'; '.join(told)}"
 
 
-def decide(topology: Topology, node: str | None, whole_group: str | None, *, remove_data: bool) -> Removal | Refusal:
+def decide(
+    topology: Topology,
+    node: str | None,
+    whole_group: str | None,
+    *,
+    remove_data: bool,
+    adopted: Collection[str] = (),
+) -> Removal | Refusal:
     """Decide what goes.
 
     :param node: the node or proxy that is named
     :param whole_group: the name of the group, given once more by whoever wants all of it gone
     :param remove_data: whether the data go too
+    :param adopted: the nodes and proxies that somebody else installed
     """
     proxies = [proxy.name for proxy in topology.proxies] + [proxy.name for proxy in topology.unread_proxies]
     members = (*topology.names, *sorted(proxies))
@@ -36,12 +55,51 @@ def decide(topology: Topology, node: str | None, whole_group: str | None, *, rem
         hint = f"add node=NAME, one of {', '.join(members)}, or whole_group={topology.group}"
         return Refusal("nothing-named", topology.group, "what goes is not said, or said twice", hint)
     if whole_group is not None:
-        return _whole(topology, whole_group, members, remove_data)
+        if whole_group == topology.group and set(adopted) & set(topology.names):
+            return _give_back(topology, members, adopted, remove_data=remove_data)
+        return _whole(topology, whole_group, tuple(name for name in members if name not in adopted), remove_data)
     assert node is not None
     if node not in members:
         told = f"is no node or proxy of {topology.group}"
         return Refusal("unknown-member", node, told, f"allowed are {', '.join(members)}")
+    if node in adopted:
+        return _refuse_adopted(topology, node)
     return _refuse_one(topology, node) or Removal(topology.group, (node,), remove_data, _warnings(topology, node))
+
+
+def _give_back(
+    topology: Topology, members: tuple[str, ...], adopted: Collection[str], *, remove_data: bool
+) -> Removal | Refusal:
+    """Whoever guards a group gives it back only when there is nothing to be guarded against."""
+    nodes = topology.names
+    if installed := [name for name in nodes if name not in adopted]:
+        told = "was installed, and would be taken away while the others, which were there before, go on"
+        return Refusal("mixed", installed[0], told, f"uninstall node={installed[0]} first")
+    if remove_data:
+        told = "its data were there before install, which leaves them alone"
+        return Refusal("not-ours", topology.group, told, f"whole_group={topology.group} without remove_data")
+    for one in find(topology):
+        if one.severity is not Severity.NOTICE:
+            told = f"{one.code}: {one.sentence}"
+            return Refusal("not-in-order", one.where, told, "a group is given back when status finds nothing")
+    for node in topology.nodes:
+        if node.paused is None:
+            told = "it could not be proved whether it holds writes back"
+            return Refusal("not-in-order", node.name, told, "run this again when it is less busy")
+    proxies = tuple(name for name in members if name not in nodes and name not in adopted)
+    warnings = (
+        "from its next start on no boot guard looks whether a server's role is still its own",
+        *(f"clients that use {name} reach nobody afterwards" for name in proxies),
+    )
+    return Removal(topology.group, proxies, False, warnings, given_back=nodes)
+
+
+def _refuse_adopted(topology: Topology, name: str) -> Refusal:
+    if name not in topology.names:
+        told = "is somebody else's HAProxy, and nothing of install is there"
+        return Refusal("adopted", name, told, "who installed it takes it away")
+    told = "was there before install, which gives back a whole group and no node alone"
+    return Refusal("adopted", name, told, f"whole_group={topology.group} gives all of it back, and stops nothing")
 
 
 def _whole(topology: Topology, named: str, members: tuple[str, ...], remove_data: bool) -> Removal | Refusal:

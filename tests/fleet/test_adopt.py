@@ -92,4 +92,49 @@ def test_a_group_made_by_hand_is_taken_over_without_a_restart(made: HandMade, tm
     fleet[replica].reboot()
     fleet.wait([replica])
     eventually(lambda: replica in fleet.replicas_of(primary), "it follows again", 60)
-    fleet.run("uninstall", node=replica).refused("refused: adopted")
+    is_given_back(made, primary, replica, files, tmp_path)
+
+
+def is_given_back(made: HandMade, primary: str, replica: str, before: list[str], folder: Path) -> None:
+    """Nothing of install is left but the users in the servers' files, and all go on as they ran.
+
+    :param before: what all files were before it was adopted
+    """
+    fleet = made.fleet
+    fleet.run("uninstall", node=replica).refused("refused: adopted", "whole_group=sessions gives all of it back")
+    fleet.run("uninstall", node="proxy-1").refused("refused: adopted", "somebody else's HAProxy")
+    fleet.run("uninstall", whole_group="sessions", remove_data="yes").refused("refused: not-ours")
+    fleet[replica].shell(f"systemctl stop {UNIT}")
+    fleet.run("uninstall", whole_group="sessions").refused("refused: not-in-order", replica, "node-refused")
+    fleet.run("start").ok()
+    eventually(lambda: fleet.findings() == [], "the guard gave it its role back", 60)
+
+    processes = made.processes()
+    with writing(fleet, user="default") as writer:
+        told = fleet.run("uninstall", whole_group="sessions").ok()
+        writer.goes_on()
+        assert made.processes() == processes
+        assert writer.lost(folder) == 0
+    print(f"given back in {told.seconds:.1f} s")
+    changed = [foreign(now) ^ foreign(text) for now, text in zip(made.files(), before, strict=True)]
+    assert not any(changed), changed
+    for name in NODES:
+        assert fleet[name].shell(f"systemctl show --value --property=NeedDaemonReload {UNIT}") == "no"
+        assert "boot-guard" not in fleet[name].shell(f"systemctl cat {UNIT}")
+        assert fleet[name].shell("systemctl list-units --all --plain --no-legend 'kv-guard*'", check=False) == ""
+        assert f"{CONFIG} stays, with the users in it" in " ".join(told.text.split())
+    assert fleet.run("uninstall", whole_group="sessions").ok().changed() == 0
+
+    # Its own unit starts each server with the role that it had, the primary too.
+    for name in (replica, primary):
+        fleet[name].shell(f"systemctl restart {UNIT}")
+        eventually(lambda: fleet.primaries() == [primary] and fleet.findings() == [], f"{name} is back", 30)
+    assert fleet.ask(primary, "GET", "session:499", role="application") == "499"
+    # Who regrets it adopts it again.
+    fleet.run("install").ok()
+    assert fleet.findings() == []
+
+
+def foreign(text: str) -> set[str]:
+    """Of the sums of a machine's files those that adoption left alone."""
+    return {line for line in text.splitlines() if CONFIG not in line and "/run/" not in line}

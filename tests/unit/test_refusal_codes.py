@@ -32,6 +32,7 @@ WITHOUT_A_STATE = {
     "resync-running": "a full resync of a sandbox's data is over within a tenth of a second",
     "several-versions": "all nodes of a sandbox have one program",
     "last-node": "every sandbox has three nodes; the rows of tests/unit/runbooks have it",
+    "mixed": "it takes a group of which somebody made one half by hand; the rows of tests/unit/runbooks have it",
     "kind-unknown": "it takes a server that dies between two commands of one look",
 }
 
