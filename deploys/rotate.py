@@ -17,6 +17,7 @@ from keydb_runbooks.operations import (
     boot_guard,
     haproxy,
     keydb,
+    passwords,
     pod_objects,
     pods,
     pods_proxies,
@@ -66,5 +67,5 @@ if node and rotated.finish:
     keydb.configuration(name="Take the old passwords away", program=program, _if=moved)
 if rotated.finish:
     for entry in filter(None, (node, None if on_pods else proxy)):
-        paths = rotation.holders(entry)
+        paths = passwords.files(entry)
         rotation.forgotten(name="Keep no file with the old passwords", paths=paths, _if=moved)

@@ -57,6 +57,14 @@ MACHINE = (
     '[ "$name" != MemAvailable: ] || { echo "$name $kilobytes"; break; }; done 2>/dev/null </proc/meminfo; true'
 )
 
+# $1 a pid file, or nothing; then files. A server gives its umask to the file that it rewrites.
+EXPOSURE = (
+    f"pid=$({PROCESS % SERVERS}); shift; "
+    'while read -r name value; do [ "$name" != Umask: ] || echo "umask $value"; done '
+    '2>/dev/null <"/proc/${pid:-0}/status"; '
+    'for path; do mode=$(stat -L -c %a -- "$path" 2>/dev/null) && echo "mode $mode $path"; done; true'
+)
+
 
 def process_command(pid_file: str, names: str) -> StringCommand:
     """A command that prints the id of a process, 0 if none runs, and nothing if that is unknown.
@@ -90,6 +98,42 @@ class FileText(FactBase[FileContent]):
         if output == ["missing"]:
             return FileContent(text="", changed=None)
         return FileContent(text="\n".join(output[1:]) + "\n", changed=int(output[0]))
+
+
+class Exposed(TypedDict):
+    """What ``Exposure`` returns: the mode of each file that is there, and a process's umask, None if unknown."""
+
+    modes: dict[str, int]
+    umask: int | None
+
+
+class Exposure(FactBase[Exposed]):
+    """Returns who may read files, and what a server that rewrites one of them leaves to others.
+
+    + paths: the files
+    + pid_file: where the server writes its process id, "" if nobody rewrites them
+
+    .. code:: python
+
+        {"modes": {"/etc/keydb/keydb.conf": 0o600}, "umask": 0o077}
+    """
+
+    def command(self, paths: list[str], pid_file: str) -> StringCommand:
+        return script(EXPOSURE, pid_file, *paths)
+
+    @staticmethod
+    def default() -> Exposed:
+        return Exposed(modes={}, umask=None)
+
+    def process(self, output: list[str]) -> Exposed:
+        found = Exposed(modes={}, umask=None)
+        for line in output:
+            kind, value, *path = line.split(" ", 2)
+            if kind == "mode":
+                found["modes"][path[0]] = int(value, 8)
+            else:
+                found["umask"] = int(value, 8)
+        return found
 
 
 class RealDirectory(FactBase[str]):

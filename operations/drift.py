@@ -13,13 +13,17 @@ from pyinfra.api.host import Host
 from rich.console import Console
 from rich.text import Text
 
-from keydb_runbooks.connectors.group import Group
+from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.link import in_parallel
+from keydb_runbooks.connectors.quiet import get_quietly
+from keydb_runbooks.facts import machine as facts
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.facts.running import read_proxies, read_servers
-from keydb_runbooks.operations import endings, firewall, haproxy, keydb, runbook
+from keydb_runbooks.operations import endings, firewall, haproxy, keydb, passwords, runbook
 from keydb_runbooks.operations.status import STYLES
 from keydb_runbooks.runbooks.drift import drift
+from keydb_runbooks.runbooks.drift_machine import Exposure
 from keydb_runbooks.runbooks.drift_server import not_compared
 from keydb_runbooks.runbooks.drift_values import Drift, Unseen, Verdict, verdict
 from keydb_runbooks.runbooks.exit_codes import ExitCode
@@ -71,21 +75,41 @@ def report(host: Host) -> None:
 def look(group: Group) -> Report:
     """Read a whole group and judge it."""
     topology = observe(group)
-    filters = in_parallel(partial(firewall.found, group), group.nodes)
     servers = [
-        dataclasses.replace(server, firewall=filtered)
-        for server, filtered in zip(read_servers(group, topology, keydb.wanted_configuration), filters, strict=True)
+        dataclasses.replace(server, firewall=filtered, exposure=exposed)
+        for server, filtered, exposed in zip(
+            read_servers(group, topology, keydb.wanted_configuration),
+            in_parallel(partial(firewall.found, group), group.nodes),
+            in_parallel(_exposure, group.nodes),
+            strict=True,
+        )
     ]
     # What somebody else's HAProxy says is measured by nothing of ours.
     ours = dataclasses.replace(group, proxies=tuple(proxy for proxy in group.proxies if not proxy.adopted))
-    proxies = read_proxies(ours, topology, lambda entry: haproxy.wanted_configuration(group, entry))
+    proxies = [
+        dataclasses.replace(proxy, exposure=exposed)
+        for proxy, exposed in zip(
+            read_proxies(ours, topology, lambda entry: haproxy.wanted_configuration(group, entry)),
+            in_parallel(_exposure, ours.proxies),
+            strict=True,
+        )
+    ]
     return Report(
         group=group.name,
         servers=tuple(node.name for node in group.nodes),
         proxies=tuple(proxy.name for proxy in group.proxies),
-        drifts=drift(topology, tuple(servers), proxies),
+        drifts=drift(topology, tuple(servers), tuple(proxies)),
         not_compared={server.name: names for server in servers if (names := not_compared(server))},
     )
+
+
+def _exposure(entry: NodeEntry | ProxyEntry) -> Exposure | None:
+    """Who may read an entry's passwords on its machine. In a container there is nobody else."""
+    if not entry.host.connected or issubclass(entry.host.connector_cls, KubernetesConnector):
+        return None
+    paths = [kept for path in passwords.files(entry) for kept in (path, f"{path}.previous")]
+    pid_file = str(entry.data("keydb_pid_file")) if isinstance(entry, NodeEntry) else ""
+    return Exposure(**get_quietly(entry.host, facts.Exposure, paths=paths, pid_file=pid_file))
 
 
 def print_reports(reports: Iterable[Report]) -> None:

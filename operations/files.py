@@ -53,7 +53,8 @@ read -r seen
 wanted=$(checksum "$new") now=nothing
 [ -n "$wanted" ] || stop 1 "there is no sha256sum here to compare with, so $file stays as it is"
 if [ -e "$file" ]; then
-    cp -p "$file" "$new.previous" || stop 1 "$file can't be kept, so it stays as it is"
+    # The old one may have been open to others, with other passwords in it.
+    cp -p "$file" "$new.previous" && chmod go= "$new.previous" || stop 1 "$file can't be kept, so it stays as it is"
     now=$(checksum "$file")
 fi
 if [ "$seen" != anything ]; then

@@ -13,11 +13,11 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry
 from keydb_runbooks.connectors.link import LinkError, in_parallel, link, link_as
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import boot_guard, haproxy, keydb, runbook, together
+from keydb_runbooks.operations import runbook, together
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide
@@ -110,13 +110,6 @@ def forgotten(paths: list[str]) -> Commands:
         rotation.forgotten(name="Forget the old passwords", paths=["/etc/haproxy/haproxy.cfg"])
     """
     yield script(FORGET, *paths)
-
-
-def holders(entry: NodeEntry | ProxyEntry) -> list[str]:
-    """The files of a node or a proxy that have a password in them."""
-    if isinstance(entry, ProxyEntry):
-        return [haproxy.config_path(entry)]
-    return [keydb.config_path(entry), keydb.credentials_path(entry), boot_guard.credentials_path(entry)]
 
 
 def _prove(state: State, host: Host, group: Group) -> bool:

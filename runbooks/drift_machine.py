@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.drift_values import Drift, Verdict, unknown
@@ -19,6 +19,24 @@ class File:
     path: str
     text: str | None
     changed: int | None = None
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """The modes of files with passwords in them, by their paths.
+
+    ``umask`` is that of the process which rewrites one of them, None if that is unknown or nobody does.
+    """
+
+    modes: Mapping[str, int]
+    umask: int | None = None
+
+
+OTHERS = 0o077
+"""The bits of a mode by which others than a file's owner may do anything with it."""
+
+REWRITTEN = 0o644
+"""The mode of a file that a server rewrites, less its umask (CONFIG REWRITE)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,24 @@ def file_drift(where: str, file: File) -> Iterator[Drift]:
     elif not file.text:
         sentence = f"there is no {file.path}; run install"
         yield Drift("no-file", Verdict.DRIFTED, Severity.WARNING, where, sentence)
+
+
+def exposure_drift(where: str, exposure: Exposure, then: str = "") -> Iterator[Drift]:
+    """Whether files with passwords in them are closed to others, and stay so when a role is saved.
+
+    :param then: what is to be done behind a change of a mode
+    """
+    loose = exposure.umask is not None and REWRITTEN & ~exposure.umask & OTHERS
+    first = "run restart first, since its server opens what it rewrites; then " if loose else ""
+    opened = {path: mode for path, mode in exposure.modes.items() if mode & OTHERS}
+    for path, mode in opened.items():
+        told = f"{path} has mode {mode:o}, and passwords in it that are nobody else's to read"
+        yield Drift(
+            "file-open", Verdict.DRIFTED, Severity.WARNING, where, f"{told}; {first}chmod 600 {path}{then}", path
+        )
+    if loose and not opened:
+        told = f"runs with umask {exposure.umask:04o}, so others may read its file when its role has been saved again"
+        yield Drift("umask-open", Verdict.DRIFTED, Severity.NOTICE, where, f"{told}; run restart")
 
 
 def process_drift(where: str, process: Process) -> Iterator[Drift]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from ipaddress import ip_address
 
-from keydb_runbooks.runbooks.drift_machine import File, Process, file_drift, process_drift
+from keydb_runbooks.runbooks.drift_machine import Exposure, File, Process, exposure_drift, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import Drift, Value, Verdict, unknown
 from keydb_runbooks.runbooks.topology import Severity
 
@@ -77,6 +77,7 @@ class ProxyState:
     running: RunningProxy | None
     detail: str = ""
     stopped: bool = False
+    exposure: Exposure | None = None
 
 
 @dataclass
@@ -140,6 +141,9 @@ def proxy_drift(proxy: ProxyState, primary: str | None) -> Iterator[Drift]:
     yield from file_drift(proxy.name, proxy.file)
     if proxy.file.text and proxy.file.text != proxy.wanted:
         yield _lines_differ(proxy, proxy.file.text)
+    if proxy.exposure is not None:
+        # Nobody sees from a file's ctime that its mode alone was changed.
+        yield from exposure_drift(proxy.name, proxy.exposure, ", and reload HAProxy")
     running = proxy.running
     if running is None:
         return

@@ -20,7 +20,7 @@ from keydb_runbooks.runbooks.configuration import (
     rules,
 )
 from keydb_runbooks.runbooks.drift_firewall import Left, Rules, firewall_drift
-from keydb_runbooks.runbooks.drift_machine import File, Process, file_drift, process_drift
+from keydb_runbooks.runbooks.drift_machine import Exposure, File, Process, exposure_drift, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import UNSEEN, Drift, Unseen, Value, Verdict, unknown
 from keydb_runbooks.runbooks.fencing import KEPT
 from keydb_runbooks.runbooks.topology import Severity
@@ -73,7 +73,7 @@ class ServerState:
     """One server of the inventory; ``running`` is None if it didn't answer, ``detail`` says what it refused.
 
     ``same_directory`` is another name of the wanted ``dir``: a server follows links and says where it arrived.
-    ``firewall`` is None where install writes no rules, and where nobody could look.
+    ``firewall`` is None where install writes no rules, and where nobody could look; so is ``exposure``.
     """
 
     name: str
@@ -84,6 +84,7 @@ class ServerState:
     detail: str = ""
     same_directory: str | None = None
     firewall: Rules | Left | None = None
+    exposure: Exposure | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def server_drift(server: ServerState) -> Iterator[Drift]:
     yield from _extra_users(server, on_disk, running)
     if server.running is not None:
         yield from _itself(server, server.running)
+    if server.exposure is not None:
+        yield from exposure_drift(server.name, server.exposure)
     if server.firewall is not None:
         yield from firewall_drift(server.name, server.firewall)
 

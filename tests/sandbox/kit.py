@@ -415,7 +415,7 @@ class Sandbox:
             # Redis and Valkey wait 10 s for replicas that are behind (shutdown-timeout).
             assert self.processes.wait([pid], 20), f"{node} did not end"
 
-    def _spawn(self, words: list[str]) -> None:
+    def _spawn(self, words: list[str], *, umask: int = 0o077) -> None:
         subprocess.run(
             [*self.around, *words],
             env={**os.environ, MARK: str(self.directory)},
@@ -423,6 +423,7 @@ class Sandbox:
             check=True,
             capture_output=True,
             timeout=20,
+            umask=umask,
             # Python ignores SIGXFSZ: beyond a limit for files a server gets an error as from a full disk, and lives.
             restore_signals=False,
         )

@@ -309,6 +309,43 @@ def test_a_second_process_and_another_file_are_told(group: Sandbox) -> None:
     os.kill(first, signal.SIGKILL)
 
 
+def test_passwords_that_others_may_read_are_told_until_they_may_not(group: Sandbox) -> None:
+    first, second, third = map(group.config, NODES)
+    proxy, kept = group.directory / "proxy-1" / "haproxy.cfg", group.directory / "keydb-2" / "monitoring.auth.previous"
+    kept.write_text("AUTH monitoring older\n")
+    opened = {second: 0o644, kept: 0o604, proxy: 0o640}
+    for path, mode in opened.items():
+        path.chmod(mode)
+    # HAProxy's file counts as newer than its process by that.
+    told = sorted(["not-reloaded proxy-1", *(f"file-open {path.parent.name} {path}" for path in opened)])
+    assert look(group) == told
+
+    # Somebody started it by hand: what the server writes from now on is open to others.
+    group.stop("keydb-3")
+    _, program = find_server(group.engine)
+    group._spawn([program, str(third), "--set-proc-title", "no"], umask=0o022)
+    eventually(lambda: group.follows("keydb-3", "keydb-1"), "the server follows")
+    eventually(lambda: look(group) == sorted([*told, "umask-open keydb-3"]), "nothing else is told")
+    group.ask("keydb-3", "CONFIG", "REWRITE")
+    assert third.stat().st_mode & 0o777 == 0o644
+    told = sorted([*told, f"file-open keydb-3 {third}"])
+    assert look(group) == told
+    words = " ".join(drift(group).out.split())
+    assert f"run restart first, since its server opens what it rewrites; then chmod 600 {third}" in words
+
+    # Each way out leads out, and stays so.
+    group.run("restart").ok()
+    for path in (second, third, kept, proxy):
+        path.chmod(0o600)
+    for node in NODES:
+        group.ask(node, "CONFIG", "REWRITE")
+    group.kill("proxy-1")
+    group.boot_proxy()
+    eventually(group.writable, "the proxy takes writes")
+    as_it_should_be(group)
+    assert {path.stat().st_mode & 0o777 for path in (first, second, third)} == {0o600}
+
+
 def test_a_data_directory_behind_a_link_is_the_same_directory(group: Sandbox) -> None:
     group.stop("keydb-3")
     data = group.directory / "keydb-3" / "data"

@@ -113,6 +113,7 @@ def test_a_file_that_is_as_it_was_read_is_replaced_and_kept(tmp_path, present):
     assert file.read_bytes() == b"new\n"
     assert (tmp_path / "a b.conf.previous").read_bytes() == present
     assert names(file) == ["a b.conf", "a b.conf.previous"]
+    assert (tmp_path / "a b.conf.previous").stat().st_mode & 0o077 == 0, "it may have been open to others"
     assert file.stat().st_mode & 0o777 == 0o600
 
 

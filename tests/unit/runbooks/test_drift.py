@@ -29,7 +29,7 @@ from keydb_runbooks.runbooks import rejoin
 from keydb_runbooks.runbooks.configuration import parse
 from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_firewall import Left, Loaded, Rules
-from keydb_runbooks.runbooks.drift_machine import File, Listener, Process
+from keydb_runbooks.runbooks.drift_machine import Exposure, File, Listener, Process
 from keydb_runbooks.runbooks.drift_proxy import (
     AnswerError,
     BackendServer,
@@ -507,6 +507,31 @@ FIREWALLS = [
 ]  # fmt: skip
 
 
+PREVIOUS = f"{CONF}.previous"
+OPEN = "{0} has mode {1}, and passwords in it that are nobody else's to read; {2}chmod 600 {0}"
+FIRST_RESTART = "run restart first, since its server opens what it rewrites; then "
+UMASK = "runs with umask {}, so others may read its file when its role has been saved again; run restart"
+
+EXPOSURES = [
+    (Exposure({CONF: 0o600, PREVIOUS: 0o400}, 0o077), []),
+    (Exposure({}), []),
+    (Exposure({CONF: 0o640}), [f"warning file-open {CONF}: {OPEN.format(CONF, 640, '')}"]),
+    (Exposure({CONF: 0o600, PREVIOUS: 0o604}, 0o077), [f"warning file-open {PREVIOUS}: {OPEN.format(PREVIOUS, 604, '')}"]),
+    (Exposure({CONF: 0o644}, 0o022), [f"warning file-open {CONF}: {OPEN.format(CONF, 644, FIRST_RESTART)}"]),
+    (Exposure({CONF: 0o600}, 0o022), [f"notice umask-open: {UMASK.format('0022')}"]),
+    (Exposure({CONF: 0o600}, 0o027), [f"notice umask-open: {UMASK.format('0027')}"]),
+    # Nobody else is let in by what is left of a file's mode.
+    (Exposure({CONF: 0o600}, 0o066), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("found, told", EXPOSURES)
+def test_passwords_that_others_may_read_are_told(found, told):
+    assert [line(one) for one in server_drift(replace(conf(1), exposure=found))] == told
+    of_proxy = [f"{one}, and reload HAProxy" if "chmod" in one else one for one in told]
+    assert [line(one) for one in proxy_drift(replace(front(), exposure=found), None)] == of_proxy
+
+
 @pytest.mark.parametrize("found, told", FIREWALLS)
 def test_who_may_reach_a_servers_port_is_told_where_it_is_not_as_asked_for(found, told):
     assert [line(one) for one in server_drift(replace(conf(1), firewall=found))] == told
@@ -639,7 +664,11 @@ def own_codes() -> set[str]:
 
 def test_every_code_has_a_case_here():
     rows = {told.split(":")[0].split()[1] for row in ROWS.values() for told in row["told"]}
-    others = {told.split(":")[0].split()[1] for _, expected in (*PROCESSES, *PROXIES, *FIREWALLS) for told in expected}
+    others = {
+        told.split(":")[0].split()[1]
+        for _, expected in (*PROCESSES, *PROXIES, *FIREWALLS, *EXPOSURES)
+        for told in expected
+    }
     wholes = {told.split()[1] for *_, expected in WHOLES for told in expected}
     assert len(own_codes()) > 20
     assert own_codes() - rows - others - wholes == {"other-engine"}, "which has a test of its own"
