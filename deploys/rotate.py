@@ -64,3 +64,7 @@ if node or proxy:
     rotation.settled(name="See that the group is in order", group=group, what="moved", finish=finish)
 if node and rotated.finish:
     keydb.configuration(name="Take the old passwords away", program=program, _if=moved)
+if rotated.finish:
+    for entry in filter(None, (node, None if on_pods else proxy)):
+        paths = rotation.holders(entry)
+        rotation.forgotten(name="Keep no file with the old passwords", paths=paths, _if=moved)

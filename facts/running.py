@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 import redis
+from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError, explain, in_parallel, link
@@ -50,7 +51,7 @@ def _server(topology: Topology, wanted: Callable[[NodeEntry], str], entry: NodeE
         name=entry.name,
         engine=entry.data("keydb_engine"),
         wanted=wanted(entry),
-        file=_file(entry, entry.config_file),
+        file=read_text(entry.host, entry.config_file),
         running=None,
         same_directory=_real_directory(entry),
     )
@@ -117,7 +118,7 @@ def _told_by_info(fields: dict[str, list[str]]) -> dict[str, str]:
 
 def _proxy(topology: Topology, wanted: Callable[[ProxyEntry], str], entry: ProxyEntry) -> ProxyState:
     path = f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
-    state = ProxyState(entry.name, wanted(entry), _file(entry, path), None)
+    state = ProxyState(entry.name, wanted(entry), read_text(entry.host, path), None)
     recorded = (
         entry.host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file")) if entry.host.connected else None
     )
@@ -139,8 +140,9 @@ def _ask_proxy(entry: ProxyEntry) -> RunningProxy:
         socket.close()
 
 
-def _file(entry: NodeEntry | ProxyEntry, path: str) -> File:
-    found = get_quietly(entry.host, FileText, path=path) if entry.host.connected else None
+def read_text(host: Host, path: str) -> File:
+    """A file of a machine, whose text is unknown if the machine is off or the user may not read it."""
+    found = get_quietly(host, FileText, path=path) if host.connected else None
     return File(path, None) if found is None else File(path, found["text"], found["changed"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
+from functools import partial
 from textwrap import wrap
 from typing import Any
 
@@ -16,7 +17,7 @@ from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.facts.running import read_proxies, read_servers
-from keydb_runbooks.operations import endings, haproxy, keydb, runbook
+from keydb_runbooks.operations import endings, firewall, haproxy, keydb, runbook
 from keydb_runbooks.operations.status import STYLES
 from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_server import not_compared
@@ -70,7 +71,11 @@ def report(host: Host) -> None:
 def look(group: Group) -> Report:
     """Read a whole group and judge it."""
     topology = observe(group)
-    servers = read_servers(group, topology, keydb.wanted_configuration)
+    filters = in_parallel(partial(firewall.found, group), group.nodes)
+    servers = [
+        dataclasses.replace(server, firewall=filtered)
+        for server, filtered in zip(read_servers(group, topology, keydb.wanted_configuration), filters, strict=True)
+    ]
     # What somebody else's HAProxy says is measured by nothing of ours.
     ours = dataclasses.replace(group, proxies=tuple(proxy for proxy in group.proxies if not proxy.adopted))
     proxies = read_proxies(ours, topology, lambda entry: haproxy.wanted_configuration(group, entry))
@@ -78,7 +83,7 @@ def look(group: Group) -> Report:
         group=group.name,
         servers=tuple(node.name for node in group.nodes),
         proxies=tuple(proxy.name for proxy in group.proxies),
-        drifts=drift(topology, servers, proxies),
+        drifts=drift(topology, tuple(servers), proxies),
         not_compared={server.name: names for server in servers if (names := not_compared(server))},
     )
 

@@ -18,20 +18,19 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
-from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import Peers
+from keydb_runbooks.facts.rules import Asked, ask, left
+from keydb_runbooks.facts.running import read_text
 from keydb_runbooks.operations import keydb, owners, systemctl
-from keydb_runbooks.operations.files import READABLE, put_file, read_file
+from keydb_runbooks.operations.files import READABLE, put_file
 from keydb_runbooks.operations.service import has_systemd, server_unit
 from keydb_runbooks.operations.units import DIRECTORY
+from keydb_runbooks.runbooks.drift_firewall import Left, Loaded, Rules
 from keydb_runbooks.runbooks.firewall import allowed, shut_out
 from keydb_runbooks.templates import render
 
 NFT = "/usr/sbin/nft"
-
-# $1 the program, $2 the table, $3 what a comment in it says if its rules are these.
-LIVE = '"$1" list table inet "$2" 2>/dev/null | grep -qF "$3" && echo live || echo other'
 
 # $1 the unit, $2 the table, $3 and so on the files.
 REMOVE = """
@@ -63,8 +62,8 @@ def rules(nft: str = NFT) -> Generator[PyinfraCommand, None, None]:
         *put_file(host, path, rules_text(group, entry), partial(_check, nft), owners.roots(entry, "600")),
         *put_file(host, f"{DIRECTORY}/{unit}", unit_text(entry, nft), access=READABLE),
     ]
-    live = run_quietly(host, script(LIVE, nft, table_of(entry), mark_of(group, entry))) == ["live"]
-    if live and not changes:
+    asked = _asked(group, entry)
+    if asked is not None and asked.loaded is Loaded.THESE and asked.enabled and not changes:
         host.noop(f"{path} is as wanted, and in force")
         return
     yield FunctionCommand(_nobody_is_shut_out, (group, entry), {})
@@ -85,10 +84,28 @@ def none() -> Generator[PyinfraCommand, None, None]:
     """
     entry = keydb.this_node(host)
     files = [rules_path(entry), f"{DIRECTORY}/{unit_of(entry)}"]
-    if all(read_file(host, path) is None for path in files):
+    if not left(host, table_of(entry), files):
         host.noop(f"{host.name} has no rules of install's")
         return
     yield script(REMOVE, unit_of(entry), table_of(entry), *files)
+
+
+def found(group: Group, entry: NodeEntry) -> Rules | Left | None:
+    """What a node's machine has of the rules, for ``drift``; None where install writes none, or if it is off."""
+    if not (has_systemd(entry.host) and entry.host.connected):
+        return None
+    places = (rules_path(entry), f"{DIRECTORY}/{unit_of(entry)}")
+    if not wanted(entry):
+        return Left(left(entry.host, table_of(entry), [*places]), entry.names("keydb_firewall"))
+    asked = _asked(group, entry)
+    nft, loaded, enabled = (NFT, None, None) if asked is None else (asked.nft, asked.loaded, asked.enabled)
+    rules_file, unit_file = (read_text(entry.host, path) for path in places)
+    texts = (rules_text(group, entry), unit_text(entry, nft))
+    return Rules(unit_of(entry), texts, (rules_file, unit_file), loaded, enabled)
+
+
+def _asked(group: Group, entry: NodeEntry) -> Asked | None:
+    return ask(entry.host, table_of(entry), mark_of(group, entry), unit_of(entry), rules_text(group, entry))
 
 
 def wanted(entry: NodeEntry) -> bool:

@@ -13,16 +13,20 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError, in_parallel, link, link_as
+from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import runbook, together
+from keydb_runbooks.operations import boot_guard, haproxy, keydb, runbook, together
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide
 from keydb_runbooks.runbooks.topology import Finding, Severity, find
 
 Commands = Generator[PyinfraCommand, None, None]
+
+# Each argument is a file that was replaced: what is kept of it goes, and what a run that died left of a new one.
+FORGET = 'for path; do rm -f -- "$path.previous" "$path".new.[0-9a-f]* || exit 1; done'
 
 SETTLE_SECONDS = 20.0
 """For how long proxies' checks and replicas' links may take to be as they were."""
@@ -91,6 +95,28 @@ def settled(group: Group, what: str, finish: bool = False) -> Commands:
     if runbook.conducts(host, group):
         yield FunctionCommand(_settle, (group, finish and group.pod_proxies is not None), {})
         yield FunctionCommand(together.note, (group, what), {})
+
+
+@operation()
+def forgotten(paths: list[str]) -> Commands:
+    """Leave no password that no server takes any more in what is kept of a host's files.
+
+    + paths: the files that had it
+
+    **Example:**
+
+    .. code:: python
+
+        rotation.forgotten(name="Forget the old passwords", paths=["/etc/haproxy/haproxy.cfg"])
+    """
+    yield script(FORGET, *paths)
+
+
+def holders(entry: NodeEntry | ProxyEntry) -> list[str]:
+    """The files of a node or a proxy that have a password in them."""
+    if isinstance(entry, ProxyEntry):
+        return [haproxy.config_path(entry)]
+    return [keydb.config_path(entry), keydb.credentials_path(entry), boot_guard.credentials_path(entry)]
 
 
 def _prove(state: State, host: Host, group: Group) -> bool:

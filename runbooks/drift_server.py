@@ -19,6 +19,7 @@ from keydb_runbooks.runbooks.configuration import (
     parse,
     rules,
 )
+from keydb_runbooks.runbooks.drift_firewall import Left, Rules, firewall_drift
 from keydb_runbooks.runbooks.drift_machine import File, Process, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import UNSEEN, Drift, Unseen, Value, Verdict, unknown
 from keydb_runbooks.runbooks.fencing import KEPT
@@ -72,6 +73,7 @@ class ServerState:
     """One server of the inventory; ``running`` is None if it didn't answer, ``detail`` says what it refused.
 
     ``same_directory`` is another name of the wanted ``dir``: a server follows links and says where it arrived.
+    ``firewall`` is None where install writes no rules, and where nobody could look.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ServerState:
     running: RunningServer | None
     detail: str = ""
     same_directory: str | None = None
+    firewall: Rules | Left | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class _Setting:
 
 
 def server_drift(server: ServerState) -> Iterator[Drift]:
-    """All in which a server's file and its running configuration differ from the inventory and from each other."""
+    """All in which a server's file, what runs and its machine differ from the inventory and from each other."""
     yield from file_drift(server.name, server.file)
     on_disk, error = _read(server)
     if error is not None:
@@ -107,6 +110,8 @@ def server_drift(server: ServerState) -> Iterator[Drift]:
     yield from _extra_users(server, on_disk, running)
     if server.running is not None:
         yield from _itself(server, server.running)
+    if server.firewall is not None:
+        yield from firewall_drift(server.name, server.firewall)
 
 
 def not_compared(server: ServerState) -> tuple[str, ...]:

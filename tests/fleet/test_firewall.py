@@ -87,3 +87,53 @@ def test_only_who_is_meant_reaches_a_server(filtered: Fleet, tmp_path: Path) -> 
         assert "runbooks_" not in node.shell("nft list tables")
         assert node.shell(f"ls /etc/keydb/firewall.nft /etc/systemd/system/{unit} 2>/dev/null", check=False) == ""
     assert filtered.run("install", keydb_firewall="false").ok().changed() == 0
+
+
+def told_by_drift(fleet: Fleet, **data: str) -> list[str]:
+    """``code where`` of each drift; the exit code says whether there is any."""
+    seen = fleet.run("drift", format="json", **data)
+    document = json.JSONDecoder().raw_decode(seen.text[seen.text.index("\n{") + 1 :])[0]
+    told = [f"{one['code']} {one['where']}" for one in document["groups"][0]["drifts"]]
+    assert seen.code == (5 if told else 0), seen.text
+    return sorted(told)
+
+
+def test_drift_tells_whose_rules_are_not_as_asked_for(filtered: Fleet) -> None:
+    unit = f"{filtered.engine}-server-firewall.service"
+    table = f"inet runbooks_{filtered.engine}_server"
+    place = f"/etc/keydb/firewall.nft /etc/systemd/system/{unit}"
+    first, second, third = (filtered[name] for name in NODES)
+    # The network is of both kinds, so the kernel lists the addresses otherwise than the file has them.
+    asked = {**RULES, "keydb_firewall_allow": json.dumps([HERE, "10.20.0.0/16", "fd00::/64"])}
+
+    assert told_by_drift(filtered, **asked) == [f"no-firewall {name}" for name in NODES]
+    filtered.run("install", **asked).ok()
+    assert told_by_drift(filtered, **asked) == []
+
+    first.shell(f"nft delete table {table}")
+    second.shell("sed -i 's/10.20.0.0/10.30.0.0/' /etc/keydb/firewall.nft")
+    third.shell(f"nft insert rule {table} input tcp dport {SERVER_PORT} accept")
+    expected = ["firewall-differs keydb-2", "firewall-not-loaded keydb-1", "firewall-other-loaded keydb-3"]
+    assert told_by_drift(filtered, **asked) == expected
+    assert third.shell(f"nft list table {table} | grep -c accept") == "6", "nothing was changed by looking"
+    second.shell(f"systemctl reload {unit}")
+    assert told_by_drift(filtered, **asked) == sorted([*expected, "firewall-other-loaded keydb-2"])
+    filtered.run("install", **asked).ok()
+    assert told_by_drift(filtered, **asked) == []
+
+    first.shell(f"systemctl disable --quiet {unit}")
+    second.shell(f"rm {place}; nft delete table {table}")
+    third.shell(f"echo >>/etc/systemd/system/{unit}; echo '# mine' >>/etc/systemd/system/{unit}")
+    expected = ["firewall-differs keydb-3", "firewall-not-enabled keydb-1", "no-firewall keydb-2"]
+    assert told_by_drift(filtered, **asked) == expected
+    filtered.run("install", **asked).ok()
+    assert told_by_drift(filtered, **asked) == []
+    assert filtered.run("install", **asked).ok().changed() == 0
+
+    # Nobody asks for it any more; what is left is told until install has taken it away.
+    assert told_by_drift(filtered) == [f"firewall-left {name}" for name in NODES]
+    first.shell(f"rm {place}")
+    assert told_by_drift(filtered, keydb_firewall="false") == [f"firewall-left {name}" for name in NODES]
+    filtered.run("install", keydb_firewall="false").ok()
+    assert told_by_drift(filtered, keydb_firewall="false") == []
+    assert told_by_drift(filtered) == []

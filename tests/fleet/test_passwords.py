@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.fleet.fleet import NODES, Fleet
-from tests.fleet.machine import eventually
+from tests.fleet.machine import Machine, eventually
 from tests.fleet.test_verbs import group, is_healthy  # noqa: F401 - a fixture of theirs
 from tests.fleet.writer import writing
 
@@ -26,6 +27,15 @@ def old(group: Fleet) -> Iterator[dict[str, str]]:  # noqa: F811
     (folder / "passwords.json").write_text(json.dumps({role: secrets.token_urlsafe(24) for role in before}))
     yield before
     (folder / "previous.json").unlink(missing_ok=True)
+
+
+def holders(machine: Machine, passwords: dict[str, str]) -> list[str]:
+    """A machine's files with a password in them: as it is, as HAProxy has it, or as its hash."""
+    words = [word.encode() for word in passwords.values()]
+    forms = [*words, *(word.hex().encode() for word in words), *(sha256(word).hexdigest().encode() for word in words)]
+    folders = [machine.root / name for name in ("etc", "root", "srv", "tmp", "var")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [str(path) for path in files if any(form in path.read_bytes() for form in forms)]
 
 
 def test_a_rotation_drops_no_write_and_the_old_passwords_are_gone(
@@ -50,6 +60,9 @@ def test_a_rotation_drops_no_write_and_the_old_passwords_are_gone(
     print(f"rotate in {rotated.seconds:.1f} s and {finished.seconds:.1f} s, longest gap {writer.gap() * 1000:.0f} ms")
     assert group.run("install").ok().changed() == 0
     eventually(lambda: is_healthy(group, "keydb-1"), "the group is as it was")
+    for machine in group.machines.values():
+        assert holders(machine, new) != []
+        assert holders(machine, old) == []
     for name in NODES:
         for role, password in old.items():
             with group.client(name, role) as client, pytest.raises(redis.AuthenticationError):

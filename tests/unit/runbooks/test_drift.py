@@ -28,6 +28,7 @@ from worlds import (
 from keydb_runbooks.runbooks import rejoin
 from keydb_runbooks.runbooks.configuration import parse
 from keydb_runbooks.runbooks.drift import drift
+from keydb_runbooks.runbooks.drift_firewall import Left, Loaded, Rules
 from keydb_runbooks.runbooks.drift_machine import File, Listener, Process
 from keydb_runbooks.runbooks.drift_proxy import (
     AnswerError,
@@ -46,7 +47,7 @@ from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Replica
 
 ROWS = yaml.safe_load(Path(__file__).with_name("drift.yaml").read_text())
-MODULES = ("drift", "drift_machine", "drift_proxy", "drift_server", "drift_values")
+MODULES = ("drift", "drift_firewall", "drift_machine", "drift_proxy", "drift_server", "drift_values")
 CONF, CFG = "/etc/keydb/keydb.conf", "/etc/haproxy/haproxy.cfg"
 FINE = Process(7, 7, (Listener(7, 1, "10.0.0.1", 6379),))
 
@@ -465,6 +466,52 @@ def test_an_answer_that_is_none_of_haproxys_is_an_error(broken):
         front(replaced=broken)
 
 
+# Rules for a server's port
+
+NFT, UNIT = "/etc/keydb/firewall.nft", "kv-firewall.service"
+
+
+def rules(*texts: str | None, loaded: Loaded | None = Loaded.THESE, enabled: bool | None = True) -> Rules:
+    """Rules of which the machine has these texts, those that are wanted unless told otherwise."""
+    first, second = texts or ("table\n", "[Unit]\n")
+    return Rules(UNIT, ("table\n", "[Unit]"), (File(NFT, first), File(f"/etc/{UNIT}", second)), loaded, enabled)
+
+
+NO_FIREWALL = "the inventory asks for keydb_firewall, and there is none: everybody reaches its port; run install"
+OPEN_PORT = "its rules are not in force, so everybody reaches its port; run install"
+OTHER_RULES = "other rules are in force than the inventory asks for: more or fewer reach its port; run install"
+NOT_ENABLED = f"{UNIT} does not start with the machine, so the next boot leaves its port open; run install"
+UNSEEN_RULES = "it is unknown who may reach its port: only root sees that, by nft; let pyinfra's user be root (_sudo in the inventory)"  # fmt: skip
+LEFT_RULES = "{} is there of a firewall that the inventory does not ask for; {}run install, which takes it away"
+OTHER_FILE = "{} is not what the inventory asks for, and counts from the next boot on; run install"
+
+FIREWALLS = [
+    (rules(), []),
+    (rules("", "", loaded=Loaded.NONE, enabled=False), [f"warning no-firewall: {NO_FIREWALL}"]),
+    # Without nft nobody has rules, whoever looks.
+    (rules("", "", loaded=None, enabled=None), [f"warning no-firewall: {NO_FIREWALL}"]),
+    (rules(None, "", loaded=None, enabled=None), [f"unknown firewall-unknown: {UNSEEN_RULES}"]),
+    (rules(loaded=None, enabled=None), [f"unknown firewall-unknown: {UNSEEN_RULES}"]),
+    (rules("table x\n", "[Unit]\n"), [f"warning firewall-differs {NFT}: {OTHER_FILE.format(NFT)}"]),
+    (rules("table\n", "[X]\n"), [f"warning firewall-differs /etc/{UNIT}: {OTHER_FILE.format(f'/etc/{UNIT}')}"]),
+    (rules(loaded=Loaded.NONE), [f"warning firewall-not-loaded: {OPEN_PORT}"]),
+    (rules(loaded=Loaded.OTHERS), [f"warning firewall-other-loaded: {OTHER_RULES}"]),
+    (rules(enabled=False), [f"warning firewall-not-enabled: {NOT_ENABLED}"]),
+    # What is in force is no worse for a file that is gone, until the next boot.
+    (rules("", "[Unit]\n"), [f"warning no-file: there is no {NFT}; run install"]),
+    (rules("table\n", "", enabled=False), [f"warning no-file: there is no /etc/{UNIT}; run install"]),
+    (rules("", ""), [f"warning no-file: there is no {path}; run install" for path in (NFT, f"/etc/{UNIT}")]),
+    (Left((), named=False), []),
+    (Left((NFT, "table kv"), named=False), [f"warning firewall-left: {LEFT_RULES.format(f'{NFT} and table kv', 'say keydb_firewall = False and ')}"]),
+    (Left((NFT,), named=True), [f"warning firewall-left: {LEFT_RULES.format(NFT, '')}"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("found, told", FIREWALLS)
+def test_who_may_reach_a_servers_port_is_told_where_it_is_not_as_asked_for(found, told):
+    assert [line(one) for one in server_drift(replace(conf(1), firewall=found))] == told
+
+
 # The whole
 
 GOOD = (primary(1), replica(2), proxy(1))
@@ -592,7 +639,7 @@ def own_codes() -> set[str]:
 
 def test_every_code_has_a_case_here():
     rows = {told.split(":")[0].split()[1] for row in ROWS.values() for told in row["told"]}
-    others = {told.split(":")[0].split()[1] for _, expected in (*PROCESSES, *PROXIES) for told in expected}
+    others = {told.split(":")[0].split()[1] for _, expected in (*PROCESSES, *PROXIES, *FIREWALLS) for told in expected}
     wholes = {told.split()[1] for *_, expected in WHOLES for told in expected}
     assert len(own_codes()) > 20
     assert own_codes() - rows - others - wholes == {"other-engine"}, "which has a test of its own"
