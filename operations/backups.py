@@ -25,8 +25,9 @@ from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.operations import dump, interrupt, programs
 from keydb_runbooks.operations.dump import Kept
 from keydb_runbooks.operations.failures import LeftBehind, StepFailed
+from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.options import option
-from keydb_runbooks.operations.perform import Links, perform
+from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks import backup
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request

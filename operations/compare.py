@@ -19,7 +19,8 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, in_parallel, link
 from keydb_runbooks.operations.dump import write_beside
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.perform import Links, perform
+from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.operations.save import kept
 from keydb_runbooks.runbooks.differences import (
     OTHER_EXPIRY,

@@ -11,7 +11,8 @@ from keydb_runbooks.connectors.link import Client, LinkError, link
 from keydb_runbooks.facts.rights import ask
 from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.perform import Links, perform, send_together
+from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.perform import perform, send_together
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks import steps_fence
 from keydb_runbooks.runbooks.fencing import KEPT, awake, sleeping

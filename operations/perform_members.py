@@ -8,7 +8,8 @@ from keydb_runbooks.facts.service import our_users
 from keydb_runbooks.operations import service
 from keydb_runbooks.operations.dump import background_save
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.perform import Links, perform
+from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.clients import connections
 from keydb_runbooks.runbooks.steps_members import Leave, LeftByClients

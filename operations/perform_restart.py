@@ -16,8 +16,9 @@ from keydb_runbooks.operations.dump import background_save
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.files import READABLE, put_file, read_file
 from keydb_runbooks.operations.keydb import config_path
+from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.lock import LockRefused
-from keydb_runbooks.operations.perform import Links, perform, send_together
+from keydb_runbooks.operations.perform import perform, send_together
 from keydb_runbooks.operations.pod_objects import is_pod
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info

@@ -7,7 +7,8 @@ import time
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.facts.service import our_users
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.perform import Links, perform
+from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.operations.waits import until
 from keydb_runbooks.runbooks.clients import SLACK_SECONDS, connections
 from keydb_runbooks.runbooks.steps_service import (

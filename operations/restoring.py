@@ -25,10 +25,11 @@ from keydb_runbooks.operations import dump, interrupt, owners, programs
 from keydb_runbooks.operations.backups import check
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.keydb import config_path
+from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.options import option
-from keydb_runbooks.operations.perform import SLOW_POLL_SECONDS, Links, perform
+from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.operations.users import ACL
-from keydb_runbooks.operations.waits import until
+from keydb_runbooks.operations.waits import SLOW_POLL_SECONDS, until
 from keydb_runbooks.runbooks import restore
 from keydb_runbooks.runbooks.plan import Answer, Request
 from keydb_runbooks.runbooks.replication import Address, Node, node_from_info

@@ -19,7 +19,8 @@ from keydb_runbooks.operations import endings, interrupt, lock, record, report, 
 from keydb_runbooks.operations.failures import LeftBehind, StepFailed, Stopped, TooLate
 from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.invocation import command_line
-from keydb_runbooks.operations.perform import Links, perform_step
+from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.reads import read_through_proxies
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
 from keydb_runbooks.operations.show import failure_lines, wrap

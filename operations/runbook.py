@@ -26,7 +26,9 @@ from pyinfra.api.state import State
 import keydb_runbooks.operations.perform_fence
 import keydb_runbooks.operations.perform_members
 import keydb_runbooks.operations.perform_restart
-import keydb_runbooks.operations.perform_service  # noqa: F401 - they add the steps that they perform
+import keydb_runbooks.operations.perform_routes
+import keydb_runbooks.operations.perform_service
+import keydb_runbooks.operations.perform_waits  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.facts.observation import observe

@@ -11,7 +11,8 @@ from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.operations import dump
 from keydb_runbooks.operations.dump import Kept
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.perform import Links, perform
+from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request
 from keydb_runbooks.runbooks.rescue import file_name, refuse_room
 from keydb_runbooks.runbooks.steps_save import SaveData, StillHolds

@@ -13,6 +13,9 @@ from keydb_runbooks.operations import interrupt
 
 Seen = TypeVar("Seen")
 
+SLOW_POLL_SECONDS = 0.02
+"""Between two looks at what nobody is held back for."""
+
 LINE_SECONDS = 1.0
 """A wait that is over within this time prints nothing; a longer one a line each time."""
 

@@ -1,7 +1,7 @@
 """The base image: a Debian as it comes, with sshd, sudo and HAProxy, and an ordinary user who may do everything by sudo.
 
-``python -m tests.fleet.base`` makes it by debootstrap and keeps it in ``build/fleet/base`` until the recipe below is
-another one. Machines see it below a layer of their own and never change it.
+``python -m tests.fleet.base`` makes it by debootstrap and keeps it in ``build/fleet/base-SUITE`` until the recipe below is
+another one. Machines see it below a layer of their own and never change it. FLEET_SUITE names another Debian.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / "build" / "fleet"
-BASE = BUILD / "base"
+SUITE = os.environ.get("FLEET_SUITE") or "bookworm"
+BASE = BUILD / f"base-{SUITE}"
 STAMP = BASE / "etc" / "fleet-recipe"
-SUITE = "bookworm"
 
 MACHINE = (
     "systemd",
@@ -32,8 +32,12 @@ MACHINE = (
     "libfaketime",
 )
 PROXY = ("haproxy", "socat")
-# What a server's program is linked to that was built for this Debian: KeyDB, and Debian's own Redis.
-SERVER = ("libcurl4", "libstdc++6", "libzstd1", "libatomic1", "liblzf1", "libjemalloc2", "libsystemd0")
+# What a server's program is linked to that was built for Debian 12: KeyDB, and Debian's own Redis. Later ones bring the
+# same libraries, one of them under another name.
+SERVER = (
+    "libcurl4" if SUITE == "bookworm" else "libcurl4t64",
+    *("libstdc++6", "libzstd1", "libatomic1", "liblzf1", "libjemalloc2", "libsystemd0"),
+)
 
 USER = "vagrant"
 """The user's name, as on Vagrant's machines."""
@@ -81,8 +85,8 @@ def main() -> int:
 
 
 def _make() -> None:
-    new = BASE.with_name("base.new")
-    log = BUILD / "base.log"
+    new = BASE.with_name(f"{BASE.name}.new")
+    log = BUILD / f"{BASE.name}.log"
     for old in (new, BASE):
         shutil.rmtree(old, ignore_errors=True)
     print(f"making the base image {BASE}, once: about a minute; its log is {log}", flush=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.lock import Lock
-from keydb_runbooks.operations.perform import Links
 from keydb_runbooks.operations.report import Report
 from tests.simulation.beats import Beat
 from tests.simulation.operator import Operator

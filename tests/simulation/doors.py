@@ -19,9 +19,11 @@ from keydb_runbooks.operations import (
     compare,
     dump,
     holders,
+    links,
     lock,
-    perform,
     perform_fence,
+    perform_routes,
+    perform_waits,
     report,
     run,
     runbook,
@@ -92,7 +94,8 @@ EVERYWHERE: dict[str, object] = {
 }
 MODULES: tuple[ModuleType, ...] = (
     *(condition, observation),
-    *(compare, dump, holders, lock, perform, perform_fence, report, run, runbook, save, waits),
+    *(compare, dump, holders, links, lock, perform_fence, perform_routes, perform_waits, report, run, runbook),
+    *(save, waits),
 )
 
 DOORS: tuple[tuple[ModuleType, str, object], ...] = (

@@ -3,7 +3,7 @@
 from unittest import mock
 
 from keydb_runbooks.facts import condition, observation
-from keydb_runbooks.operations import perform
+from keydb_runbooks.operations import links
 from keydb_runbooks.runbooks.replication import node_from_info
 from tests.simulation import texts
 from tests.simulation.doors import installed
@@ -22,9 +22,7 @@ def test_a_remembered_node_is_the_one_that_is_read():
         return node
 
     with installed():
-        patches = [
-            mock.patch.object(module, "node_from_info", compared) for module in (condition, observation, perform)
-        ]
+        patches = [mock.patch.object(module, "node_from_info", compared) for module in (condition, observation, links)]
         with patches[0], patches[1], patches[2]:
             for seed in range(40):
                 assert play(script_of(seed)) is None
