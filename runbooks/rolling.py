@@ -181,17 +181,12 @@ def _refuse_save(node: Node, request: Request) -> Refusal | None:
 
 def _mended(topology: Topology, primary: Node) -> Topology:
     """The group as it is when what an interrupted run left has been finished (``attach.finish``)."""
-    line = f"{primary.address.host} {primary.address.port}"
     link = Link(primary.address, up=True, last_io_seconds=0, syncing=False)
     nodes = []
     for node in topology.nodes:
-        if node is primary:
-            nodes.append(changed(node, paused=False, config_replicaof=""))
-        elif node.follows(primary):
-            nodes.append(changed(node, paused=False, config_replicaof=line))
-        else:
-            joined = {"role": Role.REPLICA, "links": (link,), "paused": False, "config_replicaof": line}
-            nodes.append(changed(node, **joined))
+        stays = node is primary or node.follows(primary)
+        there = node if stays else changed(node, role=Role.REPLICA, links=(link,))
+        nodes.append(changed(there, paused=False, config_replicaof=there.running_replicaof))
     return changed(topology, nodes=tuple(nodes))
 
 

@@ -100,9 +100,9 @@ CASES = {
     "switchover, a fenced primary": (switchover, group(fenced(primary(1)), replica(2), orphan(3, 2), proxy(1)), TO_2),
     "unfence": (unfence, group(fenced(primary(1)), replica(2), proxy(1)), NODE_1),
     "unfence, a replica": (unfence, group(primary(1), fenced(replica(2)), proxy(1)), NODE_2),
-    "upgrade": (upgrade.planned(NEW), group(primary(1), replica(2), proxy(1, nodes=2)), Request()),
-    "upgrade, the only node": (upgrade.planned(NEW), group(primary(1, condition=AGED), proxy(1, nodes=1)), Request()),
-    "upgrade, of a pod": (upgrade.of_pods(OUTDATED), group(primary(1), replica(2), replica(3), service(1)), Request()),
+    "upgrade": (lambda *asked: upgrade.planned(NEW)(*asked), group(primary(1), replica(2), proxy(1, nodes=2)), Request()),
+    "upgrade, the only node": (lambda *asked: upgrade.planned(NEW)(*asked), group(primary(1, condition=AGED), proxy(1, nodes=1)), Request()),
+    "upgrade, of a pod": (lambda *asked: upgrade.of_pods(OUTDATED)(*asked), group(primary(1), replica(2), replica(3), service(1)), Request()),
 }  # fmt: skip
 
 

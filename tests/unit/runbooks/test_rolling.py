@@ -24,12 +24,12 @@ from worlds import (
 
 from keydb_runbooks.runbooks import restart
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request, Since
-from keydb_runbooks.runbooks.steps import Unpause
+from keydb_runbooks.runbooks.steps import RecordLineage, Unpause
 from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, RestartAlone
 
 NOW = Since(1000.0, "2026-01-02T03:04:05Z")
 ALL = Request(since=NOW)
-OLD, YOUNG = replace(GOOD, began_seconds=10.0, uptime_seconds=990), replace(GOOD, began_seconds=1002.0)
+OLD, YOUNG = replace(GOOD, began_seconds=10.0, uptime_seconds=990), replace(GOOD, began_seconds=1001.0)
 AOF = replace(OLD, aof=True)
 
 
@@ -144,9 +144,11 @@ def test_what_a_run_that_died_left_is_finished_first():
 
 
 def test_half_a_switchover_is_finished_and_the_old_primary_restarted():
-    members = (old(primary(1, paused=True)), young(promoted(2)), young(replica(3)), proxy(1))
-    assert lines(asked(*members))[-3:] == turn(1)
-    assert "Follow keydb-1" in lines(asked(*members))
+    members = (old(primary(1, paused=True)), young(promoted(2, ancestors=())), young(replica(3)), proxy(1))
+    plan = asked(*members)
+    assert lines(plan)[-3:] == turn(1)
+    assert "Follow keydb-1" in lines(plan)
+    assert RecordLineage("keydb-2", 1) in plan.steps
 
 
 def test_what_was_left_is_finished_though_nobody_is_restarted():
