@@ -69,7 +69,8 @@ def welcome(topology: Topology, request: Request, place: Place) -> Joining | Ref
     """Decide whether a node may be installed and join, with the room that it needs."""
     if refusal := _refuse_name(topology, request):
         return refusal
-    name = request.node or ""
+    name = request.node
+    assert name is not None
     primary = _primary(topology, name, request)
     if isinstance(primary, Refusal):
         return primary
@@ -98,7 +99,8 @@ def _needs(topology: Topology, name: str, primary: Node) -> str:
 
 def plan(topology: Topology, request: Request) -> Answer:
     """Decide how an installed node comes to follow the primary; no role moves."""
-    name = request.node or ""
+    name = request.node
+    assert name is not None, "whoever is welcome has a name"
     primary = _primary(topology, name, request)
     if isinstance(primary, Refusal):
         return primary

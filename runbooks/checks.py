@@ -38,9 +38,6 @@ class Check:
     override: str
     look: Callable[[Situation], Iterator[Found]]
 
-    def severity(self, verb: str) -> Severity:
-        return {"switchover": self.switchover, "failover": self.failover}[verb]
-
 
 LAG = "allow_lag=SIZE"
 ACCEPT = "accept=CODE"
@@ -86,8 +83,8 @@ CHECKS: tuple[Check, ...] = (
 # fmt: on
 
 _ASKED = {
-    verb: tuple((row, row.severity(verb)) for row in CHECKS if row.severity(verb) is not NONE)
-    for verb in ("switchover", "failover")
+    "switchover": tuple((row, row.switchover) for row in CHECKS if row.switchover is not NONE),
+    "failover": tuple((row, row.failover) for row in CHECKS if row.failover is not NONE),
 }
 """What each verb asks."""
 

@@ -112,7 +112,7 @@ def _at_start(pod: Document, container: str, texts: Mapping[str, str]) -> Iterat
 
 def _not_kept(pod: Document, container: str, directory: str) -> Iterator[Undoing]:
     mounts = _server(pod, container).get("volumeMounts") or ()
-    above = [one for one in mounts if f"{directory}/".startswith(f"{one['mountPath'].rstrip('/')}/")]
+    above = [one for one in mounts if f"{directory}/".startswith(f"{one['mountPath'].removesuffix('/')}/")]
     deepest = max(above, key=lambda one: len(one["mountPath"]), default=None)
     volumes = {one["name"]: one for one in pod["spec"].get("volumes") or ()}
     volume = volumes.get(deepest["name"], {}) if deepest is not None else {}
@@ -144,7 +144,7 @@ def _words(container: Document, texts: Mapping[str, str]) -> str:
 
 def _called(words: str, texts: Mapping[str, str]) -> str:
     """The texts of the files that a command names."""
-    return "".join(_code(text) for name, text in texts.items() if name.rpartition("/")[2] in words)
+    return "\n".join(_code(text) for name, text in texts.items() if name.rpartition("/")[2] in words)
 
 
 def _code(text: str) -> str:

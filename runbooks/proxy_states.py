@@ -27,7 +27,8 @@ def carried_over(states: str, servers: Mapping[str, Mapping[str, Address]]) -> s
     version, *lines = states.strip().splitlines() or [""]
     if version != "1":
         return None
-    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    # The line that names the columns is of no backend.
+    rows = [line.split() for line in lines]
     kept = [row for backend, wanted in servers.items() for row in _rows(rows, backend, wanted)]
     return "\n".join(["1", *(line for line in lines if line.startswith("#")), *map(" ".join, kept), ""])
 

@@ -293,7 +293,7 @@ def _warnings(
     target: Node,
     primary: Node | None,
 ) -> tuple[str, ...]:
-    keys = max((held[node.name].keys for node in topology.nodes), default=0)
+    keys = max(held[node.name].keys for node in topology.nodes)
     told = [f"{keys:,} keys are replaced by the {source.keys:,} of the backup of {source.saved_at}"] if keys else []
     if primary is target:
         told.append(f"no replica is in sync, so {target.name} itself loads it, and takes no writes meanwhile")

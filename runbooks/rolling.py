@@ -157,7 +157,7 @@ def _refuse_state(wish: Wish, topology: Topology, seen: Topology, primary: Node,
     if not any(map(wish.due, seen.nodes)):
         return None
     size, answering = len(seen.everybody), len(seen.nodes)
-    if size > 1 and answering - 1 < size - size // 2:
+    if size > 1 and 2 * (answering - 1) < size:
         names = " and ".join(node.name for node in topology.unread)
         told = f"{answering} of {size} nodes answer: without one more no majority keeps the lock"
         return Refusal("no-majority", topology.group, told, f"start or reach {names} first")
@@ -169,28 +169,24 @@ def _refuse_save(node: Node, request: Request) -> Refusal | None:
     condition, free = node.condition, node.machine.disk_free if node.machine is not None else None
     if condition.aof or "cannot-save" in request.accept:
         return None
-    told = ""
     if condition.saved is False:
         told = "could not save its data last time, and would come back with old ones"
     elif free is not None and condition.dataset_bytes is not None and free < condition.dataset_bytes:
         told = f"saves {condition.dataset_bytes:,} bytes of data when it ends, and its disk has {free:,} free"
+    else:
+        return None
     hint = "look at its log and its disk, or accept=cannot-save for a full resync"
-    return Refusal("cannot-save", node.name, told, hint) if told else None
+    return Refusal("cannot-save", node.name, told, hint)
 
 
 def _mended(topology: Topology, primary: Node) -> Topology:
     """The group as it is when what an interrupted run left has been finished (``attach.finish``)."""
-    line = f"{primary.address.host} {primary.address.port}"
     link = Link(primary.address, up=True, last_io_seconds=0, syncing=False)
     nodes = []
     for node in topology.nodes:
-        if node is primary:
-            nodes.append(changed(node, paused=False, config_replicaof=""))
-        elif node.follows(primary):
-            nodes.append(changed(node, paused=False, config_replicaof=line))
-        else:
-            joined = {"role": Role.REPLICA, "links": (link,), "paused": False, "config_replicaof": line}
-            nodes.append(changed(node, **joined))
+        stays = node is primary or node.follows(primary)
+        there = node if stays else changed(node, role=Role.REPLICA, links=(link,))
+        nodes.append(changed(there, paused=False, config_replicaof=there.running_replicaof))
     return changed(topology, nodes=tuple(nodes))
 
 
@@ -255,7 +251,7 @@ def _alone(case: _Case, mend: tuple[Step, ...]) -> Plan:
     save = () if node.condition.saves else (SaveToDisk(node.name),)
     written = _unbound(verify(case.topology, node, ()))
     return replace(
-        _staying(replace(case, due=()), mend),
+        _staying(case, mend),
         steps=(
             *mend,
             LookAgain(node.name),

@@ -7,6 +7,7 @@ from worlds import (
     GOOD,
     ROOMY,
     World,
+    address,
     codes,
     group,
     guarded,
@@ -26,6 +27,8 @@ from keydb_runbooks.runbooks.add_node import Joining, Place, plan, welcome
 from keydb_runbooks.runbooks.condition import Machine
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Replica
+from keydb_runbooks.runbooks.steps import Follow
+from keydb_runbooks.runbooks.steps_restart import BackInSync
 
 ROOM = Place(memory_limit=10**9, data=(), aof=False)
 NEW = replace(silent(4, "refused", stopped=True), machine=ROOMY)
@@ -56,7 +59,7 @@ def test_a_node_that_was_there_before_needs_but_a_part():
 
 
 def test_a_node_that_is_in_sync_needs_nothing_more():
-    answer = asked(primary(1, condition=replace(GOOD, dataset_bytes=10**12)), replica(2), replica(4))
+    answer = asked(primary(1, condition=replace(GOOD, dataset_bytes=10**12), machine=None), replica(2), replica(4))
     assert (answer.needs, answer.warnings) == ((), ())
 
 
@@ -72,6 +75,7 @@ def test_whoever_does_not_answer_is_not_told_of_it():
 # (the primary, what is said of its memory or its backlog)
 TIGHT = [
     ({"machine": None}, "how much memory keydb-1's machine has for a fork is unknown"),
+    ({"memory_used": 10**10}, None),
     ({"memory_used": 2 * 10**10}, "keydb-1 uses 20,000,000,000 bytes, and its machine has 10,000,000,000 more: a full resync may run out of memory at worst"),
     ({"condition": replace(GOOD, input_bytes_per_second=600_000)}, "keydb-1 gets 1,200,000 bytes while it sends its data, and its backlog has 1,000,000: if the link breaks meanwhile it begins again; do it when less is written"),
     ({"condition": replace(GOOD, input_bytes_per_second=500_000)}, None),
@@ -143,6 +147,7 @@ def test_files_that_its_server_reads_are_judged_when_it_runs(data, aof, refused)
 
 
 FULL = Machine(disk_free=10, disk_size=10**11, memory_available=10**10)
+ENOUGH = replace(FULL, disk_free=GOOD.dataset_bytes)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +155,10 @@ FULL = Machine(disk_free=10, disk_size=10**11, memory_available=10**10)
     [
         ((primary(1), replace(NEW, machine=FULL)), ROOM, "keydb-4"),
         ((primary(1), virgin(4, machine=FULL)), ROOM, "keydb-4"),
+        ((primary(1), replace(NEW, machine=ENOUGH)), ROOM, None),
+        ((primary(1), NEW), replace(ROOM, memory_limit=1), "keydb-4"),
         ((primary(1, machine=FULL), NEW), ROOM, None),
+        ((primary(1, machine=ENOUGH, condition=replace(GOOD, diskless_sync=False)), NEW), ROOM, None),
         ((primary(1, machine=FULL, condition=replace(GOOD, diskless_sync=False)), NEW), ROOM, "keydb-1"),
         ((primary(1, condition=replace(GOOD, diskless_sync=False)), NEW), ROOM, None),
         ((primary(1, machine=None, condition=replace(GOOD, diskless_sync=False)), NEW), ROOM, None),
@@ -164,6 +172,17 @@ def test_room_that_is_known_to_be_too_little_is_refused_unless_accepted(members,
     answer = asked(*members, place=place)
     assert (answer.where if isinstance(answer, Refusal) else None) == where
     assert isinstance(asked(*members, place=place, accept=frozenset({"no-room"})), Joining)
+
+
+def test_whose_disk_is_too_small_is_told():
+    of_the_new_one = asked(primary(1), replace(NEW, machine=FULL))
+    told = "its disk has 10 bytes free for 1,000,000 bytes of data; make room, or accept=no-room"
+    assert str(of_the_new_one) == f"refused: no-room keydb-4: {told}"
+    of_the_primary = asked(primary(1, machine=FULL, condition=replace(GOOD, diskless_sync=False)), NEW)
+    told = (
+        "writes 1,000,000 bytes of data to its disk for a new replica, which has 10 free; make room, or accept=no-room"
+    )
+    assert str(of_the_primary) == f"refused: no-room keydb-1: {told}"
 
 
 def test_its_own_resync_is_no_other_one():
@@ -180,7 +199,7 @@ def decided(*members):
 
 def test_it_follows_and_has_everything_before_anybody_is_told():
     answer = decided(*OLD, virgin(4))
-    assert lines(answer) == ["Follow keydb-4", "BackInSync keydb-4"]
+    assert answer.steps == (Follow("keydb-4", "keydb-1", address(1)), BackInSync("keydb-4", "keydb-1", address(1)))
     assert (answer.verb, answer.group) == ("add-node", "demo")
     assert (answer.primary, answer.former, answer.node) == ("keydb-1", "keydb-1", "keydb-4")
     assert answer.outcome == "keydb-4 is a replica of keydb-1, in sync"
@@ -208,6 +227,7 @@ def test_whoever_is_in_sync_has_joined():
     "members, code",
     [
         ((*OLD, NEW), "node-refused"),
+        ((*OLD, silent(4)), "node-no-answer"),
         ((guarded(1), virgin(4)), "no-primary"),
         ((*OLD, guarded(4, replication_id=stream("d"))), "unrelated"),
         ((*OLD, virgin(4, loading=True)), "loading"),
@@ -219,6 +239,13 @@ def test_what_changed_since_it_was_asked_for_is_refused(members, code):
     answer = decided(*members)
     assert isinstance(answer, Refusal)
     assert answer.code == code
+
+
+def test_a_new_node_that_was_not_started_is_told_with_its_reason():
+    told = (
+        "refused: node-no-answer keydb-4: was not started: does not answer within 2 s; look at its log; then this again"
+    )
+    assert str(decided(*OLD, silent(4))) == told
 
 
 def test_another_run_finishes_what_a_dead_one_began():

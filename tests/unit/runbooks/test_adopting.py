@@ -113,6 +113,17 @@ def test_what_the_inventory_names_may_differ_from_the_file():
     assert told(with_text(TEXT.replace("write 1", "write 2")), named) == []
 
 
+def test_the_lag_counts_where_replicas_are_needed():
+    lag = "/srv/kv/kv.conf has min-replicas-max-lag 9, and verbs reckon by it: set keydb_min_replicas_max_lag to that, or to what it shall be"
+    none_is_needed = with_text(TEXT.replace("write 1", "write 0").replace("lag 2", "lag 9"))
+    (needs,) = told(none_is_needed)
+    assert "min-replicas-to-write 0" in needs
+    named = replace(WISH, named=frozenset({"keydb_min_replicas_to_write"}))
+    assert told(none_is_needed, named) == [lag]
+    without = replace(named, values={**WISH.values, "keydb_min_replicas_to_write": 0})
+    assert told(with_text(TEXT.replace("lag 2", "lag 9")), without) == []
+
+
 def test_an_upgrade_names_another_program_than_the_guarded_unit():
     assert told(with_unit(guarded=True, command=("/old", "/srv/kv/kv.conf"))) == []
 

@@ -10,6 +10,7 @@ from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 from keydb_runbooks.runbooks.rdb import read_check
 from keydb_runbooks.runbooks.rescue import Room
 from keydb_runbooks.runbooks.shelf import Backup, Shelf, backup_name, expired, is_backup_of
+from keydb_runbooks.runbooks.steps_backup import MakeBackup
 
 SHELF = Shelf("backups", (Backup("old", 2.0), Backup("older", 9.0)), ("rest.part",))
 HEALTHY = group(primary(1), replica(2), replica(3, offset=1001), proxy(1))
@@ -40,6 +41,7 @@ def test_the_best_replica_is_saved_and_the_primary_never_unasked(topology, wishe
     made = plan(topology, **wishes)
     assert isinstance(made, Plan), made
     assert [step.where for step in made.steps] == [node, node, "here"]
+    assert made.steps[0] == MakeBackup(node, "keydb", f"run-{node[-1]}")
     assert made.outcome == f"backups has a backup of {node}"
     assert " ".join(made.warnings).startswith(warned) if warned.startswith(node) else warned in " ".join(made.warnings)
     assert bool(made.warnings) is bool(warned)
@@ -78,8 +80,9 @@ def test_every_refusal_has_a_case():
 def test_a_backup_that_does_not_fit_is_refused_and_what_is_unknown_is_tried():
     made = plan(HEALTHY)
     refusal = backup.refuse_room(made, "backups", Room(100, 99))
-    assert (refusal.code, refusal.where) == ("no-room", "keydb-2")
-    assert "up to 100 bytes on its disk and in backups, and 99 are free" in refusal.sentence
+    told = "a backup needs up to 100 bytes on its disk and in backups, and 99 are free"
+    hint = "make room there, or name another directory by save_to="
+    assert str(refusal) == f"refused: no-room keydb-2: {told}; {hint}"
     for room in (Room(100, 100), Room(None, 1), Room(1, None)):
         assert backup.refuse_room(made, "backups", room) is None
 
@@ -87,6 +90,9 @@ def test_a_backup_that_does_not_fit_is_refused_and_what_is_unknown_is_tried():
 def test_a_dry_run_names_what_would_be_removed():
     assert "remove rest.part, older, old" in plan(HEALTHY, keep=1).steps[-1].sentence
     assert "remove rest.part, older" in plan(HEALTHY, keep=2).steps[-1].sentence
+    assert plan(HEALTHY, keep_days=3).steps[-1].sentence.endswith("remove rest.part, older")
+    for young in (Backup("young", 0.5), Backup("A", 0.0)):
+        assert plan(HEALTHY, Shelf("backups", (young,)), keep=1).steps[-1].sentence.endswith(f"remove {young.name}")
     assert plan(HEALTHY, Shelf("backups")).steps[-1].sentence.endswith("remove none")
 
 
@@ -125,6 +131,7 @@ def test_files_of_others_are_no_backups():
               f"demo-20260102T030405Z-{'a' * 40}-17.rdb")  # fmt: skip
     assert not [one for one in others if is_backup_of("demo", one)]
     assert backup_name("a/b", "20260102T030405Z", "../c") == "a_b-20260102T030405Z-from-_c"
+    assert backup_name("Xen", "20260102T030405Z", "DB") == "Xen-20260102T030405Z-from-DB"
     assert is_backup_of("a/b", "a_b-20260102T030405Z-from-_c.rdb")
 
 
@@ -160,6 +167,7 @@ def test_a_sound_file_tells_its_keys_and_its_place_in_the_stream():
     "lines, trouble",
     [
         (["[offset 0] Checking", "--- RDB ERROR DETECTED ---", "[offset 9] Can't handle RDB format version 11", "[info] 0 keys read"], "Can't handle RDB format version 11"),
+        (["--- RDB ERROR DETECTED ---", "it ends early", "--- RDB ERROR DETECTED ---", "x"], "it ends early"),
         (["there is no keydb-server here"], "there is no keydb-server here"),
         ([], "the check printed nothing"),
         (["[offset 3] AUX FIELD x = 'y'", ""], "the check printed nothing"),

@@ -39,6 +39,7 @@ def test_a_recorded_replica_tells_its_condition(engine, data, time):
 SIZES = [
     ({"used_memory_dataset": ["65696"]}, 65696),
     ({"used_memory_dataset": ["18446744073709535232"]}, 0),
+    ({"used_memory_dataset": ["9223372036854775808"]}, 0),
     ({}, None),
 ]
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from worlds import codes, group, primary, replica
 
-from keydb_runbooks.runbooks import switchover
+from keydb_runbooks.runbooks import checks_group, switchover
 from keydb_runbooks.runbooks.checks import CHECKS
+from keydb_runbooks.runbooks.checks_server import Found, Situation
 from keydb_runbooks.runbooks.made import HINTS, MOVERS, UNREAD, Undoing, judge
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 from keydb_runbooks.runbooks.topology import find
@@ -31,7 +32,7 @@ def told(made: dict, *owners: dict, directory: str = "/data", **texts: str) -> l
 
 
 def test_a_plain_pod_with_its_configuration_on_a_volume_undoes_nothing():
-    assert told(pod(), keydb_conf="# replicaof <host> <port>\nmaxmemory 1gb\n") == []
+    assert told(pod(), keydb_conf="# replicaof <host> <port>\n  # replicaof <host> <port>\nmaxmemory 1gb\n") == []
 
 
 @pytest.mark.parametrize("made, texts, expected", [
@@ -45,6 +46,12 @@ def test_a_plain_pod_with_its_configuration_on_a_volume_undoes_nothing():
      "role-at-start: is given a role by keydb/start.sh, which may count at every start"),
     (pod(None, {"name": "sentinel", "command": ["redis-sentinel", "/data/sentinel.conf"]}), {}, "sentinel-beside: has a Sentinel beside the server, container sentinel"),
     (pod(None, {"name": "watch", "ports": [{"containerPort": 26379}]}), {}, "sentinel-beside: has a Sentinel beside the server, container watch"),
+    (pod(None, {"name": "redis-sentinel"}), {}, "sentinel-beside: has a Sentinel beside the server, container redis-sentinel"),
+    (pod(None, {"name": "watch", "image": "bitnami/redis-sentinel:7"}), {}, "sentinel-beside: has a Sentinel beside the server, container watch"),
+    (pod(None, {"name": "fix", "command": ["sh", "/scripts/first.sh", "/scripts/then.sh"]}), {"first_sh": "do=replicaof", "then_sh": "redis-cli $do"},
+     "label-mover: has a container that moves roles or their labels, fix"),
+    (pod(None, {"name": "fix", "command": ["/scripts/fix.sh"]}), {"fix_sh": "do=replicaof\nredis-cli $do"},
+     "label-mover: has a container that moves roles or their labels, fix"),
     (pod(None, {"name": "split-brain-fix", "args": ["/scripts/fix.sh"]}), {"fix_sh": "# look\nredis-cli replicaof $m 6379"},
      "label-mover: has a container that moves roles or their labels, split-brain-fix"),
     (pod(None, {"name": "labels", "command": ["sh", "-c", "while :; do kubectl label pod x role=master; done"]}), {},
@@ -58,7 +65,7 @@ def test_a_plain_pod_with_its_configuration_on_a_volume_undoes_nothing():
      "probe-judges-role: has a liveness probe that looks at its role"),
 ])  # fmt: skip
 def test_what_undoes_a_role_is_told_in_these_words(made, texts, expected):
-    assert expected in told(made, **texts)
+    assert told(made, **texts)[0] == expected
 
 
 @pytest.mark.parametrize("made, texts", [
@@ -66,6 +73,7 @@ def test_what_undoes_a_role_is_told_in_these_words(made, texts, expected):
     (pod(None, {"name": "metrics", "image": "exporter", "args": ["--port", "9121"]}), {}),
     (pod({"env": [{"name": "REDIS_PASSWORD"}]}), {"start_sh": "# no replicaof here\nexec keydb-server /data/keydb.conf"}),
     (pod(initContainers=None), {}),
+    (pod({"volumeMounts": [{**DATA, "mountPath": "/data/"}]}), {}),
 ])  # fmt: skip
 def test_what_is_ordinary_is_not_told(made, texts):
     assert told(made, **texts) == []
@@ -80,6 +88,16 @@ def test_a_controller_of_another_kind_is_told_and_kubernetes_own_are_not():
 
 MOVER = Undoing("sentinel-beside", "has a Sentinel beside the server, container sentinel")
 START = Undoing("role-at-start", "is told a role by X whenever it starts")
+
+
+def test_a_check_names_all_pods_together_of_which_a_sentence_is_true():
+    another = Undoing("sentinel-beside", "has a Sentinel of its own")
+    seen = group(primary(1, made=(MOVER, START)), replica(2, made=(MOVER,)), replica(3, made=(another,)))
+    situation = Situation(seen, seen.nodes[2], seen.nodes[0], seen.nodes[1:2], Request(), 1)
+    assert list(checks_group.made("sentinel-beside")(situation)) == [
+        Found("keydb-3", another.sentence, another.hint),
+        Found("keydb-1, keydb-2", MOVER.sentence, MOVER.hint),
+    ]
 
 
 def test_whatever_moves_roles_by_itself_is_refused_until_a_person_accepts_it():

@@ -19,6 +19,7 @@ from worlds import (
     promoted,
     proxy,
     replica,
+    service,
     silent,
     silent_proxy,
     stream,
@@ -38,12 +39,14 @@ from keydb_runbooks.runbooks import (
     restore,
     switchover,
     unfence,
+    upgrade,
 )
 from keydb_runbooks.runbooks.grounds import Evidence, Place
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request, Since
 from keydb_runbooks.runbooks.restore import Held, Source
 from keydb_runbooks.runbooks.shelf import Backup, Shelf
 from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.upgrade import Program
 from keydb_runbooks.runbooks.verified import Check, truths, verify
 
 PAGE = Path(__file__).with_name("plans.yaml")
@@ -54,6 +57,8 @@ SOURCE = Source("demo.rdb", "5" * 64, 1000, 50, "keydb", "6.3.4", "2026-01-02T03
 GONE = silent(1, "refused", stopped=True)
 SINCE = Request(since=Since(1000.0, "2026-01-02T03:04:05Z"))
 AGED = replace(GOOD, uptime_seconds=990, began_seconds=10.0)
+NEW = {f"keydb-{number}": Program("/opt/keydb-server", "keydb", "6.3.5", 9, 9) for number in (1, 2)}
+OUTDATED = frozenset({"keydb-3"})
 
 CASES = {
     "abort": (abort, group(primary(1, paused=True), replica(2), orphan(3, 2), proxy(1)), Request()),
@@ -82,6 +87,8 @@ CASES = {
     "rejoin, a loss accepted": (rejoin, group(promoted(2), guarded(1, offset=1002), replica(3, 2), proxy(2)), Request(accept_loss=frozenset({"keydb-1"}))),
     "restart": (restart, group(primary(1, condition=AGED), replica(2, condition=AGED), replica(3, condition=AGED), proxy(1)), SINCE),
     "restart, two nodes with an AOF": (restart, group(primary(1, condition=replace(AGED, aof=True)), replica(2, condition=replace(AGED, aof=True)), proxy(1, nodes=2)), SINCE),
+    "restart, the only node": (restart, group(primary(1, condition=replace(AGED, saves=False)), proxy(1, nodes=1)), SINCE),
+    "restart, behind a run that died": (restart, group(primary(1, condition=AGED, paused=True, config_replicaof="10.0.0.2 6379"), replica(2, condition=AGED, paused=True, config_replicaof=""), guarded(3, condition=AGED, paused=True), proxy(1)), SINCE),
     "restore": (restore, group(primary(1), replica(2), replica(3), proxy(1)), Request(accept_replace=True)),
     "restore, by the primary itself": (restore, group(primary(1), orphan(2), proxy(1)), Request(accept_replace=True)),
     "restore, into an empty group": (restore, group(virgin(1), virgin(2), virgin(3), proxy()), Request()),
@@ -93,6 +100,9 @@ CASES = {
     "switchover, a fenced primary": (switchover, group(fenced(primary(1)), replica(2), orphan(3, 2), proxy(1)), TO_2),
     "unfence": (unfence, group(fenced(primary(1)), replica(2), proxy(1)), NODE_1),
     "unfence, a replica": (unfence, group(primary(1), fenced(replica(2)), proxy(1)), NODE_2),
+    "upgrade": (lambda *asked: upgrade.planned(NEW)(*asked), group(primary(1), replica(2), proxy(1, nodes=2)), Request()),
+    "upgrade, the only node": (lambda *asked: upgrade.planned(NEW)(*asked), group(primary(1, condition=AGED), proxy(1, nodes=1)), Request()),
+    "upgrade, of a pod": (lambda *asked: upgrade.of_pods(OUTDATED)(*asked), group(primary(1), replica(2), replica(3), service(1)), Request()),
 }  # fmt: skip
 
 
@@ -109,7 +119,7 @@ def told(name: str) -> dict[str, object]:
         held = {node.name: Held(node.keys, None, None) for node in topology.nodes}
         answer = restore.plan(topology, request, 1, SOURCE, held, "keydb-1")
     else:
-        answer = module.plan(topology, request, 1)
+        answer = (module if callable(module) else module.plan)(topology, request, 1)
     assert isinstance(answer, Plan) is ("refused" not in name), f"{name}: {answer}"
     grounds = {
         "evidence": [_plain(item) for item in answer.evidence],

@@ -7,7 +7,8 @@ from worlds import codes, group, guarded, lines, orphan, primary, promoted, prox
 
 from keydb_runbooks.runbooks.plan import NothingToDo, Refusal, Request
 from keydb_runbooks.runbooks.proxy import ProxyServer
-from keydb_runbooks.runbooks.remove_node import Leaving, farewell, plan, refuse_number
+from keydb_runbooks.runbooks.remove_node import DRAIN_SECONDS, Leaving, farewell, plan, refuse_number
+from keydb_runbooks.runbooks.steps_members import Leave, LeftByClients
 from keydb_runbooks.runbooks.verified import ended, left, verify
 
 ASKED = Request(node="keydb-3")
@@ -64,6 +65,7 @@ REFUSED = {
     "two-primaries": ((primary(1), primary(2), replica(3)), 1, {}, "neither lineage nor epoch tells"),
     "primary": (GROUP, 1, {"node": "keydb-1"}, "is the primary; run switchover to=keydb-2 first, then this again"),
     "node-no-answer": ((primary(1), replica(2), silent(3)), 1, {}, "stop its server, or allow_unread=keydb-3 if its machine is off for good"),
+    "no-node-answers": ((silent(1, stopped=True), replica(3)), 1, {}, "run start"),
     "follows-other": ((primary(1), replica(2), replica(4), replica(5, 3), replica(3)), 1, {}, "keydb-5: follows keydb-3, not keydb-1; run rejoin first"),
     "no-majority": ((primary(1), replica(2), silent(4, stopped=True), silent(5, stopped=True), replica(3)), 1, {}, "2 of the 4 nodes that stay answer: no majority could keep the lock"),
     "too-few-replicas": ((primary(1), orphan(2), replica(3)), 1, {}, "keydb-1: would have 0 replicas in sync, and takes writes only with 1; let another one join first, or lower keydb_min_replicas_to_write and install"),
@@ -99,7 +101,8 @@ def test_a_primary_without_a_replica_in_sync_has_nobody_to_take_its_role():
 
 
 def test_a_primary_may_be_left_alone_if_that_is_said():
-    assert isinstance(asked(primary(1), replica(3), needed=0, accept=frozenset({"no-replica-left"})), Leaving)
+    for leaving in (replica(3), STOPPED):
+        assert isinstance(asked(primary(1), leaving, needed=0, accept=frozenset({"no-replica-left"})), Leaving)
 
 
 # The part that is a plan
@@ -112,7 +115,7 @@ def decided(*members, **changes):
 def test_clients_go_before_it_ends():
     answer = decided(*GROUP, FORGOTTEN)
     assert lines(answer) == ["LeftByClients keydb-3", "Leave keydb-3"]
-    assert answer.steps[1].run_id == "run-3"
+    assert answer.steps == (LeftByClients("keydb-3", DRAIN_SECONDS), Leave("keydb-3", "run-3"))
     assert (answer.verb, answer.group) == ("remove-node", "demo")
     assert (answer.primary, answer.former, answer.node) == ("keydb-1", "keydb-1", "keydb-3")
     assert answer.outcome == "keydb-3 has left demo"
@@ -123,6 +126,8 @@ def test_clients_go_before_it_ends():
 def test_a_proxy_that_reads_from_it_leads_to_it_too():
     reading = replace(FORGOTTEN, readers=(ProxyServer("keydb-3", True, "UP", "L7OK", 1),))
     assert decided(*GROUP, reading).code == "proxy-leads"
+    others = decided(*GROUP, reading, proxy(1, number=2), allow_unread=frozenset({"proxy-1"}))
+    assert (others.code, others.where) == ("proxy-leads", "proxy-2")
     assert lines(decided(*GROUP, reading, allow_unread=frozenset({"proxy-1"}))) == lines(decided(*GROUP, FORGOTTEN))
 
 
@@ -146,8 +151,10 @@ def test_afterwards_nobody_looks_for_it():
     ]
 
 
-@pytest.mark.parametrize("name, refused", [("cache-2", True), ("cache-10", False), ("other", False), (None, False)])
+@pytest.mark.parametrize(
+    "name, refused", [("my-cache-2", True), ("my-cache-10", False), ("other", False), (None, False)]
+)
 def test_a_set_of_pods_gives_up_the_one_with_the_highest_number_only(name, refused):
-    answer = refuse_number("shop", name, ["cache-9", "cache-10", "cache-2"])
-    told = "refused: not-the-last cache-2: a StatefulSet of shop gives up its last pod only, cache-10; name cache-10; if it is the primary, switchover first"
+    answer = refuse_number("shop", name, ["my-cache-9", "my-cache-10", "my-cache-2"])
+    told = "refused: not-the-last my-cache-2: a StatefulSet of shop gives up its last pod only, my-cache-10; name my-cache-10; if it is the primary, switchover first"
     assert (str(answer) == told) if refused else answer is None

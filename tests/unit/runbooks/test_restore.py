@@ -23,9 +23,10 @@ from worlds import (
 from keydb_runbooks.runbooks import restore
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.restore import Held, Source, one_at_a_time
-from keydb_runbooks.runbooks.steps import Follow, InSync, Pause, Promote, Unpause, VerifyWrite
+from keydb_runbooks.runbooks.steps import Follow, InSync, Pause, Promote, RecordLineage, Unpause, VerifyWrite
 from keydb_runbooks.runbooks.steps_restore import RESTORED_KEY, PutBackup
 from keydb_runbooks.runbooks.steps_save import SaveData
+from keydb_runbooks.runbooks.steps_service import LabelPods
 
 SHA = "5" * 64
 SOURCE = Source("b.rdb", SHA, 1000, 50, "keydb", "6.3.4", "2026-01-02T03:04:05Z")
@@ -245,6 +246,14 @@ def test_the_same_restore_again_finishes_and_restores_nothing_twice():
     for node in ("keydb-1", "keydb-3"):
         assert acts.index(f"InSync {node}") == acts.index(f"Follow {node}") + 1
     assert [step for step in made.steps if isinstance(step, Unpause)]
+    assert RecordLineage("keydb-2", 1) in made.steps
+    assert plan(DIED, replace(YES, to="keydb-2", save="fetch", compare="listed"), held=MARKED) == made
+
+
+def test_who_is_named_to_load_it_is_not_said_to_have_the_right_data():
+    emptied = group(restored(2, epoch=None), guarded(1), guarded(3))
+    answer = plan(emptied, replace(YES, to="keydb-2"), held=MARKED)
+    assert (answer.code, answer.where) == ("lost-history", "keydb-2")
 
 
 def test_the_steps_have_what_they_need():
@@ -313,5 +322,6 @@ def test_a_service_is_moved_right_behind_the_promotion_and_clients_left_at_the_o
     told = lines(made)
     assert told[told.index("PromoteRestored keydb-2") + 1] == "MoveService keydb-write"
     assert told.index("EndStragglers keydb-1") < told.index("Follow keydb-1")
-    assert told[-3:] == ["ServiceLeads keydb-write", "EndLatecomers keydb-1", "LabelPods keydb-write"]
+    assert told[-3:-1] == ["ServiceLeads keydb-write", "EndLatecomers keydb-1"]
+    assert made.steps[-1] == LabelPods("keydb-write", "keydb-2", ("keydb-1", "keydb-3"))
     assert "service-not-movable" in str(plan(group(primary(1), replica(2), service(1, movable=False))))

@@ -6,6 +6,7 @@ import pytest
 from worlds import (
     GOOD,
     ROOMY,
+    address,
     broken,
     codes,
     fenced,
@@ -23,12 +24,12 @@ from worlds import (
 
 from keydb_runbooks.runbooks import restart
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request, Since
-from keydb_runbooks.runbooks.steps import Unpause
-from keydb_runbooks.runbooks.steps_restart import Restart, RestartAlone
+from keydb_runbooks.runbooks.steps import RecordLineage, Unpause
+from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, RestartAlone
 
 NOW = Since(1000.0, "2026-01-02T03:04:05Z")
 ALL = Request(since=NOW)
-OLD, YOUNG = replace(GOOD, began_seconds=10.0, uptime_seconds=990), replace(GOOD, began_seconds=1002.0)
+OLD, YOUNG = replace(GOOD, began_seconds=10.0, uptime_seconds=990), replace(GOOD, began_seconds=1001.0)
 AOF = replace(OLD, aof=True)
 
 
@@ -78,6 +79,11 @@ def test_replicas_come_first_and_the_primary_last_behind_a_switchover():
         "keydb-3": ("run-3", "keydb-1"),
         "keydb-1": ("run-1", "keydb-2"),
     }
+    assert [step for step in plan.steps if isinstance(step, BackInSync)] == [
+        BackInSync("keydb-2", "keydb-1", address(1)),
+        BackInSync("keydb-3", "keydb-1", address(1)),
+        BackInSync("keydb-1", "keydb-2", address(2)),
+    ]
     assert plan.loss.bytes == 0
     assert plan.again == (("since", "2026-01-02T03:04:05Z"),)
     assert plan.gap.startswith("writers wait while the role moves: ")
@@ -138,15 +144,17 @@ def test_what_a_run_that_died_left_is_finished_first():
 
 
 def test_half_a_switchover_is_finished_and_the_old_primary_restarted():
-    members = (old(primary(1, paused=True)), young(promoted(2)), young(replica(3)), proxy(1))
-    assert lines(asked(*members))[-3:] == turn(1)
-    assert "Follow keydb-1" in lines(asked(*members))
+    members = (old(primary(1, paused=True)), young(promoted(2, ancestors=())), young(replica(3)), proxy(1))
+    plan = asked(*members)
+    assert lines(plan)[-3:] == turn(1)
+    assert "Follow keydb-1" in lines(plan)
+    assert RecordLineage("keydb-2", 1) in plan.steps
 
 
 def test_what_was_left_is_finished_though_nobody_is_restarted():
     plan = asked(young(primary(1)), young(guarded(2)), young(replica(3)), proxy(1))
     assert lines(plan) == ["Follow keydb-2", "InSync keydb-2", "VerifyWrite proxy-1"]
-    assert plan.again == (("since", "2026-01-02T03:04:05Z"),)
+    assert (plan.verb, plan.again) == ("restart", (("since", "2026-01-02T03:04:05Z"),))
 
 
 def test_who_is_out_of_sync_comes_first():
@@ -208,9 +216,13 @@ def test_the_only_node_is_saved_behind_its_last_write_where_it_does_not_save_by_
 
 
 def test_a_short_backlog_is_told():
-    busy = replace(THREE[0], condition=replace(OLD, input_bytes_per_second=100_000))
-    told = "the backlog of keydb-1 holds 10 s of writes at 100,000 bytes/s: who restarts for longer needs a full resync"
-    assert told in asked(busy, *THREE[1:]).warnings
+    def of(size):
+        busy = replace(THREE[0], backlog_size=size, condition=replace(OLD, input_bytes_per_second=100))
+        return [warning for warning in asked(busy, *THREE[1:]).warnings if warning.startswith("the backlog")]
+
+    told = "the backlog of keydb-1 holds 59 s of writes at 100 bytes/s: who restarts for longer needs a full resync"
+    assert of(5_999) == [told]
+    assert of(6_000) == []
 
 
 # What is refused
@@ -221,6 +233,10 @@ REFUSALS = [
     ((silent(1), old(replica(2))), ALL, "node-no-answer keydb-1: does not answer within 2 s; mend that, or allow_unread=keydb-1 if you know that it is no primary"),
     ((*THREE[:2], silent(3, "refused", stopped=True), proxy(1)), ALL, "node-refused keydb-3: does not answer within 2 s; run start, then this again, which lets it follow; or allow_unread=keydb-3 to leave it out"),
     ((*THREE[:2], silent(3, "refused", stopped=True), proxy(1)), replace(ALL, allow_unread=frozenset({"keydb-3"})), "no-majority demo: 2 of 3 nodes answer: without one more no majority keeps the lock; start or reach keydb-3 first"),
+    ((old(primary(1)), silent(2, stopped=True)), replace(ALL, allow_unread=frozenset({"keydb-2"})), "no-majority demo: 1 of 2 nodes answer: without one more no majority keeps the lock; start or reach keydb-2 first"),
+    ((old(primary(1)), old(primary(2))), ALL, "two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
+    (THREE, replace(ALL, to="keydb-4"), "unknown-target keydb-4: is no node of demo; allowed are keydb-1, keydb-2, keydb-3"),
+    ((old(primary(1, epoch=None, replication_id=stream("e"))), *THREE[1:]), replace(ALL, to="keydb-1"), "lost-history keydb-1: lacks the epoch 1 and the history that keydb-2 has, so it may have lost its data; stop keydb-1, then run failover; or rejoin to=keydb-1 if its data are the right ones"),
     ((guarded(1), guarded(2)), ALL, "no-primary demo: nobody is primary; run failover"),
     ((old(primary(1, loading=True)), *THREE[1:]), ALL, "loading keydb-1: is loading its data; wait until status says that it is done"),
     ((old(primary(1, keys=0)), *THREE[1:]), ALL, "empty-primary keydb-1: holds no keys, but keydb-2 holds 5; following would wipe them; run failover, which promotes who holds the most"),
@@ -265,9 +281,15 @@ def test_who_is_out_of_sync_is_no_reason_where_nobody_is_restarted():
 def test_what_a_refusal_offers_is_enough_to_go_on():
     accepted = replace(ALL, accept=frozenset({"cannot-save"}), to="keydb-3")
     assert isinstance(asked(THREE[0], FULL, *THREE[2:], request=accepted), Plan)
+    just_enough = replace(FULL, machine=replace(ROOMY, disk_free=OLD.dataset_bytes))
+    assert isinstance(asked(THREE[0], just_enough, *THREE[2:]), Plan)
     silent_proxy_too = replace(ALL, allow_unread=frozenset({"keydb-4"}))
     four = (*THREE[:3], silent(4), proxy(1, nodes=4))
     assert isinstance(asked(*four, request=silent_proxy_too), Plan)
+
+
+def test_who_is_not_restarted_need_not_save_anything():
+    assert lines(asked(young(primary(1, machine=FULL.machine)), *THREE[1:])) == [*turn(2), *turn(3)]
 
 
 def test_of_a_machine_that_tells_nothing_nothing_is_known():

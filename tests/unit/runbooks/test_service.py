@@ -22,6 +22,7 @@ from keydb_runbooks.runbooks.cost import predict_gap
 from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_values import Verdict
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.steps_service import LabelPods
 from keydb_runbooks.runbooks.verified import truths, verify
 
 TO_2, ANY = Request(to="keydb-2"), Request()
@@ -100,6 +101,7 @@ def test_rejoin_moves_it_when_a_run_died_before():
         "EndLatecomers keydb-2",
         "LabelPods keydb-write",
     ]
+    assert plan.steps[-1] == LabelPods("keydb-write", "keydb-1", ("keydb-2",))
     assert plan.gap == "not every writer reaches the primary now; all do from step 1 on"
 
 
@@ -155,6 +157,8 @@ def test_the_gap_counts_its_round_trip_and_what_the_rules_of_the_machines_take()
     slower = replace(seen, services=(service(1, round_trip_seconds=0.02),))
     before, after = (predict_gap(plan.steps, one).seconds for one in (seen, slower))
     assert round(after - before, 6) == 0.01
+    (rules,) = (step for step in plan.steps if step.code == "EndStragglers")
+    assert round(predict_gap((rules,), seen).seconds, 6) == 0.051
     assert predict_gap(plan.steps, replace(seen, services=(service(1, round_trip_seconds=None),))).seconds is None
 
 
@@ -185,7 +189,9 @@ def test_one_that_cannot_be_read_is_told_everywhere():
     assert [one.verdict for one in drift(seen, (), ()) if one.code == "service-unread"] == [Verdict.UNKNOWN]
 
 
-ROWS = """id=7 addr=10.1.1.1:5 name= age=90 idle=0 flags=N user=application
+ROWS = """
+id=6 addr=10.1.1.3:5 name= age=99 idle=0 flags=S user=replication
+id=7 addr=10.1.1.1:5 name= age=90 idle=0 flags=N user=application
 id=8 addr=10.1.1.2:5 name= age=10 idle=0 flags=b user=default
 id=9 addr=10.1.1.3:5 name= age=90 idle=0 flags=S user=replication
 id=10 addr=10.1.1.3:5 name= age=90 idle=0 flags=M user=application
@@ -196,7 +202,8 @@ id=11 addr=10.1.1.4:5 name=x age=90 idle=0 flags=N user=operator
 
 def test_clients_are_all_but_replicas_and_our_own_users():
     assert [*connections(ROWS, OURS)] == [Connection("7", 90), Connection("8", 10)]
-    assert [*connections("id=3 flags=N user=a", OURS)] == [Connection("3", 0)]
+    assert [*connections("id=3 user=a", OURS)] == [Connection("3", 0)]
+    assert [*connections("id=3 user=a=b", {"a=b"})] == []
 
 
 @pytest.mark.parametrize("seconds, older", [(91, True), (92, True), (93, False)])

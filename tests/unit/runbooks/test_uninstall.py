@@ -31,6 +31,7 @@ def test_what_is_named_goes(topology, node, whole, members, warned):
     assert warned in " ".join(answer.warnings)
     assert bool(answer.warnings) is bool(warned)
     assert str(answer) == f"uninstall of demo: {' and '.join(members)}; their data stay"
+    assert str(decide(topology, node, whole, remove_data=True)).endswith("; their data are removed as well")
 
 
 @pytest.mark.parametrize("keys, warned", [(1234, ("1,234 keys are gone with the data: is there a backup?",)), (0, ())])

@@ -6,7 +6,7 @@ import pytest
 from worlds import codes, group, lines, primary, proxy, replica, service
 
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.steps_restart import Restart, UseProgram
+from keydb_runbooks.runbooks.steps_restart import Restart, RestartAlone, UseProgram
 from keydb_runbooks.runbooks.upgrade import Program, of_pods, planned
 
 NEW = Program("/opt/keydb-server", "keydb", "6.3.5", 9, 9)
@@ -34,6 +34,12 @@ def test_each_node_gets_its_program_straight_before_it_is_restarted():
     assert plan.again == ()
 
 
+def test_the_only_node_gets_its_program_before_its_writes_are_held_back():
+    plan = asked(primary(1), proxy(1, nodes=1))
+    assert lines(plan)[:4] == ["LookAgain keydb-1", "UseProgram keydb-1", "Pause keydb-1", "RestartAlone keydb-1"]
+    assert plan.steps[3] == RestartAlone("keydb-1", "run-1", "KeyDB 6.3.4 -> 6.3.5", "6.3.5", keys=True)
+
+
 def test_who_runs_the_version_already_is_left_alone():
     plan = asked(THREE[0], replica(2, version="6.3.5"), *THREE[2:])
     assert lines(plan)[:5] == [*turn(3), "LookAgain keydb-1"]
@@ -54,6 +60,7 @@ REFUSALS = [
     (Program("/opt/x"), {}, "program-unknown keydb-1: its program /opt/x does not say its version; is it there, and may it be executed? See keydb_server"),
     (Program("/opt/x", "keydb"), {}, "program-unknown keydb-1: its program /opt/x does not say its version; is it there, and may it be executed? See keydb_server"),
     (replace(NEW, path="/opt/a-new-build-of-keydb-server"), {}, "program-unknown keydb-1: its program /opt/a-new-build-of-keydb-server has a name by which nobody would know its process as a server's; let its name begin with keydb-server"),
+    (replace(NEW, path="/keydb/run"), {}, "program-unknown keydb-1: its program /keydb/run has a name by which nobody would know its process as a server's; let its name begin with keydb-server"),
     (replace(NEW, engine="redis", version="7.0.15"), {}, "other-engine keydb-1: runs KeyDB 6.3.4, and /opt/keydb-server is Redis 7.0.15; name a program of its engine by keydb_server"),
     (replace(NEW, format=None), {}, "format-unknown keydb-1: whether 6.3.5 reads what 6.3.4 writes is unknown: the one or the other did not tell; try the program there, or accept=older-format"),
     (replace(NEW, running_format=None), {}, "format-unknown keydb-1: whether 6.3.5 reads what 6.3.4 writes is unknown: the one or the other did not tell; try the program there, or accept=older-format"),

@@ -8,7 +8,7 @@ from worlds import broken, group, guarded, primary, proxy, replica, silent, sile
 from keydb_runbooks.runbooks import founding, switchover
 from keydb_runbooks.runbooks.plan import Plan, Request
 from keydb_runbooks.runbooks.steps import Unpause
-from keydb_runbooks.runbooks.verified import can_be_read, left, truths, verify, whose_reads
+from keydb_runbooks.runbooks.verified import Check, can_be_read, left, truths, verify, whose_reads
 
 PLAN = switchover.plan(group(primary(1), replica(2), replica(3), proxy(1)), Request(to="keydb-2"), 1)
 AFTER = (replica(1, of=2), primary(2), replica(3, of=2), proxy(2))
@@ -69,9 +69,10 @@ def test_reads_are_verified_if_who_answers_them_gets_what_the_primary_gives_on(n
 
 def test_reads_of_nobody_of_a_stranger_and_without_a_primary_are_not_verified():
     check, good = whose_reads(group(*AFTER), "proxy-1", None, "the link broke")
-    assert (check.told, good) == ("a read through its port for reads was not answered: the link broke", False)
+    told = "a read through its port for reads was not answered: the link broke"
+    assert (check, good) == (Check("reads", "proxy-1", told), False)
     check, good = whose_reads(group(*AFTER), "proxy-1", "f" * 40)
-    assert (check.told, good) == ("a server that is no node of the group answers reads", False)
+    assert (check, good) == (Check("reads", "proxy-1", "a server that is no node of the group answers reads"), False)
     assert whose_reads(group(replica(1), replica(2)), "proxy-1", replica(1).run_id)[1] is False
 
 
