@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_a_group_made_by_hand_is_taken_over_without_a_restart(made: HandMade, tm
         writer.goes_on()
         assert adopted.changed() > 0
         assert made.processes() == processes
-        assert fleet.findings() == []
+        assert findings(fleet) == []
         again = fleet.run("install").ok()
         assert again.changed() == 0, again.text
         drift = fleet.run("drift")
@@ -79,11 +80,12 @@ def test_a_group_made_by_hand_is_taken_over_without_a_restart(made: HandMade, tm
         assert writer.lost(tmp_path) == 0
     assert fleet.primaries() != ["keydb-2"]
     print(f"adopted in {adopted.seconds:.1f} s, a switchover in {moved.seconds:.1f} s")
-    eventually(lambda: fleet.findings() == [], "the group is well", 30)
+    eventually(lambda: findings(fleet) == [], "the group is well", 30)
     for name in NODES:
         fleet[name].shell(f"chmod 600 {CONFIG}")
-    drift = fleet.run("drift")
-    assert drift.code == 0, drift.text
+    drift = fleet.run("drift").text
+    assert "sessions: " in drift
+    assert {*re.findall("^(?:critical|warning|notice|unknown) +(\\S+)", drift, re.MULTILINE)} <= {"link-silent"}, drift
     again = fleet.run("install").ok()
     assert again.changed() == 0, again.text
     for name in NODES:
@@ -116,7 +118,7 @@ def is_given_back(made: HandMade, primary: str, replica: str, before: list[str],
     fleet[replica].shell(f"systemctl stop {UNIT}")
     fleet.run("uninstall", whole_group="sessions").refused("refused: not-in-order", replica, "node-refused")
     fleet.run("start").ok()
-    eventually(lambda: fleet.findings() == [], "the guard gave it its role back", 60)
+    eventually(lambda: findings(fleet) == [], "the guard gave it its role back", 60)
 
     processes = made.processes()
     with writing(fleet, user="default") as writer:
@@ -137,11 +139,16 @@ def is_given_back(made: HandMade, primary: str, replica: str, before: list[str],
     # Its own unit starts each server with the role that it had, the primary too.
     for name in (replica, primary):
         fleet[name].shell(f"systemctl restart {UNIT}")
-        eventually(lambda: fleet.primaries() == [primary] and fleet.findings() == [], f"{name} is back", 30)
+        eventually(lambda: fleet.primaries() == [primary] and findings(fleet) == [], f"{name} is back", 30)
     assert fleet.ask(primary, "GET", "session:499", role="application") == "499"
     # Who regrets it adopts it again.
     fleet.run("install").ok()
-    eventually(lambda: fleet.findings() == [], "the group is well", 30)
+    eventually(lambda: findings(fleet) == [], "the group is well", 30)
+
+
+def findings(fleet: Fleet) -> list[str]:
+    """What status finds, but for links without traffic: these servers ping each other every 10 s, as they always did."""
+    return [code for code in fleet.findings() if code != "link-silent"]
 
 
 def foreign(text: str) -> set[str]:

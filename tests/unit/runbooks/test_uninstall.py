@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from worlds import codes, fenced, group, guarded, primary, proxy, replica, silent, silent_proxy
+from worlds import codes, fenced, group, guarded, link, primary, proxy, replica, silent, silent_proxy
 
 from keydb_runbooks.runbooks.condition import Machine
 from keydb_runbooks.runbooks.plan import Refusal
@@ -98,9 +98,12 @@ def test_a_group_is_given_back_only_if_nothing_is_left_to_do_for_it(members, whe
     assert answer.sentence.startswith(told)
 
 
-def test_what_is_only_told_keeps_no_group():
-    seen = group(primary(1, replicas=(Replica(replica(2).address, False, 0, 0),)), replica(2))
-    assert isinstance(decide(seen, None, "demo", remove_data=False, adopted=SERVERS), Removal)
+@pytest.mark.parametrize("members", [
+    (primary(1, replicas=(Replica(replica(2).address, False, 0, 0),)), replica(2)),
+    (primary(1), replica(2, links=(link(1, last_io_seconds=9),))),
+])  # fmt: skip
+def test_what_is_only_told_and_an_idle_link_keep_no_group(members):
+    assert isinstance(decide(group(*members), None, "demo", remove_data=False, adopted=SERVERS), Removal)
 
 
 def test_a_proxy_of_somebody_else_is_left_alone():
