@@ -272,4 +272,7 @@ def test_a_new_certificate_is_taken_over_when_it_has_come_and_only_then_recorded
     done = run(tmp_path, "renew", server, digest)
     assert done.returncode == 0, done.stderr
     assert record.read_text() == f"{digest}\n"
-    assert [line.split()[2] for line in server.heard[1:]] == ["tls-ca-cert-file", "tls-cert-file", "tls-key-file"]
+    assert server.heard[1:] == [
+        f"CONFIG SET {name} {tmp_path}/tls/{file}"
+        for name, file in (("tls-ca-cert-file", "ca.crt"), ("tls-cert-file", "tls.crt"), ("tls-key-file", "tls.key"))
+    ]

@@ -6,6 +6,7 @@ import base64
 import os
 import subprocess
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, PodProxies
 from keydb_runbooks.connectors.link import LinkError
-from keydb_runbooks.operations import haproxy, keydb, manifests, pods, pods_tls
+from keydb_runbooks.operations import haproxy, keydb, manifests, pods, pods_renewal, pods_tls
 from keydb_runbooks.runbooks.configuration import parse
 from keydb_runbooks.templates import plain
 
@@ -216,3 +217,26 @@ def test_an_image_without_openssl_is_told(tmp_path):
     words = ["/bin/bash", "-c", plain("pods/image.sh")]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30)
     assert done.stdout == "it lacks openssl\n" and done.returncode
+
+
+def test_what_servers_shall_have_is_told_by_files_or_by_the_secret(tmp_path, monkeypatch):
+    own = files(tmp_path / "own")
+    digest = sha256(b"".join(Path(own[key]).read_bytes() for key in ("keydb_tls_ca", "keydb_tls_certificate")))
+    of = encrypted(tmp_path / "own")
+    assert pods_renewal._wanted(of, of.nodes[0]) == digest.hexdigest()
+    theirs = group(keydb_tls_ca=own["keydb_tls_ca"], keydb_tls_secret="theirs")
+    for found, told in (
+        (secret(own), digest.hexdigest()),
+        (None, None),
+        (ClusterError("no-answer", "silence"), None),
+    ):
+        monkeypatch.setattr(pods_renewal, "objects_at", lambda _, found=found: Objects(found))
+        assert pods_renewal._wanted(theirs, theirs.nodes[0]) == told
+
+
+def test_a_pod_of_another_secret_waits_for_its_restart(tmp_path, monkeypatch):
+    of = encrypted(tmp_path / "own")
+    for name, given in (("cache-tls", True), ("another", False)):
+        seen = {"spec": {"volumes": [{"configMap": {}}, {"secret": {"secretName": name}}]}}
+        monkeypatch.setattr(pods_renewal, "connector_of", lambda _, seen=seen: SimpleNamespace(seen=seen))
+        assert pods_renewal._is_given(of, of.nodes[0]) is given
