@@ -152,6 +152,12 @@ def test_half_a_switchover_is_finished_and_the_old_primary_restarted():
     assert RecordLineage("keydb-2", 1) in plan.steps
 
 
+def test_whoever_was_the_primary_before_that_may_be_the_next_one():
+    plan = asked(young(primary(1, paused=True)), old(promoted(2)), young(replica(3)), proxy(1))
+    assert (plan.former, plan.primary) == ("keydb-2", "keydb-1")
+    assert lines(plan)[-3:] == turn(2)
+
+
 def test_what_it_costs_to_finish_that_is_told_as_well():
     new = replace(virgin(4), condition=OLD)
     told = asked(old(primary(1)), old(replica(2)), old(replica(3)), new, proxy(1))
