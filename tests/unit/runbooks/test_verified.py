@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from worlds import broken, group, guarded, primary, proxy, replica, silent, silent_proxy, stream
+from worlds import broken, group, guarded, primary, proxy, replica, service, silent, silent_proxy, stream
 
 from keydb_runbooks.runbooks import founding, switchover
 from keydb_runbooks.runbooks.plan import Plan, Request
@@ -43,7 +43,9 @@ def test_what_could_not_be_read_is_named_and_nothing_is_wrong_with_it():
 
 
 def test_another_stream_another_file_and_another_route_are_not_called_verified():
-    seen = verify(PLAN, group(replica(1, of=2, replication_id=stream("c"), config_replicaof=""), primary(2), proxy(3)))
+    seen = verify(
+        PLAN, group(replica(1, of=2, replication_id=stream("c"), config_replicaof=""), primary(2), proxy(3), service(3))
+    )
     assert [(check.what, check.where) for check in seen.verified] == [
         ("role", "keydb-1"),
         ("role", "keydb-2"),
