@@ -20,7 +20,7 @@ LIFETIME = datetime.timedelta(days=365)
 def kept_certificates(directory: Path, addresses: list[str]) -> dict[str, str]:
     """The paths of the CA, the certificate and its key, as the inventory takes them; made if they aren't there yet.
 
-    :param addresses: IP addresses that the certificate names
+    :param addresses: IP addresses and DNS names that the certificate names
     """
     if not directory.exists():
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def _make(directory: Path, addresses: list[str]) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address)) for address in addresses])
+    names = x509.SubjectAlternativeName(list(map(_called, addresses)))
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     certificate = (
         _builder(name, ca_name, key.public_key())
@@ -66,6 +66,13 @@ def _make(directory: Path, addresses: list[str]) -> None:
     ):
         with os.fdopen(os.open(directory / file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
             opened.write(content)
+
+
+def _called(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 def _name(text: str) -> x509.Name:

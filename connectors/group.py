@@ -14,7 +14,7 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.secrets import unmask
-from keydb_runbooks.connectors.tls import refuse_certificate
+from keydb_runbooks.connectors.tls import refuse_ca, refuse_certificate
 from keydb_runbooks.runbooks.replication import Address
 from keydb_runbooks.schemas import ADMIN, PREFIXES, SECRETS, Complaint, advice, check_hosts, default_of
 from keydb_runbooks.schemas.nearest import did_you_mean, slipped
@@ -295,6 +295,8 @@ def _check_services(nodes: list[Host]) -> Iterator[Complaint]:
     for host in nodes:
         if _is_behind(host) and not issubclass(host.connector_cls, KubernetesConnector):
             yield Complaint(host.name, "keydb_routing", "is for pods: @kubernetes/NAMESPACE/POD")
+        if value_of(host, "keydb_tls_secret") and not issubclass(host.connector_cls, KubernetesConnector):
+            yield Complaint(host.name, "keydb_tls_secret", "is for pods: @kubernetes/NAMESPACE/POD")
         if not value_of(host, "keydb_write_service"):
             continue
         if not issubclass(host.connector_cls, KubernetesConnector):
@@ -310,8 +312,12 @@ def _check_services(nodes: list[Host]) -> Iterator[Complaint]:
 def _check_certificates(nodes: list[Host], proxies: list[Host]) -> Iterator[Complaint]:
     """A certificate that a link or a client would refuse is told before a server gets it."""
     for host in nodes:
-        # A server that is adopted may keep its own: nobody here has the key.
-        if not value_of(host, "keydb_tls_ca") or not value_of(host, "keydb_tls_certificate"):
+        if not value_of(host, "keydb_tls_ca"):
+            continue
+        # A server that is adopted may keep its own, and a pod's may lie in a Secret: nobody here has the key.
+        if not value_of(host, "keydb_tls_certificate"):
+            if (reason := refuse_ca(value_of(host, "keydb_tls_ca"))) is not None:
+                yield Complaint(host.name, "keydb_tls_ca", f"can't be used: {reason}")
             continue
         certificate, key, ca = (value_of(host, f"keydb_tls_{name}") for name in ("certificate", "key", "ca"))
         fronts = [proxy for proxy in proxies if value_of(proxy, "keydb_group") == value_of(host, "keydb_group")]

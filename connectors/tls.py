@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -81,6 +85,45 @@ class TlsStream:
     def _flush(self) -> None:
         if self._outgoing.pending:
             self._stream.sendall(self._outgoing.read())
+
+
+@dataclass(frozen=True, repr=False)
+class Certificate:
+    """A server's certificate with its key and its CA, as PEM."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+    @property
+    def digest(self) -> str:
+        """What tells this one from the next, without anything of the key."""
+        return sha256(self.ca + self.certificate).hexdigest()
+
+
+def refuse_ca(path: str) -> str | None:
+    """Why nobody can be trusted by a file of CA certificates, None if somebody can."""
+    try:
+        client_context(path)
+    except ssl.SSLError as error:
+        return error.reason or str(error)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None
+
+
+def refuse_in_memory(shown: Certificate, ca: bytes, name: str) -> str | None:
+    """As ``refuse_certificate``, of what is in no file yet: it is in one for a moment, closed to others.
+
+    :param shown: what the server has
+    :param ca: the CA's certificates that a client has
+    """
+    with TemporaryDirectory() as folder:
+        certificate, key, trusted = (Path(folder, name) for name in ("certificate", "key", "ca"))
+        certificate.write_bytes(shown.certificate)
+        key.write_bytes(shown.key)
+        trusted.write_bytes(ca)
+        return refuse_certificate(str(certificate), str(key), str(trusted), name)
 
 
 def refuse_certificate(certificate: str, key: str, ca: str, name: str) -> str | None:

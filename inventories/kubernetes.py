@@ -12,6 +12,8 @@ KEYDB_KUBERNETES_PODS         how many, default 3
 KEYDB_KUBERNETES_IMAGE        the server's image, which only install needs
 KEYDB_KUBERNETES_ROUTING      service or haproxy: what leads clients to the primary; default service
 KEYDB_KUBERNETES_PROXY_IMAGE  HAProxy's image, which only install needs, and only for haproxy
+KEYDB_KUBERNETES_TLS          a folder with ca.crt, tls.crt and tls.key: everything is encrypted then (docs/tls.md)
+KEYDB_KUBERNETES_TLS_SECRET   a Secret that has the three, cert-manager's for instance; of the folder ca.crt alone then
 KEYDB_OPERATOR_PASSWORD, ...  the passwords of the five users of docs/users.md
 KEYDB_OPERATOR_PREVIOUS, ...  those before, while they are rotated: docs/rotate.md
 
@@ -28,6 +30,13 @@ _name = os.environ.get("KEYDB_KUBERNETES_STATEFULSET", "keydb")
 _image = os.environ.get("KEYDB_KUBERNETES_IMAGE")
 _routing = os.environ.get("KEYDB_KUBERNETES_ROUTING", "service")
 _proxy_image = os.environ.get("KEYDB_KUBERNETES_PROXY_IMAGE")
+
+_tls = os.environ.get("KEYDB_KUBERNETES_TLS")
+_tls_secret = os.environ.get("KEYDB_KUBERNETES_TLS_SECRET")
+
+_ca = {"keydb_tls_ca": f"{_tls}/ca.crt"} if _tls else {}
+_files = {"keydb_tls_certificate": f"{_tls}/tls.crt", "keydb_tls_key": f"{_tls}/tls.key"} if _tls else {}
+_certificate = {**_ca, "keydb_tls_secret": _tls_secret} if _tls_secret else {**_ca, **_files}
 
 _users = {
     role: {
@@ -67,6 +76,7 @@ def _pod(number):
         "keydb_history_file": "/data/runbook-history.jsonl",
         "keydb_maxmemory": "64mb",
         "keydb_users": _users,
+        **_certificate,
     }
 
 
@@ -85,5 +95,6 @@ haproxy = (
         "keydb_connect_timeout": 5,
         "keydb_command_timeout": 5,
         "keydb_users": _users,
+        **_ca,
     },
 )

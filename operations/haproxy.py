@@ -24,7 +24,9 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import put_file
+from keydb_runbooks.operations.pod_objects import SECRET_FILES
 from keydb_runbooks.operations.service import reload_proxy, start_proxy
+from keydb_runbooks.runbooks.objects import TLS_MOUNT
 from keydb_runbooks.runbooks.proxy_states import carried_over
 from keydb_runbooks.runbooks.replication import Address
 from keydb_runbooks.templates import render
@@ -142,6 +144,9 @@ def states_path(entry: ProxyEntry) -> str:
 
 
 def ca_path(entry: ProxyEntry | PodProxies) -> str:
+    """The file with the CA that its checks trust; in a pod it is one of the Secret's."""
+    if isinstance(entry, PodProxies):
+        return f"{TLS_MOUNT}/{SECRET_FILES['keydb_tls_ca']}"
     return f"{entry.data('haproxy_config_directory')}/ca.pem"
 
 

@@ -27,6 +27,7 @@ from keydb_runbooks.operations import (
     pods_image,
     pods_proxies,
     pods_ready,
+    pods_renewal,
     programs,
     runbook,
     service,
@@ -128,7 +129,13 @@ def pod(target: Host, group: Group) -> None:
         if group.pod_proxies is not None:
             pods_proxies.ready(name="Wait until the proxies run", group=group)
     if group.node_of(target):
+        _certificate(group)
         pods.configuration(name="Configure the pod's server")
+
+
+def _certificate(group: Group) -> None:
+    if group.nodes[0].data("keydb_tls_ca"):
+        pods_renewal.taken_over(name="Let the server take over its certificate", group=group)
 
 
 def more_pods(target: Host, group: Group, join: Callable[[], object], joined: Callable[[], bool]) -> None:
@@ -148,6 +155,7 @@ def more_pods(target: Host, group: Group, join: Callable[[], object], joined: Ca
         pods.applied(name="Let proxies know it", group=group, wanted=wanted.of_proxies(group))
         pods_proxies.ready(name="Wait until the proxies run", group=group)
     if group.node_of(target):
+        _certificate(group)
         pods.configuration(name="Configure the others as the inventory has them", _if=joined)
 
 

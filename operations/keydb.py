@@ -25,11 +25,13 @@ from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import look, mend_access, put_file, replace_file
+from keydb_runbooks.operations.pod_objects import SECRET_FILES, is_pod
 from keydb_runbooks.operations.service import start_server, stays_in_front
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.adopting import KEYS, managed
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
 from keydb_runbooks.runbooks.fencing import with_fence
+from keydb_runbooks.runbooks.objects import TLS_MOUNT
 from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
 from keydb_runbooks.runbooks.rotate import Stage
 from keydb_runbooks.templates import render
@@ -252,6 +254,8 @@ def certificate_paths(entry: NodeEntry) -> dict[str, str]:
     """
     if not entry.data("keydb_tls_ca"):
         return {}
+    if is_pod(entry):
+        return {key: f"{TLS_MOUNT}/{name}" for key, name in SECRET_FILES.items()}
     directory = entry.data("keydb_config_directory")
     names = {"keydb_tls_ca": "ca.pem", "keydb_tls_certificate": "certificate.pem", "keydb_tls_key": "key.pem"}
     return {key: f"{directory}/{name}" for key, name in names.items() if entry.data(key)}
@@ -322,7 +326,7 @@ def configuration_text(
 
 def _own_certificate(entry: NodeEntry) -> dict[str, str]:
     """The paths of what a server has its TLS by, if install gives it that."""
-    if not entry.data("keydb_tls_certificate"):
+    if not (entry.data("keydb_tls_certificate") or entry.data("keydb_tls_secret")):
         return {}
     return {key.removeprefix("keydb_tls_"): path for key, path in certificate_paths(entry).items()}
 

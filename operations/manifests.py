@@ -6,14 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, PodProxies
+from keydb_runbooks.connectors.tls import Certificate
 from keydb_runbooks.operations import haproxy, keydb, programs
+from keydb_runbooks.operations.pod_objects import SECRET_FILES
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.configuration import in_bytes
-from keydb_runbooks.runbooks.objects import GROUP, MANAGED_BY, OURS
+from keydb_runbooks.runbooks.objects import GROUP, MANAGED_BY, OURS, TLS_MOUNT
 from keydb_runbooks.runbooks.steps_service import POD_NAME
 from keydb_runbooks.templates import plain, render
 
@@ -30,7 +32,13 @@ TEMPLATES = ("configuration", "services", "protection", "statefulset")
 LOGINS = ("operator", "monitoring")
 """Roles whose passwords lie beside ``keydb.conf``, each in a file of its own: the boot guard's, and the probes'."""
 
-SCRIPTS = {"start": "pods/start.sh", "probe": "pods/probe.sh", "stop": "pods/stop.sh", "boot-guard": "boot-guard.sh"}
+SCRIPTS = {
+    "start": "pods/start.sh",
+    "connect": "pods/connect.sh",
+    "probe": "pods/probe.sh",
+    "stop": "pods/stop.sh",
+    "boot-guard": "boot-guard.sh",
+}
 
 WIDTH = 64
 """Of what is shown of a document."""
@@ -91,8 +99,9 @@ def documents(group: Group, write_selector: Mapping[str, str] | None) -> list[di
 
 
 def secrets(group: Group) -> list[dict[str, Any]]:
-    """The Secret that install makes; none where somebody else keeps one."""
-    return [document for document in documents(group, None) if document["kind"] == "Secret"]
+    """The Secret with the passwords that install makes; none where somebody else keeps one."""
+    name = secret_name(group)
+    return [one for one in documents(group, None) if (one["kind"], one["metadata"]["name"]) == ("Secret", name)]
 
 
 def trial(group: Group) -> dict[str, Any]:
@@ -155,6 +164,32 @@ def secret_name(group: Group) -> str:
     return str(group.nodes[0].data("keydb_secret") or ordinals(group).name)
 
 
+def tls_secret(group: Group) -> str | None:
+    """The Secret with the certificate, None where a group speaks no TLS."""
+    if not group.nodes[0].data("keydb_tls_ca"):
+        return None
+    return str(group.nodes[0].data("keydb_tls_secret") or f"{ordinals(group).name}-tls")
+
+
+def certificate(group: Group) -> Certificate | None:
+    """What install puts into that Secret; None where somebody else keeps it, or there is none.
+
+    :raises OSError: if one of the inventory's files can't be read
+    """
+    node = group.nodes[0]
+    if tls_secret(group) is None or node.data("keydb_tls_secret"):
+        return None
+    return Certificate(*(Path(node.data(key)).read_bytes() for key in SECRET_FILES))
+
+
+def called(group: Group) -> list[str]:
+    """The names by which servers are called, each of which their certificate has to have."""
+    node, pods = group.nodes[0], ordinals(group)
+    domain = node.address.host.removeprefix(f"{node.name}.{pods.name}.")
+    services = [node.data("keydb_write_service"), node.data("keydb_read_service")]
+    return [*(one.address.host for one in group.nodes), *(f"{name}.{domain}" for name in services if name)]
+
+
 def passwords(group: Group) -> dict[str, str]:
     """What that Secret must have: the password of each user under its role."""
     return {role: group.nodes[0].user(role).password for role in ACL}
@@ -179,6 +214,9 @@ def _values(group: Group, write_selector: Mapping[str, str] | None) -> dict[str,
         "volume_class": node.data("keydb_volume_class"),
         "secret": secret_name(group),
         "passwords": None if node.data("keydb_secret") else passwords(group),
+        "tls_secret": tls_secret(group),
+        "tls_mount": TLS_MOUNT,
+        "certificate": _secret_data(group),
         "files": files(group),
         "write_service": node.data("keydb_write_service"),
         "write_selector": write_selector,
@@ -187,6 +225,14 @@ def _values(group: Group, write_selector: Mapping[str, str] | None) -> dict[str,
         "proxies": None if group.pod_proxies is None else proxies_name(group),
         "only_through": group.pod_proxies is not None and node.data("keydb_clients_only_through_proxies"),
     }
+
+
+def _secret_data(group: Group) -> dict[str, str] | None:
+    found = certificate(group)
+    if found is None:
+        return None
+    contents = (found.ca, found.certificate, found.key)
+    return {name: content.decode() for name, content in zip(SECRET_FILES.values(), contents, strict=True)}
 
 
 def _proxy_values(group: Group, proxies: PodProxies) -> dict[str, Any]:
@@ -202,7 +248,10 @@ def _proxy_values(group: Group, proxies: PodProxies) -> dict[str, Any]:
         "name": proxies_name(group),
         "container": PROXY,
         "files": files,
-        "checksum": sha256(repr(files).encode()).hexdigest()[:16],
+        "checksum": sha256(repr(_read_at_start(proxies, files)).encode()).hexdigest()[:16],
+        "tls_secret": tls_secret(group),
+        "tls_mount": TLS_MOUNT,
+        "ca": SECRET_FILES["keydb_tls_ca"],
         "pull_secret": proxies.data("haproxy_image_pull_secret"),
         "mount": proxies.data("haproxy_config_directory"),
         "config": haproxy.config_path(proxies),
@@ -211,6 +260,12 @@ def _proxy_values(group: Group, proxies: PodProxies) -> dict[str, Any]:
         "secret": secret_name(group),
         "client_namespaces": node.data("keydb_client_namespaces"),
     }
+
+
+def _read_at_start(proxies: PodProxies, files: Mapping[str, str]) -> Mapping[str, str]:
+    """All that HAProxy reads when it starts and never again."""
+    ca = proxies.data("keydb_tls_ca")
+    return {**files, "ca": Path(ca).read_text(encoding="utf-8")} if ca else files
 
 
 def files(group: Group) -> dict[str, str]:

@@ -14,6 +14,9 @@ from keydb_runbooks.connectors.objects import Objects
 ANSWER_SECONDS = 10.0
 """What the API server may take for one answer: it checks whole objects."""
 
+SECRET_FILES = {"keydb_tls_ca": "ca.crt", "keydb_tls_certificate": "tls.crt", "keydb_tls_key": "tls.key"}
+"""What a Secret of type kubernetes.io/tls calls the files of the inventory's keys, cert-manager's for instance."""
+
 
 def are_pods(group: Group) -> bool:
     """Whether a group is on pods, all of it."""

@@ -23,14 +23,21 @@ from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry, PodProxies, all_groups
 from keydb_runbooks.connectors.objects import Document, Objects
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import boot_guard, keydb, manifests, programs, runbook
+from keydb_runbooks.operations import boot_guard, keydb, manifests, pods_tls, programs, runbook
 from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.pod_objects import are_pods, objects_of, runs
 from keydb_runbooks.operations.show import refusal_lines, wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
-from keydb_runbooks.runbooks.objects import Tried, refuse, refuse_fewer, refuse_rerouted, taken_away
+from keydb_runbooks.runbooks.objects import (
+    Tried,
+    refuse,
+    refuse_encrypted,
+    refuse_fewer,
+    refuse_rerouted,
+    taken_away,
+)
 from keydb_runbooks.runbooks.plan import Refusal
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -42,6 +49,9 @@ SAME = (
     "keydb_port",
     "keydb_server",
     "keydb_maxmemory",
+    "keydb_tls_ca",
+    "keydb_tls_certificate",
+    "keydb_tls_key",
 )
 """Keys of which the pods of one StatefulSet have one value."""
 
@@ -88,9 +98,12 @@ def wanted(host: Host, group: Group) -> Wanted:
     except ClusterError as error:
         runbook.stop(host, error.detail)
     made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
-    refusal = refuse_rerouted((one.where, one.live, document) for one, document in made.tried)
+    compared = [(one.where, one.live, document) for one, document in made.tried]
+    refusal = refuse_rerouted(compared) or refuse_encrypted(compared)
     refusal = refusal or refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
-    refusal = refusal or refuse_secret(group, objects) or _refuse_fewer(group, made)
+    refusal = refusal or refuse_secret(group, objects) or pods_tls.refuse(group, objects)
+    refusal = refusal or (None if force else pods_tls.refuse_renewal(group, _live_certificate(group, made)))
+    refusal = refusal or _refuse_fewer(group, made)
     if refusal is not None:
         runbook.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
     for line in _shown(made):
@@ -130,7 +143,7 @@ def configuration() -> Commands:
         pods.configuration(name="Configure the server")
     """
     entry = keydb.this_node(pyinfra_host)
-    if entry.data("keydb_group") in _given_up.get(pyinfra_host.state, ()):
+    if is_given_up(pyinfra_host.state, entry):
         pyinfra_host.noop("its group's objects could not be made, so it is left as it is")
         return
     if not runs(pyinfra_host):
@@ -160,8 +173,8 @@ def _wrong(group: Group) -> Iterator[str]:
     node = group.nodes[0]
     if not node.data("keydb_image"):
         yield f"{node.name}: keydb_image: is missing: the image of the server, which install needs on pods"
-    if node.data("keydb_tls_ca"):
-        yield f"{node.name}: keydb_tls_ca: install makes no pods with certificates yet"
+    if node.data("keydb_tls_ca") and not (node.data("keydb_tls_certificate") or node.data("keydb_tls_secret")):
+        yield f"{node.name}: keydb_tls_certificate: is missing, and so is keydb_tls_secret: a pod keeps none of its own"
     for one in group.nodes:
         yield from _wrong_of_one(node, one)
     try:
@@ -200,6 +213,8 @@ def _wrong_of_proxies(group: Group, proxies: PodProxies) -> Iterator[str]:
     if not group.nodes[0].data("keydb_write_service"):
         yield f"{group.nodes[0].name}: keydb_write_service: is missing: clients find the proxies by it"
     folder, pid_file = proxies.data("haproxy_config_directory"), PurePosixPath(proxies.data("haproxy_pid_file"))
+    if proxies.data("keydb_tls_ca") != group.nodes[0].data("keydb_tls_ca"):
+        yield f"haproxy: keydb_tls_ca: differs from {group.nodes[0].name}'s; all of a group trust the same"
     if not pid_file.is_relative_to(folder):
         told = f"{pid_file} is not below haproxy_config_directory, {folder}, and all else is read-only"
         yield f"haproxy: haproxy_pid_file: {told}"
@@ -291,6 +306,12 @@ def refuse_secret(group: Group, objects: Objects) -> Refusal | None:
     return None
 
 
+def _live_certificate(group: Group, made: Wanted) -> Mapping[str, Any] | None:
+    """The Secret with the certificate that an install before has made."""
+    where = f"secret/{manifests.tls_secret(group)}"
+    return next((one.live for one, _ in made.tried if one.where == where), None)
+
+
 def _refuse_fewer(group: Group, made: Wanted) -> Refusal | None:
     going = taken_away(one for one, _ in made.tried)
     primary = observe(group).rightful_primary() if going else None
@@ -311,6 +332,11 @@ def _shown(made: Wanted) -> Iterator[str]:
 def give_up(state: State, group: Group) -> None:
     """Something of a group's objects could not be done: none of its servers is configured in this run."""
     _given_up.setdefault(state, set()).add(group.name)
+
+
+def is_given_up(state: State, entry: NodeEntry) -> bool:
+    """Whether something of the objects of a node's group could not be done."""
+    return entry.data("keydb_group") in _given_up.get(state, ())
 
 
 def _apply(state: State, host: Host, group: Group, wanted: Wanted, one: Tried, document: Document) -> bool:

@@ -196,8 +196,8 @@ def _look(node: NodeEntry, objects: Objects) -> Look:
     try:
         link(node).close()
     except LinkError as error:
-        # Who refuses a password answers; what is to be done about it the next operation tells.
-        if error.code not in ("loading", "wrong-password"):
+        # Who refuses a password, or isn't trusted, answers; what is to be done about it the next operation tells.
+        if error.code not in ("loading", "not-trusted", "wrong-password"):
             return Look(f"the server of {node.name} does not answer yet: {error.detail}")
     return Look("")
 

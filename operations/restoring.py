@@ -239,6 +239,8 @@ def _users(entry: NodeEntry) -> str:
 def _listens(entry: NodeEntry) -> str:
     """The address at which the node's own server listens, which its certificate names."""
     bound = entry.data("keydb_bind") or [entry.address.host]
+    if {"0.0.0.0", "::"} & set(bound):  # noqa: S104 - it is only compared
+        return entry.address.host
     return entry.address.host if entry.address.host in bound else str(bound[0])
 
 

@@ -19,6 +19,9 @@ GROUP = "keydb-runbooks/group"
 MANAGED_BY, OURS = "app.kubernetes.io/managed-by", "keydb-runbooks"
 """A label of what install made, and its value."""
 
+TLS_MOUNT = "/etc/keydb-tls"
+"""Where pods of a group that speaks TLS have their certificate, and others have nothing."""
+
 _NOBODYS = {
     "metadata.creationTimestamp",
     "metadata.generation",
@@ -121,6 +124,27 @@ def refuse_rerouted(wished: Iterable[tuple[str, Mapping[str, Any] | None, Mappin
             hint = "set keydb_routing back; or uninstall, which leaves the volumes, and install"
             return Refusal("routing-differs", where, told, hint)
     return None
+
+
+def refuse_encrypted(wished: Iterable[tuple[str, Mapping[str, Any] | None, Mapping[str, Any]]]) -> Refusal | None:
+    """A server has one port, and speaks one way at it: replicas and clients that speak the other one are cut off.
+
+    :param wished: as for ``refuse_rerouted``
+    """
+    for where, live, document in wished:
+        if document["kind"] != "StatefulSet" or live is None or GROUP not in live["metadata"].get("annotations", {}):
+            continue
+        if _encrypted(live) != _encrypted(document):
+            now, then = ("TLS", "no TLS") if _encrypted(live) else ("no TLS", "TLS")
+            told = f"its pods speak {now}, and the inventory asks for {then}: nobody could speak to those that run on"
+            hint = "set the inventory's keydb_tls_... back; or uninstall, which leaves the volumes, and install"
+            return Refusal("tls-differs", where, told, hint)
+    return None
+
+
+def _encrypted(pods: Mapping[str, Any]) -> bool:
+    containers = pods["spec"].get("template", {}).get("spec", {}).get("containers") or ()
+    return any(one["mountPath"] == TLS_MOUNT for part in containers for one in part.get("volumeMounts") or ())
 
 
 def _to_proxies(service: Mapping[str, Any]) -> bool:

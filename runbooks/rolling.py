@@ -122,8 +122,20 @@ def _decide(wish: Wish, topology: Topology, request: Request, min_replicas: int)
         return NothingToDo("already-done", topology.group, f"every node {wish.done}; {primary.name} is the primary")
     case = _Case(wish, seen, primary, due, request, min_replicas)
     if len(seen.everybody) == 1:
-        return _alone(case, mend)
-    return _moving(case, mend) if primary in due else _staying(case, mend)
+        answer: Plan | Refusal = _alone(case, mend)
+    else:
+        answer = _moving(case, mend) if primary in due else _staying(case, mend)
+    return _with_costs(answer, left) if isinstance(answer, Plan) and isinstance(left, Plan) else answer
+
+
+def _with_costs(plan: Plan, left: Plan) -> Plan:
+    """The same plan, which tells as well what it costs to finish what another run left."""
+    return replace(
+        plan,
+        loss=plan.loss if left.loss.bytes == 0 else left.loss,
+        needs=(*left.needs, *plan.needs),
+        warnings=(*left.warnings, *plan.warnings),
+    )
 
 
 def _primary(topology: Topology, request: Request) -> Node | Refusal:

@@ -47,11 +47,11 @@ def ended(plan: Plan) -> frozenset[str]:
     return frozenset(step.where for step in plan.steps if isinstance(step, Leave))
 
 
-def whose_reads(topology: Topology, proxy: str, run_id: str | None, why: str = "") -> tuple[Check, bool]:
+def whose_reads(topology: Topology, proxy: str, run_id: str | None, why: str) -> tuple[Check, bool]:
     """What a read through a proxy's port for reads showed, and whether it got what the rightful primary gives on.
 
     :param run_id: of the server that answered; None if none did
-    :param why: in this case, what was met instead
+    :param why: in this case, what was met instead; else ""
     """
     node = next((node for node in topology.nodes if node.run_id == run_id), None)
     primary = topology.rightful_primary()

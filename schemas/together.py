@@ -14,6 +14,7 @@ from keydb_runbooks.schemas.nearest import did_you_mean
 
 TLS_CA = "keydb_tls_ca"
 TLS_FILES = (TLS_CA, "keydb_tls_certificate", "keydb_tls_key")
+TLS_SECRET = "keydb_tls_secret"  # noqa: S105 - a key's name
 
 PACKAGE_KEYS = (
     ("keydb_package_version", "keydb_package"),
@@ -41,6 +42,7 @@ SAME_IN_A_GROUP = (
     "keydb_image",
     "keydb_image_pull_secret",
     "keydb_secret",
+    "keydb_tls_secret",
     "keydb_volume_size",
     "keydb_volume_class",
     "keydb_cpu",
@@ -185,11 +187,23 @@ def _check_tls(nodes: Hosts, proxies: Hosts) -> Iterator[Complaint]:
             yield Complaint(name, TLS_CA, "is missing, but other hosts of its group have one")
     for name, data in nodes.items():
         given = [key for key in TLS_FILES if data.get(key)]
+        if data.get(TLS_SECRET):
+            yield from _check_tls_secret(name, given)
+            continue
         # A server that is adopted may keep the certificate that it has.
         keeps = data.get("keydb_adopted") is True and given == [TLS_CA]
         for key in () if keeps else TLS_FILES:
             if given and key not in given:
                 yield Complaint(name, key, f"is missing, but {given[0]} is given; TLS needs all three")
+
+
+def _check_tls_secret(name: str, given: list[str]) -> Iterator[Complaint]:
+    """Of a Secret that has the certificate links know nothing but the CA."""
+    if TLS_CA not in given:
+        yield Complaint(name, TLS_CA, f"is missing, but {TLS_SECRET} is given; links trust nobody else's certificates")
+    for key in given:
+        if key != TLS_CA:
+            yield Complaint(name, key, f"and {TLS_SECRET} name two certificates; allowed is one of them")
 
 
 def _check_packages(nodes: Hosts) -> Iterator[Complaint]:

@@ -4,5 +4,13 @@ for program in "$PROGRAM" base64 cat cut dirname grep head id mktemp mkfifo mv r
     command -v "$program" >/dev/null || missing="$missing $program"
 done
 [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -ge 44 ] || missing="$missing bash-4.4"
+if [ -n "${TLS-}" ]; then
+    command -v openssl >/dev/null || missing="$missing openssl"
+    # One that has TLS asks for a certificate then.
+    case $(timeout 10 "$PROGRAM" --port 0 --tls-port 1 2>&1) in
+    *tls-cert-file*) ;;
+    *) missing="$missing TLS in $PROGRAM" ;;
+    esac
+fi
 [ -z "$missing" ] || echo "it lacks$missing"
 [ -z "$missing" ]

@@ -18,17 +18,16 @@ hear() {
     read -r -t "$PATIENCE" -N $((length + 2)) answer <&3 || exit 1
 }
 
-# /dev/tcp has no time-out of its own, but kubelet has.
-exec 3<>"/dev/tcp/127.0.0.1/$PORT" || exit 1
+. /etc/keydb-runbooks/connect || exit 1
 case ${1-} in
 alive)
-    printf 'PING\r\n' >&3
+    printf 'PING\r\n' >&4
     hear
     [[ $answer == [+-]* ]]
     ;;
 ready)
     config=$(</etc/keydb-runbooks/config-path)
-    printf '%s\r\nINFO replication\r\nINFO persistence\r\n' "$(<"${config%/*}/monitoring.auth")" >&3
+    printf '%s\r\nINFO replication\r\nINFO persistence\r\n' "$(<"${config%/*}/monitoring.auth")" >&4
     hear
     [[ $answer == +OK ]] || { echo "the monitoring user is refused: ${answer//[^[:print:]]/?}" && exit 1; }
     hear

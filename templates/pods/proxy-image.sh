@@ -3,5 +3,11 @@ missing=''
 for program in haproxy cat od sleep tr wc; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
+if [ -n "${TLS-}" ]; then
+    case $(haproxy -vv 2>&1) in
+    *+OPENSSL*) ;;
+    *) missing="$missing TLS in haproxy" ;;
+    esac
+fi
 [ -z "$missing" ] || echo "it lacks$missing"
 [ -z "$missing" ]

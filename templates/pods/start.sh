@@ -11,6 +11,7 @@ umask 077
 
 GIVEN=/etc/keydb-runbooks
 SECRETS=/etc/keydb-secrets
+TLS=/etc/keydb-tls
 
 fail() {
     printf 'start: %s\n' "$*" >&2
@@ -47,6 +48,29 @@ with_passwords() {
     printf '%s\n' "$text"
 }
 
+# Whether a file lets the server speak TLS.
+encrypts() { grep -q '^tls-port [1-9]' "$1"; }
+
+# A group that was taken away and made again may speak otherwise than it did: the file is as it was but for that.
+speak_as_given() {
+    local directives='^(port|tls-[a-z-]+)[[:space:]]' given=$GIVEN/$POD.conf made
+    [[ -r $given ]] || return 0
+    if encrypts "$given"; then encrypts "$config" && return; else encrypts "$config" || return 0; fi
+    made=$(grep -vE "$directives" "$config" && grep -E "$directives" "$given") || fail "$config can't be read"
+    printf '%s\n' "$made" | put "$config"
+}
+
+# What the server starts with; install compares it with the Secret (renew.sh).
+take_certificate() {
+    local file digest
+    for file in ca.crt tls.crt tls.key; do
+        [[ -r $TLS/$file ]] || fail "the certificate's Secret has no key $file: docs/kubernetes.md tells what it needs"
+    done
+    digest=$(cat "$TLS/ca.crt" "$TLS/tls.crt" | sha256sum)
+    printf '%s\n' "${digest%% *}" | put "$directory/certificate.sha256"
+    export KEYDB_GUARD_TLS_CA=$TLS/ca.crt
+}
+
 # Either the old file or the whole new one.
 put() { cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" || fail "$1 can't be written: see the volume"; }
 
@@ -58,6 +82,8 @@ if [[ ! -e $config ]]; then
     made=$(with_passwords "$GIVEN/$POD.conf") || exit 1
     printf '%s\n' "$made" | put "$config"
 fi
+speak_as_given
+[[ ! -d $TLS ]] || take_certificate
 for role in operator monitoring; do
     made=$(with_passwords "$GIVEN/$role.auth") || exit 1
     printf '%s\n' "$made" | put "$directory/$role.auth"

@@ -12,7 +12,7 @@ tell() { printf 'stop: %s\n' "$*" >/proc/1/fd/2 2>/dev/null; }
 # Each command, then its answer into "fields" if it has one.
 ask() {
     local line length
-    printf '%s\r\n' "$1" >&3
+    printf '%s\r\n' "$1" >&4
     read -r -t 2 line <&3 || return 1
     line=${line%$'\r'}
     [[ $line == -* ]] && tell "refused: ${line//[^[:print:]]/?}" && return 1
@@ -34,7 +34,7 @@ lacks() {
 }
 
 config=$(</etc/keydb-runbooks/config-path)
-exec 3<>"/dev/tcp/127.0.0.1/$PORT" || exit 0
+. /etc/keydb-runbooks/connect || exit 0
 ask "$(<"${config%/*}/operator.auth")" && ask "INFO replication" || exit 0
 [[ $fields == *$'\r\nrole:master\r\n'* ]] || exit 0
 # It ends with the process, and by itself if that is not ended.

@@ -59,6 +59,9 @@ RIGHTS = [
 class Group:
     """The pods of one namespace, with an account that may do what an operator must, and no more."""
 
+    ca: str | None = None
+    """The CA's file, where servers speak TLS."""
+
     def __init__(self, folder: Path, namespace: str | None = None) -> None:
         from kubernetes import client, config
 

@@ -7,6 +7,7 @@ names can be changed by KEYDB_LAB_SERVER_IMAGE, KEYDB_LAB_PROXY_IMAGE and KEYDB_
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,10 @@ def writer(target: Path) -> Path:
     program = target.with_suffix(".program")
     source = Path(__file__).parent / "lab" / "writer.c"
     subprocess.run(["gcc", "-O2", "-o", program, source, "-lpthread"], check=True)
-    made = images.archive(target, WRITER_IMAGE, {**images.commands(), "bin/writer": program}, ["/bin/writer"])
+    files = {**images.commands(), "bin/writer": program}
+    # What carries its bytes where servers speak TLS.
+    files |= {"bin/socat": Path(found)} if (found := shutil.which("socat")) else {}
+    made = images.archive(target, WRITER_IMAGE, files, ["/bin/writer"])
     program.unlink()
     return made
 

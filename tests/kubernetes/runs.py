@@ -222,7 +222,8 @@ class Writer:
         pool = ConnectionPool(
             connection_class=LinkConnection,
             dial=lambda timeout: pod.connect(6379, timeout),
-            tls_ca=None,
+            tls_ca=self.runs.group.ca,
+            host=f"{pod.name}.keydb.{pod.namespace}.svc.cluster.local",
             username="application",
             password=self.runs.group.passwords["application"],
             protocol=2,

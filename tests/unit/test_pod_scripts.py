@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from test_templates import EVERY, entry
 
+from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.operations import keydb, manifests
 from keydb_runbooks.operations.users import ACL
@@ -35,7 +38,8 @@ def start(folder: Path, pods: Group, pod: str = "keydb-0", **environment: str) -
     for role, password in manifests.passwords(pods).items():
         (secrets / role).write_text(password)
     script = plain("pods/start.sh")
-    for path, here in (("/etc/keydb-runbooks", given), ("/etc/keydb-secrets", secrets)):
+    places = (("/etc/keydb-runbooks", given), ("/etc/keydb-secrets", secrets), ("/etc/keydb-tls", folder / "tls"))
+    for path, here in places:
         assert path in script
         script = script.replace(path, str(here))
     return subprocess.run(
@@ -92,11 +96,45 @@ def test_a_secret_without_a_password_is_told(tmp_path):
     assert set(ACL) <= set(script.split()), "it puts every user's password"
 
 
+def test_a_certificate_is_what_its_secret_has_and_the_guard_trusts_its_ca(tmp_path):
+    (tmp_path / "tls").mkdir()
+    for name in ("ca.crt", "tls.crt"):
+        (tmp_path / "tls" / name).write_text(f"{name}\n")
+    pods = group(tmp_path, "secret")
+    assert "the certificate's Secret has no key tls.key" in start(tmp_path, pods).stderr
+    (tmp_path / "tls" / "tls.key").touch()
+    server = tmp_path / "server"
+    server.write_text("#!/bin/sh\nenv\n")
+    server.chmod(0o755)
+    done = start(tmp_path, pods, PROGRAM=str(server))
+    assert done.returncode == 0 and f"KEYDB_GUARD_TLS_CA={tmp_path}/tls/ca.crt" in done.stdout
+    digest = sha256(b"ca.crt\ntls.crt\n").hexdigest()
+    assert (tmp_path / "data" / "certificate.sha256").read_text() == f"{digest}\n"
+
+
+def test_a_file_of_a_group_that_spoke_otherwise_keeps_its_role_and_speaks_as_it_is_told(tmp_path):
+    plain_ones = group(tmp_path, "secret")
+    own = {"keydb_tls_ca": "ca", "keydb_tls_certificate": "certificate", "keydb_tls_key": "key"}
+    encrypted = Group(
+        "cache", tuple(entry(n, "secret", **one.host.data | own) for n, one in enumerate(plain_ones.nodes)), ()
+    )
+    start(tmp_path, plain_ones)
+    file = tmp_path / "data" / "keydb.conf"
+    file.write_text(file.read_text() + "replicaof keydb-1 6379\n")
+    before = file.read_text()
+    for pods in (encrypted, plain_ones):
+        assert start(tmp_path, pods).returncode == 0
+        assert "replicaof keydb-1 6379" in file.read_text()
+        assert differences(keydb.wanted_configuration(pods.nodes[0]), file.read_text()) == []
+    assert sorted(file.read_text().split()) == sorted(before.split())
+
+
 class Server:
     """Answers each line that it gets with the next of its answers."""
 
-    def __init__(self, *answers: bytes) -> None:
+    def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
         self.heard: list[str] = []
+        self._tls = tls
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         threading.Thread(target=self._serve, args=(answers,), daemon=True).start()
@@ -104,6 +142,8 @@ class Server:
     def _serve(self, answers: tuple[bytes, ...]) -> None:
         with self._listening:
             connection, _ = self._listening.accept()
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
         with connection, connection.makefile("rb") as lines:
             for answer, line in zip(answers, lines, strict=False):
                 self.heard.append(line.decode().strip())
@@ -121,7 +161,9 @@ def run(folder: Path, name: str, server: Server, *words: str) -> subprocess.Comp
     (folder / "config-path").write_text(str(folder / "data" / "keydb.conf"))
     for role in ("operator", "monitoring"):
         (folder / "data" / f"{role}.auth").write_text(f'AUTH {role} "x"\n')
+    (folder / "connect").write_text(plain("pods/connect.sh").replace("/etc/keydb-tls", str(folder / "tls")))
     script = plain(f"pods/{name}.sh").replace("/etc/keydb-runbooks", str(folder)).replace("/proc/1/fd/2", "/dev/stderr")
+    script = script.replace("/etc/keydb-tls", str(folder / "tls"))
     environment = {"PATH": os.environ["PATH"], "PORT": str(server.port)}
     return subprocess.run(
         ["bash", "-c", script, "sh", *words], env=environment, capture_output=True, text=True, timeout=40
@@ -193,3 +235,44 @@ def test_nothing_keeps_a_pod_from_ending(tmp_path, answers):
     server = Server(*answers)
     assert run(tmp_path, "stop", server).returncode == 0
     assert len(server.heard) == len(answers)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory) -> ssl.SSLContext:
+    """A server's, whose certificate names somebody else: nobody looks at that in the pod itself."""
+    own = kept_certificates(tmp_path_factory.mktemp("certificates") / "own", ["elsewhere"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own["keydb_tls_certificate"], own["keydb_tls_key"])
+    return context
+
+
+def test_probes_and_the_end_of_a_pod_speak_tls_where_it_has_a_certificate(tmp_path, tls):
+    for name in ("alive", "ready", "stop"):
+        (tmp_path / name / "tls").mkdir(parents=True)
+    assert run(tmp_path / "alive", "probe", Server(b"+PONG\r\n", tls=tls), "alive").returncode == 0
+    server = Server(b"+OK\r\n", bulk(UP), bulk("# P\nloading:0\n"), tls=tls)
+    assert run(tmp_path / "ready", "probe", server, "ready").returncode == 0
+    server = Server(b"+OK\r\n", primary(90), b"+OK\r\n", primary(90), primary(100), tls=tls)
+    done = run(tmp_path / "stop", "stop", server)
+    assert done.returncode == 0 and "every replica in sync has all until offset 100" in done.stderr
+
+
+def test_a_new_certificate_is_taken_over_when_it_has_come_and_only_then_recorded(tmp_path, tls):
+    (tmp_path / "tls").mkdir()
+    for name in ("ca.crt", "tls.crt"):
+        (tmp_path / "tls" / name).write_text("x")
+    digest, record = sha256(b"xx").hexdigest(), tmp_path / "data" / "certificate.sha256"
+    server = Server(b"+OK\r\n", b"+OK\r\n", b"-ERR no\r\n", tls=tls)
+    done = run(tmp_path, "renew", server, digest)
+    assert done.returncode == 1 and "the server refuses: -ERR no" in done.stderr and not record.exists()
+    (tmp_path / "data" / "operator.auth").unlink()
+    (tmp_path / "data" / "monitoring.auth").unlink()
+    (tmp_path / "data").rmdir()
+    server = Server(*[b"+OK\r\n"] * 4, tls=tls)
+    done = run(tmp_path, "renew", server, digest)
+    assert done.returncode == 0, done.stderr
+    assert record.read_text() == f"{digest}\n"
+    assert server.heard[1:] == [
+        f"CONFIG SET {name} {tmp_path}/tls/{file}"
+        for name, file in (("tls-ca-cert-file", "ca.crt"), ("tls-cert-file", "tls.crt"), ("tls-key-file", "tls.key"))
+    ]

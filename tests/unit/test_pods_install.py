@@ -125,7 +125,8 @@ def test_a_service_whose_selector_a_verb_has_set_is_left_as_it_is():
 @pytest.mark.parametrize("of, sentence", [
     (group(), None),
     (group(keydb_image=None), "cache-0: keydb_image: is missing"),
-    (group(keydb_tls_ca="ca.pem"), "cache-0: keydb_tls_ca: install makes no pods with certificates yet"),
+    (group(keydb_tls_ca="ca.pem"), "cache-0: keydb_tls_certificate: is missing, and so is keydb_tls_secret"),
+    (group(entry(0), entry(1, keydb_tls_key="key.pem")), "cache-1: keydb_tls_key: differs from cache-0's None; all pods"),
     (group(keydb_config_directory="/etc/keydb"), "cache-0: keydb_config_directory: /etc/keydb is not on the pod's volume"),
     (group(keydb_log_file="/var/log/x"), "cache-0: keydb_log_file: /var/log/x is not on the pod's volume"),
     (group(keydb_bind=None), "cache-0: keydb_bind: lacks 0.0.0.0"),

@@ -41,6 +41,7 @@ MORE = (
     "mkfifo",
     "od",
     "setsid",
+    "openssl",
 )
 """What the facts, the boot guard and the tests call, beside the server."""
 

@@ -21,6 +21,7 @@ PROGRAMS = {
     "iptables": "iptables",
     "conntrack": "conntrack",
     "socat": "socat",
+    "openssl": "openssl",
     "gcc": "gcc libc6-dev",
 }
 """Each program with Debian's package that brings it."""

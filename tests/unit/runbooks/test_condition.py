@@ -108,7 +108,8 @@ SETTINGS = [
 @pytest.mark.parametrize("settings, aof, saves, stops", SETTINGS)
 def test_settings_say_whether_it_keeps_anything_and_what_a_failed_save_means(settings, aof, saves, stops):
     told = with_settings(Condition(aof=aof), settings)
-    assert (told.saves, told.stops) == (saves, stops)
+    assert (told.saves, told.stops, told.client_descriptor) == (saves, stops, None)
+    assert with_settings(UNKNOWN, settings, client_descriptor=True).client_descriptor
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,16 @@
 
 import pytest
 
-from keydb_runbooks.runbooks.objects import GROUP, Tried, refuse, refuse_fewer, refuse_rerouted, taken_away
+from keydb_runbooks.runbooks.objects import (
+    GROUP,
+    TLS_MOUNT,
+    Tried,
+    refuse,
+    refuse_encrypted,
+    refuse_fewer,
+    refuse_rerouted,
+    taken_away,
+)
 
 PLACE = "namespace cache"
 
@@ -171,3 +180,22 @@ def test_a_service_is_not_led_from_servers_to_proxies_nor_back():
     assert told(service(6379, ours=False), service("write")) is None, "that it is somebody else's is told by another"
     assert told({**service(6379), "metadata": {}}, service("write")) is None
     assert refuse_rerouted([("configmap/x", service(6379), {**service("write"), "kind": "ConfigMap"})]) is None
+
+
+def test_pods_that_speak_one_way_are_not_told_to_speak_the_other_way():
+    def pods_with(*mounts: str, ours: bool = True, kind: str = "StatefulSet") -> dict:
+        containers = [{"volumeMounts": [{"mountPath": path} for path in mounts]}, {}]
+        notes = {GROUP: "keydb"} if ours else {}
+        spec = {"template": {"spec": {"containers": containers}}}
+        return {"kind": kind, "metadata": {"annotations": notes}, "spec": spec}
+
+    def code(live: dict | None, wanted: dict) -> str | None:
+        found = refuse_encrypted([("service/x", None, {"kind": "Service"}), ("statefulset/x", live, wanted)])
+        return None if found is None else f"{found.code}: {found.sentence}"
+
+    plain, encrypted = pods_with("/data"), pods_with("/data", TLS_MOUNT)
+    assert code(plain, encrypted).startswith("tls-differs: its pods speak no TLS, and the inventory asks for TLS")
+    assert code(encrypted, plain).startswith("tls-differs: its pods speak TLS, and the inventory asks for no TLS")
+    assert code(plain, plain) is None and code(encrypted, encrypted) is None and code(None, encrypted) is None
+    assert code(pods_with("/data", ours=False), encrypted) is None, "that it is somebody else's is told by another"
+    assert code(plain, pods_with(TLS_MOUNT, kind="Deployment")) is None

@@ -20,6 +20,7 @@ from worlds import (
     replica,
     silent,
     stream,
+    virgin,
 )
 
 from keydb_runbooks.runbooks import restart
@@ -149,6 +150,29 @@ def test_half_a_switchover_is_finished_and_the_old_primary_restarted():
     assert lines(plan)[-3:] == turn(1)
     assert "Follow keydb-1" in lines(plan)
     assert RecordLineage("keydb-2", 1) in plan.steps
+
+
+def test_whoever_was_the_primary_before_that_may_be_the_next_one():
+    plan = asked(young(primary(1, paused=True)), old(promoted(2)), young(replica(3)), proxy(1))
+    assert (plan.former, plan.primary) == ("keydb-2", "keydb-1")
+    assert lines(plan)[-3:] == turn(2)
+
+
+def test_what_it_costs_to_finish_that_is_told_as_well():
+    new = replace(virgin(4), condition=OLD)
+    told = asked(old(primary(1)), old(replica(2)), old(replica(3)), new, proxy(1))
+    assert [need.partition(":")[0] for need in told.needs] == [
+        "full resync of keydb-4 from keydb-1",
+        "full resync of keydb-4 from keydb-2",
+    ]
+    assert told.warnings[:2] == ("keydb-4 needs a full resync: holds nothing", *asked(*THREE).warnings[:1])
+    assert told.loss.bytes == 0 and "takes no writes until" in told.loss.reason
+
+
+def test_what_a_silent_node_may_hold_that_was_promoted_is_no_loss_of_nothing():
+    halved = (old(primary(1, paused=True)), old(replica(2)), old(replica(3)), silent(4), proxy(1))
+    told = asked(*halved, request=replace(ALL, allow_unread=frozenset({"keydb-4"})))
+    assert str(told.loss) == "unknown (accepted by you: no known history tells how much)"
 
 
 def test_what_was_left_is_finished_though_nobody_is_restarted():

@@ -21,8 +21,9 @@ from keydb_runbooks.runbooks.clients import Connection, connections, older_than
 from keydb_runbooks.runbooks.cost import predict_gap
 from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_values import Verdict
+from keydb_runbooks.runbooks.leading import label
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.steps_service import LabelPods
+from keydb_runbooks.runbooks.steps_service import EndLatecomers, EndStragglers, LabelPods, ServiceLeads
 from keydb_runbooks.runbooks.verified import truths, verify
 
 TO_2, ANY = Request(to="keydb-2"), Request()
@@ -149,6 +150,18 @@ def test_abort_looks_at_one_that_leads_to_the_primary_and_leaves_others_to_rejoi
     paused = primary(1, paused=True)
     assert "ServiceLeads keydb-write" in lines(abort.plan(group(paused, replica(2), service(1)), ANY, 1))
     assert "ServiceLeads keydb-write" not in lines(abort.plan(group(paused, replica(2), service(2)), ANY, 1))
+
+
+def test_each_step_names_the_service_and_the_primary_that_is_meant():
+    steps = switchover.plan(group(primary(1), replica(2), service(1)), TO_2, 1).steps
+    assert EndStragglers("keydb-1", "keydb-write", "keydb-2") in steps
+    assert EndLatecomers("keydb-1", "keydb-write", "keydb-2") in steps
+    assert ServiceLeads("keydb-write", "keydb-2", 5.0) in steps
+
+
+def test_pods_are_labelled_once_however_many_services_there_are():
+    seen = group(primary(1), replica(2), service(1), service(1, name="another"))
+    assert label(seen, seen.nodes[0], ("keydb-2",)) == (LabelPods("keydb-write", "keydb-1", ("keydb-2",)),)
 
 
 def test_the_gap_counts_its_round_trip_and_what_the_rules_of_the_machines_take():

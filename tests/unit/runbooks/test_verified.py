@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from worlds import broken, group, guarded, primary, proxy, replica, silent, silent_proxy, stream
+from worlds import broken, group, guarded, primary, proxy, replica, service, silent, silent_proxy, stream
 
 from keydb_runbooks.runbooks import founding, switchover
 from keydb_runbooks.runbooks.plan import Plan, Request
@@ -43,7 +43,9 @@ def test_what_could_not_be_read_is_named_and_nothing_is_wrong_with_it():
 
 
 def test_another_stream_another_file_and_another_route_are_not_called_verified():
-    seen = verify(PLAN, group(replica(1, of=2, replication_id=stream("c"), config_replicaof=""), primary(2), proxy(3)))
+    seen = verify(
+        PLAN, group(replica(1, of=2, replication_id=stream("c"), config_replicaof=""), primary(2), proxy(3), service(3))
+    )
     assert [(check.what, check.where) for check in seen.verified] == [
         ("role", "keydb-1"),
         ("role", "keydb-2"),
@@ -63,7 +65,7 @@ def test_another_stream_another_file_and_another_route_are_not_called_verified()
 )
 def test_reads_are_verified_if_who_answers_them_gets_what_the_primary_gives_on(node, told, good):
     world = group(*(one for one in AFTER if one.name != node.name), node)
-    check, seen = whose_reads(world, "proxy-1", node.run_id)
+    check, seen = whose_reads(world, "proxy-1", node.run_id, "")
     assert (check.what, check.where, check.told, seen) == ("reads", "proxy-1", told, good)
 
 
@@ -71,9 +73,9 @@ def test_reads_of_nobody_of_a_stranger_and_without_a_primary_are_not_verified():
     check, good = whose_reads(group(*AFTER), "proxy-1", None, "the link broke")
     told = "a read through its port for reads was not answered: the link broke"
     assert (check, good) == (Check("reads", "proxy-1", told), False)
-    check, good = whose_reads(group(*AFTER), "proxy-1", "f" * 40)
+    check, good = whose_reads(group(*AFTER), "proxy-1", "f" * 40, "")
     assert (check, good) == (Check("reads", "proxy-1", "a server that is no node of the group answers reads"), False)
-    assert whose_reads(group(replica(1), replica(2)), "proxy-1", replica(1).run_id)[1] is False
+    assert whose_reads(group(replica(1), replica(2)), "proxy-1", replica(1).run_id, "")[1] is False
 
 
 def test_reads_are_looked_for_only_where_a_replica_is_there():
