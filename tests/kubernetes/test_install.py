@@ -211,6 +211,7 @@ def test_a_start_without_a_configuration_is_refused_by_the_pod_itself(runs):
         eventually(lambda: "keydb-3" not in runs.pods(), "it is gone", 60)
 
 
+@pytest.mark.slow
 def test_start_makes_a_pod_anew_that_waits_for_its_next_start(runs):
     core, space = runs.group.core, runs.group.namespace
     assert runs.run("start").ok().total()[1:3] == (0, 0), "all run"
@@ -231,6 +232,7 @@ def test_start_makes_a_pod_anew_that_waits_for_its_next_start(runs):
     assert runs.run("start").ok().total()[1:3] == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_set_that_somebody_scaled_to_zero_is_told_and_taken_back_only_when_told(runs):
     runs.group.scale(0)
     eventually(lambda: runs.pods() == [], "no pod is there", 60)
