@@ -7,11 +7,13 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keydb_runbooks.connectors import certificates
 from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.pods import Pod
 from keydb_runbooks.connectors.tls import TlsStream
@@ -97,11 +99,11 @@ def shown(runs: InstalledRuns, pod: str, ca: str) -> str:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=ca)
     way = Pod(runs.admin, runs.group.namespace, pod, "server").connect(6379, 5)
-    stream = TlsStream(way, context, f"{pod}.keydb.{runs.group.namespace}.svc.cluster.local")
     try:
+        stream = TlsStream(way, context, f"{pod}.keydb.{runs.group.namespace}.svc.cluster.local")
         return ssl.DER_cert_to_PEM_cert(stream._tls.getpeercert(binary_form=True) or b"")
     finally:
-        stream.close()
+        way.close()
 
 
 def test_tls_everywhere_behind_proxies_and_no_acknowledged_write_is_lost(tmp_path):
@@ -251,3 +253,35 @@ def test_a_certificate_that_somebody_else_keeps_is_taken_over_when_it_is_renewed
         assert [one.metadata.name for one in group.core.list_namespaced_secret(group.namespace).items] == [
             "certificate"
         ]
+
+
+@pytest.mark.slow
+def test_a_certificate_that_ran_out_ends_no_server_and_install_brings_another_one(tmp_path, monkeypatch):
+    with monkeypatch.context() as changed:
+        changed.setattr(certificates, "LIFETIME", timedelta(seconds=100))
+        group = Encrypted(tmp_path)
+    with made(group):
+        runs = InstalledRuns(group)
+        runs.run("install").ok()
+        group.wait()
+
+        def ran_out() -> bool:
+            try:
+                shown(runs, "keydb-0", str(group.own / "ca.crt"))
+            except ssl.SSLCertVerificationError as error:
+                return "expired" in error.verify_message
+            return False
+
+        with runs.nobody_restarts():
+            eventually(ran_out, "its time is over", 120)
+            runs.run("switchover").refused("keydb_tls_certificate", "certificate has expired")
+            # Its CA is another one as well.
+            group.give(group.certificate("another"))
+            runs.environment.update(group.environment())
+            runs.run("install").refused("refused: not-trusted secret/keydb-tls", "force_conflicts=yes")
+            assert all(group.is_ready(pod) for pod in PODS), "probes look at no certificate"
+            runs.run("install", force_conflicts="yes").ok()
+            eventually(lambda: runs.findings() == [], "everybody trusts everybody", 60)
+        runs.delete("keydb-2")
+        runs.comes_back("keydb-2")
+        runs.run("switchover").ok()
