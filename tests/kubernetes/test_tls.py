@@ -144,6 +144,7 @@ def test_a_primary_that_is_lost_and_one_that_ends_under_tls(tmp_path):
             runs.run("failover").ok()
             writer.goes_on()
         runs.comes_back("keydb-0")
+        runs.run("rejoin").ok()
         assert runs.findings() == []
         primary = runs.primary()
         with runs.writing(clients=2) as writer:
@@ -152,6 +153,22 @@ def test_a_primary_that_is_lost_and_one_that_ends_under_tls(tmp_path):
             writer.goes_on(60)
             assert writer.lost(tmp_path) == 0, "its replicas had everything before it ended"
         assert runs.primary() == primary
+        # Every certificate names its own group's pods, and a program without TLS is told before anything is made.
+        other = {"KEYDB_KUBERNETES_STATEFULSET": "other", "KEYDB_KUBERNETES_ROUTING": "service"}
+        runs.run("install", environment=other).refused("keydb_tls_certificate", "other-0.other", "mismatch")
+        domain = f"{group.namespace}.svc.cluster.local"
+        named = group.certificate("other", f"*.other.{domain}", f"other-write.{domain}")
+        other |= {"KEYDB_KUBERNETES_TLS": str(named)}
+        told = "refused: not-trusted secret/other-tls: is refused by who calls other-read."
+        runs.run("install", environment=other).refused(told)
+        group.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "plain"}, "stringData": {"x": "y"}})
+        secret = {**other, "KEYDB_KUBERNETES_TLS_SECRET": "plain"}
+        runs.run("install", environment=secret).refused("refused: no-secret secret/plain: has no key ca.crt")
+        named = group.certificate("third", f"*.other.{domain}", f"other-write.{domain}", f"other-read.{domain}")
+        other |= {"KEYDB_KUBERNETES_TLS": str(named)}
+        refused = runs.run("install", environment=other, keydb_server="/bin/cat")
+        refused.refused("refused: image-not-usable", "it lacks TLS in /bin/cat")
+        assert [name for name in runs.there() if "other" in name] == []
 
 
 @pytest.mark.slow
