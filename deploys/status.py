@@ -1,9 +1,9 @@
-"""Status: the group as a tree, what each proxy believes, and what is wrong. It changes nothing.
+"""Status: each group as a tree, what each proxy believes, and what is wrong. It changes nothing.
 
     pyinfra inventories/sandbox.py deploys/status.py
 
 --data format=json  the same as JSON
---data group=NAME   which group, if the inventory has several
+--data group=NAME   only this group; without it every group of the inventory
 """
 
 from pyinfra import host

@@ -60,8 +60,7 @@ def report(host: Host) -> None:
     """
     groups = runbook.groups(host)
     shown = runbook.one_of(host, "format", "text", "json")
-    # Whoever answers speaks for all: every machine of a group may be off.
-    if host.name != next(member.name for member in host.inventory if member.connected):
+    if not runbook.speaks_for_all(host):
         return
     reports = in_parallel(look, groups)
     if shown == "json":

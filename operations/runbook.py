@@ -65,6 +65,11 @@ def conducts(host: Host, group: Group) -> bool:
     return bool(connected) and connected[0].name == host.name
 
 
+def speaks_for_all(host: Host) -> bool:
+    """Whether this host's run of the deploy file looks at all groups: every machine of one may be off."""
+    return host.name == next(member.name for member in host.inventory if member.connected)
+
+
 def chosen_group(host: Host) -> Group:
     """The group that ``--data group=...`` names, or the only one there is.
 

@@ -1,9 +1,10 @@
-"""A group as a tree for people, at most 80 columns wide, or as JSON for programs."""
+"""Groups as trees for people, at most 80 columns wide, or as JSON for programs."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -13,44 +14,53 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import endings, runbook
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.topology import Finding, Severity, Topology, find
 
+VERSION = 1
+"""Of the JSON document; a new one is a document that a program for the old one may misread."""
+
 STYLES = {Severity.CRITICAL: "bold red", Severity.WARNING: "yellow", Severity.NOTICE: "cyan"}
 
 
 def report(host: Host) -> None:
-    """The body of the status deploy: print the group on standard output, as a tree or as JSON, and end the run.
+    """The body of the status deploy: print groups on standard output, as trees or as JSON, and end the run.
 
     Ending it here, with nothing to execute, spares a read-only verb pyinfra's question whether to go on.
     """
-    group = runbook.chosen_group(host)
-    if not runbook.conducts(host, group):
-        return
+    groups = runbook.groups(host)
     shown = runbook.one_of(host, "format", "text", "json")
-    topology = observe(group)
+    if not runbook.speaks_for_all(host):
+        return
+    topologies = in_parallel(observe, groups)
     if shown == "json":
-        print(topology_json(topology))
+        print(topologies_json(topologies))
     else:
-        print_topology(topology)
-        runbook.advise(group)
-    silent = topology.unread or topology.unread_proxies
+        print_topologies(topologies)
+        for group in groups:
+            runbook.advise(group)
+    silent = any(one.unread or one.unread_proxies for one in topologies)
     endings.tell(ExitCode.UNREACHED if silent else ExitCode.DONE)
     raise SystemExit(1 if host.state.failed_hosts else 0)
 
 
-def print_topology(topology: Topology) -> None:
-    """Print a group as a tree, with what each proxy believes and what is wrong."""
-    Console().print(Group(_tree(topology), _proxies(topology), _findings(find(topology))))
+def print_topologies(topologies: Iterable[Topology]) -> None:
+    """Print each group as a tree, with what each proxy believes and what is wrong."""
+    console = Console()
+    for number, topology in enumerate(topologies):
+        if number:
+            console.print()
+        console.print(Group(_tree(topology), _proxies(topology), _findings(find(topology))))
 
 
-def topology_json(topology: Topology) -> str:
+def topologies_json(topologies: Iterable[Topology]) -> str:
     """The same as JSON: every field of every node, and the findings."""
-    document = {**_plain(topology), "findings": _plain(find(topology))}
-    return json.dumps(document, indent=2)
+    told = [{**_plain(topology), "findings": _plain(find(topology))} for topology in topologies]
+    return json.dumps({"version": VERSION, "groups": told}, indent=2)
 
 
 def _tree(topology: Topology) -> Tree:

@@ -60,7 +60,7 @@ def firewall_drift(where: str, found: Rules | Left) -> Iterator[Drift]:
 def _files(where: str, found: Rules) -> Iterator[Drift]:
     for wanted, file in zip(found.wanted, found.files, strict=True):
         yield from file_drift(where, file)
-        if file.text and file.text.rstrip("\n") != wanted.rstrip("\n"):
+        if file.text and file.text.rstrip() != wanted.rstrip():
             told = f"{file.path} is not what the inventory asks for, and counts from the next boot on; run install"
             yield _drift("firewall-differs", where, told, file.path)
 

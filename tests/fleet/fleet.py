@@ -154,9 +154,10 @@ class Fleet:
         return Timed(process.returncode, COLOR.sub("", text), time.monotonic() - begun)
 
     def status(self) -> dict[str, object]:
-        """The status deploy's JSON, whatever its exit code."""
+        """What the status deploy says of the group as JSON, whatever its exit code."""
         text = self.run("status", format="json").text
-        return dict(json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0])
+        (told,) = json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0]["groups"]
+        return dict(told)
 
     def findings(self) -> list[str]:
         """The codes of what status finds."""

@@ -61,7 +61,8 @@ class Runs:
     def status(self) -> dict[str, Any]:
         text = self.run("status", format="json").text
         assert "\n{" in text, text
-        return dict(json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0])
+        (told,) = json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0]["groups"]
+        return dict(told)
 
     def findings(self) -> list[str]:
         return [f"{one['code']} {one['where']}" for one in self.status()["findings"]]

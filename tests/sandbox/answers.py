@@ -11,7 +11,7 @@ from pyinfra import host
 
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import runbook
-from keydb_runbooks.operations.status import topology_json
+from keydb_runbooks.operations.status import topologies_json
 from keydb_runbooks.runbooks import failover, founding, rejoin, switchover
 
 group = runbook.chosen_group(host)
@@ -24,5 +24,6 @@ if runbook.conducts(host, group):
         "install": founding.plan(topology, group.first_primary, min_replicas=1),
     }
     told = {verb: str(answer) for verb, answer in answers.items()}
-    print(json.dumps({"answers": told, **json.loads(topology_json(topology))}, indent=2))
+    (seen,) = json.loads(topologies_json([topology]))["groups"]
+    print(json.dumps({"answers": told, **seen}, indent=2))
     raise SystemExit(0)

@@ -123,10 +123,11 @@ class Sandbox:
         return dict(json.loads(found))
 
     def status(self) -> dict[str, object]:
-        """The status deploy's JSON; its exit code must be 0."""
+        """What the status deploy says of the group as JSON; its exit code must be 0."""
         text = self.run("status", format="json").ok().text
         start = text.index("\n{") + 1
-        return dict(json.JSONDecoder().raw_decode(text[start:])[0])
+        (told,) = json.JSONDecoder().raw_decode(text[start:])[0]["groups"]
+        return dict(told)
 
     def findings(self) -> list[str]:
         """The codes of what status finds."""

@@ -380,6 +380,12 @@ def test_machines_that_are_off_are_unknown_and_all_groups_are_looked_at(group: S
     demo = drift(group, "-y", inventory=str(inventory), group="demo")
     assert (demo.code, demo.out.strip()) == (0, "demo: all as it should be (3 servers and 1 proxy)")
 
+    shown = group.pyinfra("-y", str(inventory), "deploys/status.py").text
+    assert "group demo" in shown and "healthy: nothing found" in shown, shown
+    assert shown.index("group demo") < shown.index("group far") < shown.index("no-primary far"), shown
+    one = group.pyinfra("-y", str(inventory), "deploys/status.py", "--data", "group=demo").text
+    assert "group demo" in one and "far-1  " not in one, one
+
 
 def test_a_wrong_word_prints_no_document(group: Sandbox) -> None:
     for data in ({"format": "xml"}, {"group": "other", "format": "json"}):

@@ -527,14 +527,20 @@ EXPOSURES = [
 
 @pytest.mark.parametrize("found, told", EXPOSURES)
 def test_passwords_that_others_may_read_are_told(found, told):
-    assert [line(one) for one in server_drift(replace(conf(1), exposure=found))] == told
+    drifted = list(server_drift(replace(conf(1), exposure=found)))
+    assert [line(one) for one in drifted] == told
+    assert {one.where for one in drifted} <= {"keydb-1"}
     of_proxy = [f"{one}, and reload HAProxy" if "chmod" in one else one for one in told]
-    assert [line(one) for one in proxy_drift(replace(front(), exposure=found), None)] == of_proxy
+    drifted = list(proxy_drift(replace(front(), exposure=found), None))
+    assert [line(one) for one in drifted] == of_proxy
+    assert {one.where for one in drifted} <= {"proxy-1"}
 
 
 @pytest.mark.parametrize("found, told", FIREWALLS)
 def test_who_may_reach_a_servers_port_is_told_where_it_is_not_as_asked_for(found, told):
-    assert [line(one) for one in server_drift(replace(conf(1), firewall=found))] == told
+    drifted = list(server_drift(replace(conf(1), firewall=found)))
+    assert [line(one) for one in drifted] == told
+    assert {one.where for one in drifted} <= {"keydb-1"}
 
 
 # The whole

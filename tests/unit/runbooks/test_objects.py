@@ -189,13 +189,21 @@ def test_pods_that_speak_one_way_are_not_told_to_speak_the_other_way():
         spec = {"template": {"spec": {"containers": containers}}}
         return {"kind": kind, "metadata": {"annotations": notes}, "spec": spec}
 
-    def code(live: dict | None, wanted: dict) -> str | None:
+    def told(live: dict | None, wanted: dict) -> str | None:
         found = refuse_encrypted([("service/x", None, {"kind": "Service"}), ("statefulset/x", live, wanted)])
-        return None if found is None else f"{found.code}: {found.sentence}"
+        return None if found is None else str(found)
+
+    def refused(now: str, then: str) -> str:
+        sentence = f"its pods speak {now}, and the inventory asks for {then}: nobody could speak to those that run on"
+        hint = "set the inventory's keydb_tls_... back; or uninstall, which leaves the volumes, and install"
+        return f"refused: tls-differs statefulset/x: {sentence}; {hint}"
 
     plain, encrypted = pods_with("/data"), pods_with("/data", TLS_MOUNT)
-    assert code(plain, encrypted).startswith("tls-differs: its pods speak no TLS, and the inventory asks for TLS")
-    assert code(encrypted, plain).startswith("tls-differs: its pods speak TLS, and the inventory asks for no TLS")
-    assert code(plain, plain) is None and code(encrypted, encrypted) is None and code(None, encrypted) is None
-    assert code(pods_with("/data", ours=False), encrypted) is None, "that it is somebody else's is told by another"
-    assert code(plain, pods_with(TLS_MOUNT, kind="Deployment")) is None
+    assert told(plain, encrypted) == refused("no TLS", "TLS")
+    assert told(encrypted, plain) == refused("TLS", "no TLS")
+    for nothing in ({}, {"template": {}}, {"template": {"spec": {}}}):
+        assert told({**plain, "spec": nothing}, plain) is None
+    assert told({**plain, "metadata": {}}, encrypted) is None
+    assert told(plain, plain) is None and told(encrypted, encrypted) is None and told(None, encrypted) is None
+    assert told(pods_with("/data", ours=False), encrypted) is None, "that it is somebody else's is told by another"
+    assert told(plain, pods_with(TLS_MOUNT, kind="Deployment")) is None

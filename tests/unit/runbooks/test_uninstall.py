@@ -96,6 +96,8 @@ def test_a_group_is_given_back_only_if_nothing_is_left_to_do_for_it(members, whe
     assert isinstance(answer, Refusal)
     assert (answer.code, answer.where) == ("not-in-order", where)
     assert answer.sentence.startswith(told)
+    again = "run this again when it is less busy"
+    assert answer.hint == (again if "proved" in told else "a group is given back when status finds nothing")
 
 
 @pytest.mark.parametrize("members", [
