@@ -122,6 +122,19 @@ def password_script(group: Sandbox, node: str, new: str) -> Path:
     return path
 
 
+def link_script(group: Sandbox, node: str) -> Path:
+    """A program that waits until a replica has noticed that its link broke."""
+    path = group.directory / "noticed.py"
+    path.write_text(
+        f"import redis, time\nserver = redis.Redis(host={group.address_of(node)!r}, port={group.port_of(node)}, "
+        f"username='operator', password={group.passwords['operator']!r}, protocol=2, driver_info=None)\n"
+        "end = time.monotonic() + 20\n"
+        "while server.info('replication').get('master_link_status') == 'up' and time.monotonic() < end:\n"
+        "    time.sleep(0.01)\n"
+    )
+    return path
+
+
 def end(group: Sandbox, fault: str, node: str) -> None:
     """End a fault; a dead server is started, guarded, by a person."""
     if fault == "killed":
@@ -296,8 +309,9 @@ def test_every_fault_in_the_middle_of_any_other_verb_ends_well(networked: Sandbo
 @pytest.mark.first_engine
 def test_nobody_waits_for_a_replica_of_a_primary_that_no_longer_answers(networked: Sandbox) -> None:
     world = VERBS["failover"].world(networked, places_of(networked))
-    target = {place: name for name, place in world.places.names.items()}["target"]
-    kill = begin(networked, "killed", target)
+    placed = {place: name for name, place in world.places.names.items()}
+    target = placed["target"]
+    kill = f"{begin(networked, 'killed', target)}; {sys.executable} {link_script(networked, placed['sibling'])}"
 
     told = run_at(networked, "failover", moment_of("failover", "behind"), kill, world.places.names, **world.data)
 
