@@ -6,7 +6,7 @@ compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import ndiff
 from typing import Any
@@ -21,6 +21,9 @@ MANAGED_BY, OURS = "app.kubernetes.io/managed-by", "keydb-runbooks"
 
 TLS_MOUNT = "/etc/keydb-tls"
 """Where pods of a group that speaks TLS have their certificate, and others have nothing."""
+
+Wished = tuple[str, Mapping[str, Any] | None, Mapping[str, Any]]
+"""An object's name, what it is now, None if there is none, and what install wants."""
 
 _NOBODYS = {
     "metadata.creationTimestamp",
@@ -110,36 +113,35 @@ def refuse_fewer(pods: tuple[str, ...], primary: str | None, group: str) -> Refu
     )
 
 
-def refuse_rerouted(wished: Iterable[tuple[str, Mapping[str, Any] | None, Mapping[str, Any]]]) -> Refusal | None:
-    """Clients that are connected would stay where a Service led them before, and no verb would look for them there.
-
-    :param wished: each object's name, what it is now, None if there is none, and what install wants
-    """
-    for where, live, document in wished:
-        if document["kind"] != "Service" or live is None or GROUP not in live["metadata"].get("annotations", {}):
-            continue
-        if _to_proxies(live) != _to_proxies(document):
-            now, then = ("proxies", "a server") if _to_proxies(live) else ("a server", "proxies")
-            told = f"leads to {now}, and to {then} it is to lead: clients that are connected would not follow"
-            hint = "set keydb_routing back; or uninstall, which leaves the volumes, and install"
-            return Refusal("routing-differs", where, told, hint)
+def refuse_rerouted(wished: Iterable[Wished]) -> Refusal | None:
+    """Clients that are connected would stay where a Service led them before, and no verb would look for them there."""
+    for where, was in _turned(wished, "Service", _to_proxies):
+        now, then = ("proxies", "a server") if was else ("a server", "proxies")
+        told = f"leads to {now}, and to {then} it is to lead: clients that are connected would not follow"
+        hint = "set keydb_routing back; or uninstall, which leaves the volumes, and install"
+        return Refusal("routing-differs", where, told, hint)
     return None
 
 
-def refuse_encrypted(wished: Iterable[tuple[str, Mapping[str, Any] | None, Mapping[str, Any]]]) -> Refusal | None:
-    """A server has one port, and speaks one way at it: replicas and clients that speak the other one are cut off.
-
-    :param wished: as for ``refuse_rerouted``
-    """
-    for where, live, document in wished:
-        if document["kind"] != "StatefulSet" or live is None or GROUP not in live["metadata"].get("annotations", {}):
-            continue
-        if _encrypted(live) != _encrypted(document):
-            now, then = ("TLS", "no TLS") if _encrypted(live) else ("no TLS", "TLS")
-            told = f"its pods speak {now}, and the inventory asks for {then}: nobody could speak to those that run on"
-            hint = "set the inventory's keydb_tls_... back; or uninstall, which leaves the volumes, and install"
-            return Refusal("tls-differs", where, told, hint)
+def refuse_encrypted(wished: Iterable[Wished]) -> Refusal | None:
+    """A server has one port, and speaks one way at it: replicas and clients that speak the other one are cut off."""
+    for where, was in _turned(wished, "StatefulSet", _encrypted):
+        now, then = ("TLS", "no TLS") if was else ("no TLS", "TLS")
+        told = f"its pods speak {now}, and the inventory asks for {then}: nobody could speak to those that run on"
+        hint = "set the inventory's keydb_tls_... back; or uninstall, which leaves the volumes, and install"
+        return Refusal("tls-differs", where, told, hint)
     return None
+
+
+def _turned(
+    wished: Iterable[Wished], kind: str, look: Callable[[Mapping[str, Any]], bool]
+) -> Iterator[tuple[str, bool]]:
+    """The objects of a kind that install made before and in which it would turn something: their names, what it was."""
+    for where, live, document in wished:
+        if document["kind"] != kind or live is None or GROUP not in live["metadata"].get("annotations", {}):
+            continue
+        if look(live) != look(document):
+            yield where, look(live)
 
 
 def _encrypted(pods: Mapping[str, Any]) -> bool:

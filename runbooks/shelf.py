@@ -56,7 +56,7 @@ def expired(backups: tuple[Backup, ...], keep: int | None, keep_days: int | None
     newest_first = sorted(backups, key=lambda backup: (backup.age_days, backup.name))
     if keep is None and keep_days is None:
         return ()
-    kept = max(keep or 1, 1)
+    kept = 1 if keep is None else keep
     old = (backup for backup in newest_first[kept:] if keep_days is None or backup.age_days > keep_days)
     return tuple(reversed(list(old)))
 
