@@ -293,14 +293,13 @@ def _check_services(nodes: list[Host]) -> Iterator[Complaint]:
     """Only pods have a Service, and one can be moved only among the pods of its own namespace."""
     places: dict[str, tuple[str, object]] = {}
     for host in nodes:
-        if _is_behind(host) and not issubclass(host.connector_cls, KubernetesConnector):
-            yield Complaint(host.name, "keydb_routing", "is for pods: @kubernetes/NAMESPACE/POD")
-        if value_of(host, "keydb_tls_secret") and not issubclass(host.connector_cls, KubernetesConnector):
-            yield Complaint(host.name, "keydb_tls_secret", "is for pods: @kubernetes/NAMESPACE/POD")
-        if not value_of(host, "keydb_write_service"):
-            continue
         if not issubclass(host.connector_cls, KubernetesConnector):
-            yield Complaint(host.name, "keydb_write_service", "is for pods: @kubernetes/NAMESPACE/POD")
+            of_pods = {key: value_of(host, key) for key in ("keydb_tls_secret", "keydb_write_service")}
+            for key, asked in {"keydb_routing": _is_behind(host), **of_pods}.items():
+                if asked:
+                    yield Complaint(host.name, key, "is for pods: @kubernetes/NAMESPACE/POD")
+            continue
+        if not value_of(host, "keydb_write_service"):
             continue
         place = (host.data.get("kubernetes_namespace"), host.data.get("kubernetes_context"))
         first, other = places.setdefault(value_of(host, "keydb_group"), (host.name, place))

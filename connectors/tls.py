@@ -8,7 +8,7 @@ names the address of the link.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -112,18 +112,24 @@ def refuse_ca(path: str) -> str | None:
     return None
 
 
-def refuse_in_memory(shown: Certificate, ca: bytes, name: str) -> str | None:
+def refuse_in_memory(shown: Certificate, ca: bytes, names: Iterable[str]) -> tuple[str, str] | None:
     """As ``refuse_certificate``, of what is in no file yet: it is in one for a moment, closed to others.
 
     :param shown: what the server has
     :param ca: the CA's certificates that a client has
+    :param names: all by which the server is called
+    :returns: the first name under which it would not be trusted, and why
     """
     with TemporaryDirectory() as folder:
-        certificate, key, trusted = (Path(folder, name) for name in ("certificate", "key", "ca"))
+        certificate, key, trusted = (Path(folder, file) for file in ("certificate", "key", "ca"))
         certificate.write_bytes(shown.certificate)
         key.write_bytes(shown.key)
         trusted.write_bytes(ca)
-        return refuse_certificate(str(certificate), str(key), str(trusted), name)
+        for name in names:
+            reason = refuse_certificate(str(certificate), str(key), str(trusted), name)
+            if reason is not None:
+                return name, reason
+    return None
 
 
 def refuse_certificate(certificate: str, key: str, ca: str, name: str) -> str | None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.cluster import ClusterError
-from keydb_runbooks.connectors.group import Group, NodeEntry
+from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.objects import Objects
 
@@ -23,7 +23,7 @@ def are_pods(group: Group) -> bool:
     return bool(group.hosts) and all(issubclass(one.connector_cls, KubernetesConnector) for one in group.hosts)
 
 
-def is_pod(entry: NodeEntry) -> bool:
+def is_pod(entry: NodeEntry | ProxyEntry) -> bool:
     return issubclass(entry.host.connector_cls, KubernetesConnector)
 
 

@@ -85,11 +85,8 @@ def _refuse_theirs(group: Group, objects: Objects, name: str) -> Refusal | None:
 
 def _untrusted(group: Group, shown: Certificate, ca: bytes) -> str:
     """Who would not trust a certificate and why, "" if everybody does."""
-    for name in manifests.called(group):
-        reason = refuse_in_memory(shown, ca, name)
-        if reason is not None:
-            return f"is refused by who calls {name}: {reason}"
-    return ""
+    refused = refuse_in_memory(shown, ca, manifests.called(group))
+    return "" if refused is None else f"is refused by who calls {refused[0]}: {refused[1]}"
 
 
 def _refusal(name: str, told: str, hint: str) -> Refusal:
