@@ -13,7 +13,7 @@ def of_node(group: Group, node: NodeEntry) -> None:
     """Look at what a node's install looks at."""
     directories = [node.data("keydb_config_directory"), node.data("keydb_data_directory")]
     directories.append(str(PurePosixPath(node.data("keydb_log_file")).parent))
-    rules = [firewall.rules_path(node), f"{units.DIRECTORY}/{firewall.unit_of(node)}"] if firewall.wanted(node) else []
+    rules = firewall.files(node) if firewall.wanted(node) else []
     files = [
         keydb.config_path(node),
         keydb.credentials_path(node),

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.text import Text
 
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
-from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts import machine as facts
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.facts.running import read_proxies, read_servers
 from keydb_runbooks.operations import endings, firewall, haproxy, keydb, passwords, runbook
+from keydb_runbooks.operations.pod_objects import is_pod
 from keydb_runbooks.operations.status import STYLES
 from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_machine import Exposure
@@ -104,7 +104,7 @@ def look(group: Group) -> Report:
 
 def _exposure(entry: NodeEntry | ProxyEntry) -> Exposure | None:
     """Who may read an entry's passwords on its machine. In a container there is nobody else."""
-    if not entry.host.connected or issubclass(entry.host.connector_cls, KubernetesConnector):
+    if not entry.host.connected or is_pod(entry):
         return None
     paths = [kept for path in passwords.files(entry) for kept in (path, f"{path}.previous")]
     pid_file = str(entry.data("keydb_pid_file")) if isinstance(entry, NodeEntry) else ""

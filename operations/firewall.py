@@ -57,10 +57,10 @@ def rules(nft: str = NFT) -> Generator[PyinfraCommand, None, None]:
     """
     entry = keydb.this_node(host)
     group = next(group for group in all_groups(host.inventory).values() if group.node_of(host) is not None)
-    unit, path = unit_of(entry), rules_path(entry)
+    path, unit_path = files(entry)
     changes = [
         *put_file(host, path, rules_text(group, entry), partial(_check, nft), owners.roots(entry, "600")),
-        *put_file(host, f"{DIRECTORY}/{unit}", unit_text(entry, nft), access=READABLE),
+        *put_file(host, unit_path, unit_text(entry, nft), access=READABLE),
     ]
     asked = _asked(group, entry)
     if asked is not None and asked.loaded is Loaded.THESE and asked.enabled and not changes:
@@ -68,8 +68,8 @@ def rules(nft: str = NFT) -> Generator[PyinfraCommand, None, None]:
         return
     yield FunctionCommand(_nobody_is_shut_out, (group, entry), {})
     yield from changes
-    yield systemctl.enable(unit)
-    yield systemctl.reload_or_start(unit)
+    yield systemctl.enable(unit_of(entry))
+    yield systemctl.reload_or_start(unit_of(entry))
 
 
 @operation()
@@ -83,23 +83,26 @@ def none() -> Generator[PyinfraCommand, None, None]:
         firewall.none(name="Let everybody reach the server")
     """
     entry = keydb.this_node(host)
-    files = [rules_path(entry), f"{DIRECTORY}/{unit_of(entry)}"]
-    if not left(host, table_of(entry), files):
+    if not left(host, table_of(entry), files(entry)):
         host.noop(f"{host.name} has no rules of install's")
         return
-    yield script(REMOVE, unit_of(entry), table_of(entry), *files)
+    yield taken_away(entry)
+
+
+def taken_away(entry: NodeEntry) -> StringCommand:
+    """A command that lets everybody reach a node's server, now and after each boot."""
+    return script(REMOVE, unit_of(entry), table_of(entry), *files(entry))
 
 
 def found(group: Group, entry: NodeEntry) -> Rules | Left | None:
     """What a node's machine has of the rules, for ``drift``; None where install writes none, or if it is off."""
     if not (has_systemd(entry.host) and entry.host.connected):
         return None
-    places = (rules_path(entry), f"{DIRECTORY}/{unit_of(entry)}")
     if not wanted(entry):
-        return Left(left(entry.host, table_of(entry), [*places]), entry.names("keydb_firewall"))
+        return Left(left(entry.host, table_of(entry), files(entry)), entry.names("keydb_firewall"))
     asked = _asked(group, entry)
     nft, loaded, enabled = (NFT, None, None) if asked is None else (asked.nft, asked.loaded, asked.enabled)
-    rules_file, unit_file = (read_text(entry.host, path) for path in places)
+    rules_file, unit_file = (read_text(entry.host, path) for path in files(entry))
     texts = (rules_text(group, entry), unit_text(entry, nft))
     return Rules(unit_of(entry), texts, (rules_file, unit_file), loaded, enabled)
 
@@ -115,6 +118,11 @@ def wanted(entry: NodeEntry) -> bool:
 
 def rules_path(entry: NodeEntry) -> str:
     return f"{entry.data('keydb_config_directory')}/firewall.nft"
+
+
+def files(entry: NodeEntry) -> list[str]:
+    """What install writes: the rules, and the unit that loads them."""
+    return [rules_path(entry), f"{DIRECTORY}/{unit_of(entry)}"]
 
 
 def unit_of(entry: NodeEntry) -> str:

@@ -118,7 +118,7 @@ def server(remove_data: bool, alone: bool) -> Commands:
         raise OperationError(f"{host.name}: {data} is too near to / to be emptied; look at keydb_data_directory")
     pid_file = str(entry.data("keydb_pid_file"))
     own = [f"{units.DIRECTORY}/{unit}" for unit in (server_unit(entry), guard_unit(entry))] if has_systemd(host) else []
-    filtering = [firewall.rules_path(entry), f"{units.DIRECTORY}/{firewall.unit_of(entry)}"] if own else []
+    filtering = firewall.files(entry) if own else []
     beside = [*_drop_in(own[:1]), *([kernel.PATH] if own else []), *filtering]
     files, theirs = _look([*_own_files(entry), *own, *beside, config, pid_file])
     runs = _process(KeydbProcess, pid_file)
@@ -134,11 +134,11 @@ def server(remove_data: bool, alone: bool) -> Commands:
         yield script(STOP, pid_file, config)
         yield FunctionCommand(_ended, (KeydbProcess, pid_file), {})
     if {*filtering} & {*files}:
-        yield script(firewall.REMOVE, firewall.unit_of(entry), firewall.table_of(entry), *filtering)
+        yield firewall.taken_away(entry)
     yield from _removed(files, own, str(entry.data("keydb_config_directory")))
     if holds:
         yield script(DATA, data)
-    yield FunctionCommand(_tell, (theirs, "" if remove_data else data), {})
+    yield FunctionCommand(_tell, (theirs, "" if remove_data else f"its data stay in {data}"), {})
 
 
 @operation()
@@ -155,7 +155,7 @@ def given_back() -> Commands:
     """
     entry = keydb.this_node(host)
     own = [f"{units.DIRECTORY}/{server_unit(entry)}"] if has_systemd(host) else []
-    filtering = [firewall.rules_path(entry), f"{units.DIRECTORY}/{firewall.unit_of(entry)}"] if own else []
+    filtering = firewall.files(entry) if own else []
     guard = [f"{units.DIRECTORY}/{guard_unit(entry)}"] if own else []
     settings = [kernel.PATH] if own and entry.names("keydb_kernel_settings") else []
     files, theirs = _look([*_unused(entry), *_drop_in(own), *guard, *settings, *filtering])
@@ -168,9 +168,10 @@ def given_back() -> Commands:
         yield systemctl.reread()
         yield systemctl.disable(guard_unit(entry))
     if {*filtering} & {*files}:
-        yield script(firewall.REMOVE, firewall.unit_of(entry), firewall.table_of(entry), *filtering)
+        yield firewall.taken_away(entry)
     yield from _removed(files, own, str(entry.data("keydb_config_directory")))
-    yield FunctionCommand(_tell_given_back, (entry, theirs), {})
+    told = f"{entry.config_file} stays, with the users in it, and {server_unit(entry)} runs on"
+    yield FunctionCommand(_tell, (theirs, told), {})
 
 
 @operation()
@@ -271,16 +272,9 @@ def _ended(state: State, host: Host, fact: type[FactBase[int]], pid_file: str) -
     return bool(pid == 0)
 
 
-def _tell_given_back(state: State, host: Host, entry: NodeEntry, theirs: list[str]) -> bool:
+def _tell(state: State, host: Host, theirs: list[str], sentence: str) -> bool:
     for path in theirs:
         host.log_styled(f"{path} stays: install did not write it", fg="yellow")
-    host.log(f"{entry.config_file} stays, with the users in it, and {server_unit(entry)} runs on")
-    return True
-
-
-def _tell(state: State, host: Host, theirs: list[str], data: str) -> bool:
-    for path in theirs:
-        host.log_styled(f"{path} stays: install did not write it", fg="yellow")
-    if data:
-        host.log(f"its data stay in {data}")
+    if sentence:
+        host.log(sentence)
     return True
