@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from tests.kubernetes.group import Group  # noqa: E402
+from tests.kubernetes.group import Group, made  # noqa: E402
 from tests.kubernetes.runs import Runs  # noqa: E402
 
 
@@ -26,18 +26,14 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     """Three pods that were made by hand, in a namespace of their own."""
-    made = Group(tmp_path_factory.mktemp("kubernetes"))
-    made.make()
-    try:
-        made.wait()
-        yield made
-    finally:
-        made.end()
+    with made(Group(tmp_path_factory.mktemp("kubernetes"))) as group:
+        group.wait()
+        yield group
 
 
 @pytest.fixture
 def runs(group: Group) -> Runs:
     """pyinfra on them, who are well, whatever the test before did."""
-    made = Runs(group)
-    made.heal()
-    return made
+    runs = Runs(group)
+    runs.heal()
+    return runs

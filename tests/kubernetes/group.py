@@ -13,9 +13,10 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from keydb_runbooks.connectors.group import Credentials
 from keydb_runbooks.operations.users import ACL
@@ -250,6 +251,19 @@ class Group:
         container = {"name": "writer", "image": WRITER_IMAGE, "imagePullPolicy": "IfNotPresent", "args": words}
         spec = {"terminationGracePeriodSeconds": 0, "automountServiceAccountToken": False, "containers": [container]}
         return {**_plain("Pod", name), "spec": spec}
+
+
+SomeGroup = TypeVar("SomeGroup", bound=Group)
+
+
+@contextmanager
+def made(group: SomeGroup) -> Iterator[SomeGroup]:
+    """A group in its namespace, until the end of the block."""
+    group.make()
+    try:
+        yield group
+    finally:
+        group.end()
 
 
 def eventually(true: Callable[[], object], what: str, patience_seconds: float = 30) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kubernetes.charts import Chart, MasterAndReplicas, MultiMaster, Sentinels
-from tests.kubernetes.group import eventually
+from tests.kubernetes.group import eventually, made
 from tests.kubernetes.images import ENGINE
 from tests.kubernetes.runs import Runs
 from tests.sandbox.printed import Result
@@ -33,13 +33,10 @@ class ChartRuns(Runs):
 
 
 @contextmanager
-def chart(made: Chart) -> Iterator[ChartRuns]:
-    made.make()
-    try:
-        made.wait()
-        yield ChartRuns(made)
-    finally:
-        made.end()
+def chart(of: Chart) -> Iterator[ChartRuns]:
+    with made(of) as group:
+        group.wait()
+        yield ChartRuns(group)
 
 
 def test_master_and_replicas_are_moved_and_the_role_that_the_chart_gives_back_is_told(tmp_path: Path):

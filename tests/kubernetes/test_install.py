@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kubernetes.group import PODS, eventually
+from tests.kubernetes.group import PODS, eventually, made
 from tests.kubernetes.images import ENGINE, WRITER_IMAGE
 from tests.kubernetes.installed import Installed, InstalledRuns
 
@@ -17,12 +17,8 @@ NOBODY = "127.0.0.1:1/nobody:1"
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    made = Installed(tmp_path_factory.mktemp("installed"))
-    made.make()
-    try:
-        yield made
-    finally:
-        made.end()
+    with made(Installed(tmp_path_factory.mktemp("installed"))) as group:
+        yield group
 
 
 @pytest.fixture(scope="module")

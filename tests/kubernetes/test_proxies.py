@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.kubernetes.group import PODS, eventually
+from tests.kubernetes.group import PODS, eventually, made
 from tests.kubernetes.images import PROXY_IMAGE
 from tests.kubernetes.installed import Installed, InstalledRuns
 from tests.kubernetes.runs import REPOSITORY
@@ -35,16 +35,12 @@ class ProxiedRuns(InstalledRuns):
 @contextmanager
 def proxied(folder: Path) -> Iterator[ProxiedRuns]:
     """A group behind proxies, as install makes it, until the end of the block."""
-    made = Proxied(folder)
-    made.make()
-    try:
-        runs = ProxiedRuns(made)
+    with made(Proxied(folder)) as group:
+        runs = ProxiedRuns(group)
         text = runs.run("install").ok().text
         assert "keydb-0 is the primary of keydb" in text
-        made.wait()
+        group.wait()
         yield runs
-    finally:
-        made.end()
 
 
 @pytest.fixture(scope="module")

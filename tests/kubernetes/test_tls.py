@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,10 @@ from keydb_runbooks.connectors import certificates
 from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.pods import Pod
 from keydb_runbooks.connectors.tls import TlsStream
-from tests.kubernetes.group import PODS, Group, eventually
-from tests.kubernetes.images import ENGINE, PROGRAM, PROXY_IMAGE
+from tests.kubernetes.group import PODS, eventually, made
+from tests.kubernetes.images import ENGINE, PROGRAM
 from tests.kubernetes.installed import Installed, InstalledRuns
-from tests.kubernetes.test_proxies import ProxiedRuns
+from tests.kubernetes.test_proxies import Proxied, ProxiedRuns
 
 FILES = {"ca.crt": "keydb_tls_ca", "tls.crt": "keydb_tls_certificate", "tls.key": "keydb_tls_key"}
 
@@ -79,19 +77,8 @@ class Encrypted(Installed):
     tls_secret = "keydb-tls"
 
 
-class Proxied(Encrypted):
-    def environment(self) -> dict[str, str]:
-        routed = {"KEYDB_KUBERNETES_ROUTING": "haproxy", "KEYDB_KUBERNETES_PROXY_IMAGE": PROXY_IMAGE}
-        return {**super().environment(), **routed}
-
-
-@contextmanager
-def made(group: Group) -> Iterator[Group]:
-    group.make()
-    try:
-        yield group
-    finally:
-        group.end()
+class EncryptedBehindProxies(Encrypted, Proxied):
+    """Both."""
 
 
 def shown(runs: InstalledRuns, pod: str, ca: str) -> str:
@@ -107,7 +94,7 @@ def shown(runs: InstalledRuns, pod: str, ca: str) -> str:
 
 
 def test_tls_everywhere_behind_proxies_and_no_acknowledged_write_is_lost(tmp_path):
-    with made(Proxied(tmp_path)) as group:
+    with made(EncryptedBehindProxies(tmp_path)) as group:
         runs = ProxiedRuns(group)
         text = runs.run("install").ok().text
         assert "keydb-0 is the primary of keydb" in text and "PRIVATE KEY" not in text
@@ -135,7 +122,7 @@ def test_tls_everywhere_behind_proxies_and_no_acknowledged_write_is_lost(tmp_pat
 
 @pytest.mark.slow
 def test_a_primary_that_is_lost_and_one_that_ends_under_tls(tmp_path):
-    with made(Proxied(tmp_path)) as group:
+    with made(EncryptedBehindProxies(tmp_path)) as group:
         runs = ProxiedRuns(group)
         runs.run("install").ok()
         group.wait()
