@@ -113,24 +113,35 @@ def begin(group: Sandbox, fault: str, node: str) -> str:
 def password_script(group: Sandbox, node: str, new: str) -> Path:
     """A program that gives the operator another password on one server; its links stay logged in."""
     old = group.passwords["operator"] if new == "another" else "another"
-    path = group.directory / "rotate.py"
-    path.write_text(
-        f"import redis\nserver = redis.Redis(host={group.address_of(node)!r}, port={group.port_of(node)}, "
-        f"username='operator', password={old!r}, protocol=2, driver_info=None)\n"
-        f"server.execute_command('ACL SETUSER', 'operator', 'resetpass', {'>' + new!r})\n"
+    return operators_script(
+        group,
+        "rotate.py",
+        node,
+        old,
+        f"server.execute_command('ACL SETUSER', 'operator', 'resetpass', {'>' + new!r})\n",
     )
-    return path
 
 
 def link_script(group: Sandbox, node: str) -> Path:
     """A program that waits until a replica has noticed that its link broke."""
-    path = group.directory / "noticed.py"
-    path.write_text(
-        f"import redis, time\nserver = redis.Redis(host={group.address_of(node)!r}, port={group.port_of(node)}, "
-        f"username='operator', password={group.passwords['operator']!r}, protocol=2, driver_info=None)\n"
+    return operators_script(
+        group,
+        "noticed.py",
+        node,
+        group.passwords["operator"],
+        "import time\n"
         "end = time.monotonic() + 20\n"
         "while server.info('replication').get('master_link_status') == 'up' and time.monotonic() < end:\n"
-        "    time.sleep(0.01)\n"
+        "    time.sleep(0.01)\n",
+    )
+
+
+def operators_script(group: Sandbox, name: str, node: str, password: str, lines: str) -> Path:
+    """A program of this name that has the operator's link to one server as ``server``."""
+    path = group.directory / name
+    path.write_text(
+        f"import redis\nserver = redis.Redis(host={group.address_of(node)!r}, port={group.port_of(node)}, "
+        f"username='operator', password={password!r}, protocol=2, driver_info=None)\n{lines}"
     )
     return path
 
