@@ -87,6 +87,11 @@ class Cluster:
         for archive in archives:
             self._import(archive)
         self.wait(self._is_ready, "the node is ready", 60)
+        # It looks its node up when it starts.
+        self._run(
+            "policies", self.built / "policies", f"--kubeconfig={self.kubeconfig}", f"--hostname-override={NODE}",
+            f"--service-cluster-ip-range={SERVICES}", "--enable-ipv6=false",
+        )  # fmt: skip
         self.wait(lambda: "default" in self.ask("/api/v1/namespaces/default/serviceaccounts/default"), "accounts", 60)
 
     def ask(self, path: str) -> str:

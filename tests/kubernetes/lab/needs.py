@@ -19,6 +19,7 @@ PROGRAMS = {
     "ctr": "containerd",
     "runc": "runc",
     "iptables": "iptables",
+    "ipset": "ipset",
     "conntrack": "conntrack",
     "socat": "socat",
     "openssl": "openssl",
