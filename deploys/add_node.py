@@ -25,22 +25,22 @@ from keydb_runbooks.operations import (
     members,
     pod_objects,
     programs,
-    runbook,
+    scope,
     together,
 )
 
-runbook.refuse_mixture(host, "add_node")
-runbook.refuse_rotation(host, "add_node")
-runbook.refuse_adopted(host, "add_node")
-group = runbook.chosen_group(host)
+scope.refuse_mixture(host, "add_node")
+scope.refuse_rotation(host, "add_node")
+scope.refuse_adopted(host, "add_node")
+group = scope.chosen_group(host)
 joining = members.joining(host, group)
 joined = together.behind(host, group)
 node, proxy = group.node_of(host), group.proxy_of(host)
 
 join = partial(members.join, name=f"Let {joining.node} join {group.name}", group=group)
 
-if runbook.conducts(host, group):
-    runbook.advise(group)
+if scope.conducts(host, group):
+    scope.advise(group)
 if pod_objects.are_pods(group):
     if node or proxy:
         installing.more_pods(host, group, join, joined)

@@ -14,6 +14,6 @@ With --dry the plan is shown and nothing is done; without -y pyinfra asks before
 
 from pyinfra import host
 
-from keydb_runbooks.operations import backups, runbook
+from keydb_runbooks.operations import backups, runbook, scope
 
-runbook.carry_out(host, "Backup", backups.informed(host, runbook.chosen_group(host)), named_by="node")
+runbook.carry_out(host, "Backup", backups.informed(host, scope.chosen_group(host)), named_by="node")

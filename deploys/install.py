@@ -14,13 +14,13 @@ Kubernetes does (docs/kubernetes.md):
 
 from pyinfra import host
 
-from keydb_runbooks.operations import adopting, archives, installing, pod_objects, runbook
+from keydb_runbooks.operations import adopting, archives, installing, pod_objects, runbook, scope
 
-runbook.refuse_mixture(host, "install")
-runbook.refuse_rotation(host, "install")
+scope.refuse_mixture(host, "install")
+scope.refuse_rotation(host, "install")
 adopting.refuse(host)
 archives.refuse(host)
-for group in runbook.groups(host):
+for group in scope.groups(host):
     if pod_objects.are_pods(group):
         installing.pod(host, group)
     else:
@@ -28,6 +28,6 @@ for group in runbook.groups(host):
             installing.server(node)
         if proxy := group.proxy_of(host):
             installing.proxy(proxy)
-    if runbook.conducts(host, group):
-        runbook.advise(group)
+    if scope.conducts(host, group):
+        scope.advise(group)
         runbook.found(name=f"Give {group.name} its first primary, if it never had one", group=group)

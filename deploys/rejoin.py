@@ -16,7 +16,7 @@ With --dry the plan is shown and nothing is changed; without -y pyinfra asks bef
 
 from pyinfra import host
 
-from keydb_runbooks.operations import runbook, save
+from keydb_runbooks.operations import runbook, save, scope
 from keydb_runbooks.runbooks import rejoin
 
-runbook.carry_out(host, "Rejoin", save.informed(runbook.chosen_group(host), rejoin.plan))
+runbook.carry_out(host, "Rejoin", save.informed(scope.chosen_group(host), rejoin.plan))

@@ -22,14 +22,14 @@ from keydb_runbooks.operations import (
     members,
     pod_objects,
     programs,
-    runbook,
+    scope,
     together,
     uninstall,
 )
 
-runbook.refuse_mixture(host, "remove_node")
-runbook.refuse_adopted(host, "remove_node")
-group = runbook.chosen_group(host)
+scope.refuse_mixture(host, "remove_node")
+scope.refuse_adopted(host, "remove_node")
+group = scope.chosen_group(host)
 leaving = members.leaving(host, group)
 left = together.behind(host, group)
 node, proxy = group.node_of(host), group.proxy_of(host)

@@ -18,10 +18,10 @@ With --dry the plan is shown and nothing is changed; without -y pyinfra asks bef
 
 from pyinfra import host
 
-from keydb_runbooks.operations import rolling, runbook
+from keydb_runbooks.operations import rolling, runbook, scope
 from keydb_runbooks.runbooks import restart
 
-runbook.refuse_mixture(host, "restart")
-group = runbook.chosen_group(host)
-if runbook.conducts(host, group):
+scope.refuse_mixture(host, "restart")
+group = scope.chosen_group(host)
+if scope.conducts(host, group):
     runbook.carry_out(host, "Restart", rolling.startable(group, rolling.staying(restart.plan)))

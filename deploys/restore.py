@@ -16,6 +16,6 @@ With --dry the plan is shown and nothing is changed; without -y pyinfra asks bef
 
 from pyinfra import host
 
-from keydb_runbooks.operations import restoring, runbook
+from keydb_runbooks.operations import restoring, runbook, scope
 
-runbook.carry_out(host, "Restore", restoring.informed(host, runbook.chosen_group(host)))
+runbook.carry_out(host, "Restore", restoring.informed(host, scope.chosen_group(host)))

@@ -24,14 +24,14 @@ from keydb_runbooks.operations import (
     pods_rotation,
     programs,
     rotation,
-    runbook,
+    scope,
     together,
 )
 from keydb_runbooks.runbooks.rotate import Stage
 
-runbook.refuse_mixture(host, "rotate")
-runbook.refuse_adopted(host, "rotate")
-group = runbook.chosen_group(host)
+scope.refuse_mixture(host, "rotate")
+scope.refuse_adopted(host, "rotate")
+group = scope.chosen_group(host)
 on_pods = pod_objects.are_pods(group)
 if on_pods:
     pods_rotation.refuse(host, group)
@@ -53,7 +53,7 @@ if node and on_pods:
 elif node:
     keydb.credentials(name="Let facts use the new one", _if=taken)
     boot_guard.installed(name="Let boot guards use the new one", _if=taken)
-if on_pods and runbook.conducts(host, group):
+if on_pods and scope.conducts(host, group):
     pods_rotation.secret(name="Give the Secret the new ones", group=group, _if=taken)
     if group.pod_proxies is not None and "check" in rotated.roles:
         pods_rotation.proxies(name="Let checks use the new one", group=group, _if=taken)

@@ -9,12 +9,12 @@ what ends; whoever it lets wait is made anew at once (docs/kubernetes.md).
 
 from pyinfra import host, logger
 
-from keydb_runbooks.operations import haproxy, keydb, pod_objects, pods_start, programs, runbook
+from keydb_runbooks.operations import haproxy, keydb, pod_objects, pods_start, programs, scope
 
-runbook.refuse_mixture(host, "start")
-for group in runbook.groups(host):
+scope.refuse_mixture(host, "start")
+for group in scope.groups(host):
     if pod_objects.are_pods(group):
-        if runbook.conducts(host, group):
+        if scope.conducts(host, group):
             pods_start.started(name="Start the pods that wait", group=group)
         continue
     if node := group.node_of(host):

@@ -14,16 +14,16 @@ A group that was adopted is given back as a whole, and nothing of it is stopped 
 
 from pyinfra import host
 
-from keydb_runbooks.operations import pod_objects, runbook, uninstall, uninstall_pods
+from keydb_runbooks.operations import pod_objects, scope, uninstall, uninstall_pods
 
-runbook.refuse_mixture(host, "uninstall")
-group = runbook.chosen_group(host)
+scope.refuse_mixture(host, "uninstall")
+group = scope.chosen_group(host)
 on_pods = pod_objects.are_pods(group)
 if on_pods:
-    runbook.refuse_adopted(host, "uninstall", servers=True)
+    scope.refuse_adopted(host, "uninstall", servers=True)
     uninstall_pods.refuse_one(host)
 removal = uninstall.chosen(host, group)
-if on_pods and runbook.conducts(host, group):
+if on_pods and scope.conducts(host, group):
     uninstall_pods.removed(name="Take the pods away", group=group, remove_data=removal.remove_data)
 
 # Proxies first: clients are gone before the servers save and end.

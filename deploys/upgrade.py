@@ -19,9 +19,9 @@ With --dry the plan is shown and nothing is changed; without -y pyinfra asks bef
 
 from pyinfra import host
 
-from keydb_runbooks.operations import rolling, runbook, upgrade
+from keydb_runbooks.operations import rolling, runbook, scope, upgrade
 
-runbook.refuse_mixture(host, "upgrade")
-group = runbook.chosen_group(host)
-if runbook.conducts(host, group):
+scope.refuse_mixture(host, "upgrade")
+group = scope.chosen_group(host)
+if scope.conducts(host, group):
     runbook.carry_out(host, "Upgrade", rolling.startable(group, rolling.staying(upgrade.asked(group))))

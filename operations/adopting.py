@@ -23,7 +23,7 @@ from keydb_runbooks.connectors.quiet import get_quietly, run_quietly
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.unit import UnitStart
-from keydb_runbooks.operations import ahead, keydb, owners, programs, runbook, together
+from keydb_runbooks.operations import ahead, keydb, owners, programs, scope, together
 from keydb_runbooks.operations.files import OURS, look, read_file, seen_ahead
 from keydb_runbooks.operations.service import has_systemd, server_unit
 from keydb_runbooks.operations.show import wrap
@@ -44,7 +44,7 @@ def refuse(target: Host) -> None:
     """
 
     def look_at_all() -> list[str]:
-        groups = runbook.groups(target)
+        groups = scope.groups(target)
         entries: list[Member] = [(group, node) for group in groups for node in group.nodes]
         entries += [(group, proxy) for group in groups for proxy in group.proxies]
         there = [one for one in entries if one[1].host.connected and has_systemd(one[1].host)]

@@ -29,7 +29,7 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
-from keydb_runbooks.operations import keydb, programs, runbook, together
+from keydb_runbooks.operations import keydb, programs, scope, together
 
 FETCH_SECONDS = 30
 """For so long a server of files may be silent."""
@@ -70,7 +70,7 @@ def refuse(target: Host) -> None:
     """
 
     def try_all() -> list[str]:
-        nodes = [node for group in runbook.groups(target) for node in group.nodes]
+        nodes = [node for group in scope.groups(target) for node in group.nodes]
         asked = [node for node in nodes if node.host.connected and node.data("keydb_program_source")]
         lacking = [node for node, there in zip(asked, in_parallel(_is_there, asked), strict=True) if not there]
         return list(dict.fromkeys(filter(None, map(_try, lacking))))

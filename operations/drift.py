@@ -19,7 +19,7 @@ from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts import machine as facts
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.facts.running import read_proxies, read_servers
-from keydb_runbooks.operations import endings, firewall, haproxy, keydb, passwords, runbook
+from keydb_runbooks.operations import asked, endings, firewall, haproxy, keydb, passwords, scope
 from keydb_runbooks.operations.pod_objects import is_pod
 from keydb_runbooks.operations.status import STYLES
 from keydb_runbooks.runbooks.drift import drift
@@ -58,9 +58,9 @@ def report(host: Host) -> None:
 
     The exit code is 0 if all is as it should be. Ending it here spares a read-only verb pyinfra's question.
     """
-    groups = runbook.groups(host)
-    shown = runbook.one_of(host, "format", "text", "json")
-    if not runbook.speaks_for_all(host):
+    groups = scope.groups(host)
+    shown = asked.one_of(host, "format", "text", "json")
+    if not scope.speaks_for_all(host):
         return
     reports = in_parallel(look, groups)
     if shown == "json":

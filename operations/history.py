@@ -17,7 +17,7 @@ from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
-from keydb_runbooks.operations import endings, runbook
+from keydb_runbooks.operations import asked, endings, scope
 from keydb_runbooks.operations.record import NODE_SECONDS, operators_file
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 
@@ -50,10 +50,10 @@ class History:
 
 def report(host: Host) -> None:
     """The body of the history deploy: print it on standard output, and end the run."""
-    group = runbook.chosen_group(host)
-    if not runbook.conducts(host, group):
+    group = scope.chosen_group(host)
+    if not scope.conducts(host, group):
         return
-    shown = runbook.one_of(host, "format", "text", "json")
+    shown = asked.one_of(host, "format", "text", "json")
     found = read(group)
     if shown == "json":
         document = {"version": VERSION, "group": found.group, "runs": list(found.runs), "unread": list(found.unread)}

@@ -29,7 +29,7 @@ from keydb_runbooks.operations import (
     pods_ready,
     pods_renewal,
     programs,
-    runbook,
+    scope,
     service,
     units,
 )
@@ -121,7 +121,7 @@ def proxy(entry: ProxyEntry) -> None:
 
 def pod(target: Host, group: Group) -> None:
     """The objects of a group on Kubernetes, by the pod that conducts, and then each pod's configuration."""
-    if runbook.conducts(target, group):
+    if scope.conducts(target, group):
         wanted = pods.wanted(target, group)
         pods_image.tried(name="Try the image", group=group, wanted=wanted)
         pods.applied(name="Apply what the pods need", group=group, wanted=wanted)
@@ -144,7 +144,7 @@ def more_pods(target: Host, group: Group, join: Callable[[], object], joined: Ca
     :param join: adds the operation by which it does
     :param joined: for ``_if``: whether it has
     """
-    conducts = runbook.conducts(target, group)
+    conducts = scope.conducts(target, group)
     if conducts:
         wanted = pods.wanted(target, group)
         pods_image.tried(name="Try the image", group=group, wanted=wanted)
@@ -161,7 +161,7 @@ def more_pods(target: Host, group: Group, join: Callable[[], object], joined: Ca
 
 def fewer_pods(target: Host, group: Group, leaving: str) -> None:
     """The same without the last pod, of which proxies know nothing any more when it goes."""
-    if not runbook.conducts(target, group):
+    if not scope.conducts(target, group):
         return
     rest = replace(group, nodes=tuple(node for node in group.nodes if node.name != leaving))
     wanted = pods.wanted(target, rest)

@@ -16,7 +16,7 @@ from pyinfra.api.state import State
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.facts.data import DataFiles
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import keydb, pod_objects, runbook, together
+from keydb_runbooks.operations import asked, keydb, pod_objects, runbook, scope, together
 from keydb_runbooks.operations.pod_objects import are_pods, is_pod, runs
 from keydb_runbooks.operations.service import has_systemd
 from keydb_runbooks.runbooks import add_node, remove_node
@@ -40,7 +40,7 @@ def joining(target: Host, group: Group) -> Joining:
 
     :raises SystemExit: after a refusal was printed
     """
-    request = runbook.request_for(target, group, "add-node", "node")
+    request = asked.request_for(target, group, "add-node", "node")
     return together.decided(
         target, group, lambda: add_node.welcome(_seen(group, request.node), request, _place(group, request.node))
     )
@@ -61,7 +61,7 @@ def leaving(target: Host, group: Group) -> Leaving:
 
     :raises SystemExit: after a refusal was printed
     """
-    request = runbook.request_for(target, group, "remove-node", "node")
+    request = asked.request_for(target, group, "remove-node", "node")
     names = [one.name for one in group.nodes]
 
     def decide() -> Leaving | Refusal:
@@ -77,7 +77,7 @@ def join(group: Group) -> Commands:
 
     + group: the nodes and proxies, see ``connectors.group``
     """
-    request = runbook.request_for(host, group, "add-node", "node")
+    request = asked.request_for(host, group, "add-node", "node")
     entry = group.node(str(request.node))
     yield from _carried_out(group, lambda seen: add_node.plan(seen, request), partial(_has_decided, entry))
 
@@ -88,14 +88,14 @@ def leave(group: Group) -> Commands:
 
     + group: the nodes and proxies, see ``connectors.group``
     """
-    request, needed = runbook.request_for(host, group, "remove-node", "node"), _min_replicas(group)
+    request, needed = asked.request_for(host, group, "remove-node", "node"), _min_replicas(group)
     decide = partial(remove_node.plan, request=request, min_replicas=needed)
     yield from _carried_out(group, decide, lambda: not _is_led(decide(observe(group))))
 
 
 def _carried_out(group: Group, decide: Callable[[Topology], Answer], settled: Callable[[], bool]) -> Commands:
     """By one host; to the others it is what they wait for."""
-    if not runbook.conducts(host, group):
+    if not scope.conducts(host, group):
         return
     answer = decide(observe(group))
     if isinstance(answer, NothingToDo):

@@ -23,7 +23,7 @@ from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry, PodProxies, all_groups
 from keydb_runbooks.connectors.objects import Document, Objects
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import boot_guard, keydb, manifests, pods_tls, programs, runbook
+from keydb_runbooks.operations import asked, boot_guard, endings, keydb, manifests, pods_tls, programs
 from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.invocation import invocation
@@ -90,13 +90,13 @@ def wanted(host: Host, group: Group) -> Wanted:
 
     :raises SystemExit: after it was printed why nothing may be changed
     """
-    force = runbook.yes_or_no(host, "force_conflicts")
+    force = asked.yes_or_no(host, "force_conflicts")
     if told := list(_wrong(group)):
-        runbook.stop(host, "\n    ".join(told))
+        endings.stop(host, "\n    ".join(told))
     try:
         objects = objects_of(group)
     except ClusterError as error:
-        runbook.stop(host, error.detail)
+        endings.stop(host, error.detail)
     made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
     compared = [(one.where, one.live, document) for one, document in made.tried]
     refusal = refuse_rerouted(compared) or refuse_encrypted(compared)
@@ -105,7 +105,7 @@ def wanted(host: Host, group: Group) -> Wanted:
     refusal = refusal or (None if force else pods_tls.refuse_renewal(group, _live_certificate(group, made)))
     refusal = refusal or _refuse_fewer(group, made)
     if refusal is not None:
-        runbook.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
+        endings.stop(host, "\n    ".join(refusal_lines(refusal)), ExitCode.REFUSED)
     for line in _shown(made):
         logger.info(f"    {line}")
     return made

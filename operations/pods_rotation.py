@@ -14,7 +14,7 @@ from keydb_runbooks.connectors.cluster import ClusterError, place
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.connectors.services import MANAGER
-from keydb_runbooks.operations import manifests, pods, runbook
+from keydb_runbooks.operations import endings, manifests, pods
 from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.pod_objects import objects_of
 from keydb_runbooks.runbooks.exit_codes import ExitCode
@@ -35,10 +35,10 @@ def refuse(host: Host, group: Group) -> None:
         name = manifests.ordinals(group).name
         there = objects_of(group).read("StatefulSet", name) or {"metadata": {}}
     except (ClusterError, manifests.NotOfOneSet) as error:
-        runbook.stop(host, f"refused: not-ours {group.name}: {error}", ExitCode.REFUSED)
+        endings.stop(host, f"refused: not-ours {group.name}: {error}", ExitCode.REFUSED)
     if (there["metadata"].get("annotations") or {}).get(GROUP) != group.name:
         told = f"refused: not-ours statefulset/{name}: install did not make it: whoever did keeps its passwords"
-        runbook.stop(host, told, ExitCode.REFUSED)
+        endings.stop(host, told, ExitCode.REFUSED)
 
 
 @operation()

@@ -17,7 +17,7 @@ from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry
 from keydb_runbooks.connectors.link import LinkError, in_parallel, link, link_as
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import runbook, together
+from keydb_runbooks.operations import asked, scope, together
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide
@@ -39,8 +39,8 @@ def rotation(target: Host, group: Group) -> Rotation:
 
     :raises SystemExit: after a refusal was printed
     """
-    request = runbook.request_for(target, group, "rotate", "node")
-    finish = runbook.yes_or_no(target, "finish")
+    request = asked.request_for(target, group, "rotate", "node")
+    finish = asked.yes_or_no(target, "finish")
     return together.decided(target, group, lambda: _decided(group, request, finish))
 
 
@@ -79,7 +79,7 @@ def proved(group: Group, what: str) -> Commands:
     + group: the nodes and proxies, see ``connectors.group``
     + what: for ``together.behind``
     """
-    if runbook.conducts(host, group):
+    if scope.conducts(host, group):
         yield FunctionCommand(_prove, (group,), {})
         yield FunctionCommand(together.note, (group, what), {})
 
@@ -92,7 +92,7 @@ def settled(group: Group, what: str, finish: bool = False) -> Commands:
     + what: for ``together.behind``
     + finish: whether the old ones are taken away then: a proxy that can't be read may need them
     """
-    if runbook.conducts(host, group):
+    if scope.conducts(host, group):
         yield FunctionCommand(_settle, (group, finish and group.pod_proxies is not None), {})
         yield FunctionCommand(together.note, (group, what), {})
 

@@ -16,7 +16,7 @@ from rich.tree import Tree
 
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import endings, runbook
+from keydb_runbooks.operations import asked, endings, scope
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.topology import Finding, Severity, Topology, find
@@ -32,9 +32,9 @@ def report(host: Host) -> None:
 
     Ending it here, with nothing to execute, spares a read-only verb pyinfra's question whether to go on.
     """
-    groups = runbook.groups(host)
-    shown = runbook.one_of(host, "format", "text", "json")
-    if not runbook.speaks_for_all(host):
+    groups = scope.groups(host)
+    shown = asked.one_of(host, "format", "text", "json")
+    if not scope.speaks_for_all(host):
         return
     topologies = in_parallel(observe, groups)
     if shown == "json":
@@ -42,7 +42,7 @@ def report(host: Host) -> None:
     else:
         print_topologies(topologies)
         for group in groups:
-            runbook.advise(group)
+            scope.advise(group)
     silent = any(one.unread or one.unread_proxies for one in topologies)
     endings.tell(ExitCode.UNREACHED if silent else ExitCode.DONE)
     raise SystemExit(1 if host.state.failed_hosts else 0)

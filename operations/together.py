@@ -17,7 +17,7 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.group import Group
-from keydb_runbooks.operations import runbook
+from keydb_runbooks.operations import endings, scope
 from keydb_runbooks.operations.show import refusal_lines, wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.plan import Refusal
@@ -52,8 +52,8 @@ def decided(target: Host, group: Group, decide: Callable[[], Answer | Refusal]) 
             answers[group.name] = decide()
         answer: Answer | Refusal = answers[group.name]  # type: ignore[assignment]
     if isinstance(answer, Refusal):
-        runbook.stop(target, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
-    if runbook.conducts(target, group):
+        endings.stop(target, "\n    ".join(refusal_lines(answer)), ExitCode.REFUSED)
+    if scope.conducts(target, group):
         _tell(answer)
     return answer
 
@@ -71,7 +71,7 @@ def refuse_all(target: Host, code: str, look: Callable[[], list[str]]) -> None:
     if told := reasons[code]:
         head = f"refused: {code}: nothing was changed:"
         rows = [row for line in told for row in wrap(line, "", 2)]
-        runbook.stop(target, "\n    ".join([head, *rows]), ExitCode.REFUSED)
+        endings.stop(target, "\n    ".join([head, *rows]), ExitCode.REFUSED)
 
 
 def _tell(answer: Told) -> None:

@@ -25,13 +25,13 @@ from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import (
+    asked,
     boot_guard,
     dump,
     firewall,
     haproxy,
     kernel,
     keydb,
-    runbook,
     systemctl,
     together,
     units,
@@ -87,7 +87,7 @@ def chosen(target: Host, group: Group) -> Removal:
 
 def _decided(target: Host, group: Group) -> Removal | Refusal:
     node, whole = option(target, "node"), option(target, "whole_group")
-    remove_data = runbook.yes_or_no(target, "remove_data")
+    remove_data = asked.yes_or_no(target, "remove_data")
     adopted = [node.name for node in group.nodes if node.adopted]
     adopted += [proxy.name for proxy in group.proxies if proxy.adopted]
     return decide(

@@ -18,7 +18,7 @@ from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.objects import Objects
-from keydb_runbooks.operations import dump, manifests, runbook
+from keydb_runbooks.operations import dump, endings, manifests
 from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
@@ -44,7 +44,7 @@ def refuse_one(host: Host) -> None:
     """
     if (node := option(host, "node")) is not None:
         told = f"--data node={node}: a pod goes by its number: take the highest one out of the inventory, then install"
-        runbook.stop(host, told)
+        endings.stop(host, told)
 
 
 @operation()

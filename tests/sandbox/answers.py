@@ -10,13 +10,13 @@ import json
 from pyinfra import host
 
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import runbook
+from keydb_runbooks.operations import asked, scope
 from keydb_runbooks.operations.status import topologies_json
 from keydb_runbooks.runbooks import failover, founding, rejoin, switchover
 
-group = runbook.chosen_group(host)
-if runbook.conducts(host, group):
-    topology, request = observe(group), runbook.request_of(host)
+group = scope.chosen_group(host)
+if scope.conducts(host, group):
+    topology, request = observe(group), asked.request_of(host)
     answers = {
         "switchover": switchover.plan(topology, request, 1),
         "failover": failover.plan(topology, request, 1),

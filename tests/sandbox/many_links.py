@@ -7,7 +7,7 @@ from dataclasses import replace
 from pyinfra import host
 
 from keydb_runbooks.connectors.link import LinkError, in_parallel, link
-from keydb_runbooks.operations import runbook
+from keydb_runbooks.operations import scope
 
 LINKS = 48
 
@@ -19,8 +19,8 @@ def _open(entry):
         return error.code
 
 
-group = runbook.chosen_group(host)
-if runbook.conducts(host, group):
+group = scope.chosen_group(host)
+if scope.conducts(host, group):
     first, second, third = group.nodes
     entries = [third, *([first, second] * LINKS)][:LINKS]
     before = time.monotonic()
