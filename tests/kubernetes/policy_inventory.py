@@ -10,4 +10,4 @@ _more = {
 }
 
 keydb = [(name, {**data, **_more}) for name, data in _found["keydb"]]
-haproxy = _found["haproxy"]
+haproxy = (_found["haproxy"][0], {**_found["haproxy"][1], **_more})
