@@ -89,8 +89,8 @@ def _way_out(held: Certificates) -> str:
 
 def _in(seconds: float) -> str:
     if seconds < 2 * DAY_SECONDS:
-        hours = max(0, int(seconds // HOUR_SECONDS))
-        return f"in {hours} {'hour' if hours == 1 else 'hours'}"
+        hours = int(seconds // HOUR_SECONDS)
+        return "within the hour" if hours < 1 else f"in {hours} {'hour' if hours == 1 else 'hours'}"
     return f"in {int(seconds // DAY_SECONDS)} days"
 
 

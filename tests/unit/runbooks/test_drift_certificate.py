@@ -47,27 +47,27 @@ def ending(began_days: float, left_days: float) -> list[str]:
 
 @pytest.mark.parametrize("began, left, when", [
     (365, 14, None),
-    (365, 13.9, "13 days"),
-    (365, 2, "2 days"),
-    (365, 1.99, "47 hours"),
-    (365, 1.99 / 47, "1 hour"),
-    (365, 0.01, "0 hours"),
-    (365, -1, "0 hours"),
+    (365, 13.9, "in 13 days"),
+    (365, 2, "in 2 days"),
+    (365, 1.99, "in 47 hours"),
+    (365, 1.99 / 47, "in 1 hour"),
+    (365, 0.01, "within the hour"),
+    (365, -1, "within the hour"),
     # A short one is renewed when a third of its time is left.
     (0.5, 0.5, None),
     (2, 1, None),
-    (2.1, 1, "24 hours"),
+    (2.1, 1, "in 24 hours"),
     (26, 13, None),
-    (28, 13, "13 days"),
+    (28, 13, "in 13 days"),
 ])  # fmt: skip
 def test_a_certificate_that_runs_out_soon_is_told(began, left, when):
-    sentence = "warning certificate-ends: its certificate runs out in {}, and nobody trusts it then; get a new one, then run install"
+    sentence = "warning certificate-ends: its certificate runs out {}, and nobody trusts it then; get a new one, then run install"
     assert ending(began, left) == ([] if when is None else [sentence.format(when)])
 
 
-@pytest.mark.parametrize("left, when", [(14, None), (13.99, "13 days"), (0.5, "12 hours")])
+@pytest.mark.parametrize("left, when", [(14, None), (13.99, "in 13 days"), (0.5, "in 12 hours")])
 def test_a_ca_that_runs_out_soon_is_told(left, when):
-    sentence = "warning ca-ends: the CA of its certificates runs out in {}, and nobody trusts them then; docs/tls.md has the way to another one"
+    sentence = "warning ca-ends: the CA of its certificates runs out {}, and nobody trusts them then; docs/tls.md has the way to another one"
     found = list(ca_drift("demo", NOW + left * DAY_SECONDS, NOW))
     assert [line(one) for one in found] == ([] if when is None else [sentence.format(when)])
     assert {one.where for one in found} <= {"demo"}
