@@ -89,9 +89,9 @@ def _way_out(held: Certificates) -> str:
 
 def _in(seconds: float) -> str:
     if seconds < 2 * DAY_SECONDS:
-        hours = int(seconds // HOUR_SECONDS)
+        hours = int(seconds / HOUR_SECONDS)
         return "within the hour" if hours < 1 else f"in {hours} {'hour' if hours == 1 else 'hours'}"
-    return f"in {int(seconds // DAY_SECONDS)} days"
+    return f"in {int(seconds / DAY_SECONDS)} days"
 
 
 def _drift(code: str, where: str, sentence: str) -> Drift:

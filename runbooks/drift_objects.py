@@ -71,7 +71,7 @@ def _taken(one: Tried, forced: Tried) -> Iterator[Drift]:
     owners = {path_of(field, forced.live or {}): manager for field, manager in one.fields}
     if not forced.problem:
         yield from _differing(forced, owners)
-    told = {} if forced.problem else {field.path: _owner(field.path, owners) for field in forced.differing}
+    told = [] if forced.problem else [field.path for field in forced.differing]
     for path, manager in owners.items():
         if not any(_is_within(field, path) for field in told):
             yield _drift("object-taken", one.where, f"is other than the inventory says; {_give_up(manager)}", key=path)
@@ -98,9 +98,9 @@ def _differing(one: Tried, owners: Mapping[str, str]) -> Iterator[Drift]:
         yield _drift("object-differs", one.where, f"{told}; install --dry shows all")
 
 
-def _owner(path: str, owners: Mapping[str, str]) -> str:
-    """Who else owns a field, or what it is a part of; "" if nobody does."""
-    return next((manager for owned, manager in owners.items() if _is_within(path, owned)), "")
+def _owner(path: str, owners: Mapping[str, str]) -> str | None:
+    """Who else owns a field, or what it is a part of; None if nobody does."""
+    return next((manager for owned, manager in owners.items() if _is_within(path, owned)), None)
 
 
 def _is_within(path: str, owned: str) -> bool:

@@ -42,7 +42,9 @@ def test_files_that_are_other_than_asked_for_and_what_is_shown_are_told(held, li
 
 def ending(began_days: float, left_days: float) -> list[str]:
     shown = Shown("f", NOW - began_days * DAY_SECONDS, NOW + left_days * DAY_SECONDS)
-    return [line(one) for one in certificate_drift("keydb-1", replace(FINE, shown=shown))]
+    found = list(certificate_drift("keydb-1", replace(FINE, shown=shown)))
+    assert {one.where for one in found} <= {"keydb-1"}
+    return list(map(line, found))
 
 
 @pytest.mark.parametrize("began, left, when", [

@@ -155,6 +155,7 @@ def test_what_is_held_is_told_though_its_values_are_not_known():
     ('spec.containers[name="server"].ports[containerPort=6379].name', "spec.containers[server].ports[0].name"),
     ('metadata.finalizers[v:"x"]', 'metadata.finalizers[v:"x"]'),
     ('spec.words[v:"x"]', 'spec.words[v:"x"]'),
+    ("spec.words[port=1]", "spec.words[port=1]"),
 ])  # fmt: skip
 def test_the_servers_name_of_a_field_is_ours(field, path):
     document = {
