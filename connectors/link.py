@@ -31,6 +31,7 @@ from redis.retry import Retry
 
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.tls import TlsStream, client_context
+from keydb_runbooks.runbooks.drift_certificate import Shown
 from keydb_runbooks.runbooks.replication import Address
 
 # A refused channel is told by name; paramiko would print it as well.
@@ -97,6 +98,21 @@ def with_either(node: NodeEntry, role: str, opened: Callable[[Credentials], Clie
         if error.code != "wrong-password" or before is None:
             raise
     return opened(before)
+
+
+def certificate_of(node: NodeEntry) -> Shown:
+    """The certificate that a server shows now, which a link would trust. Nobody logs in.
+
+    :raises LinkError: as ``link``, and no-link; also OSError
+    """
+    timeout = float(node.data("keydb_connect_timeout"))
+    opened = _dial(node.host, node.address)(timeout)
+    opened.settimeout(timeout)
+    encrypted = _encrypted(opened, node.data("keydb_tls_ca"), node.address)
+    try:
+        return encrypted.shown
+    finally:
+        encrypted.close()
 
 
 def link_as(node: NodeEntry, user: Credentials, patience: float | None = None) -> Client:

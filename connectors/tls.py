@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+from keydb_runbooks.runbooks.drift_certificate import Shown
+
 Result = TypeVar("Result")
 
 CHUNK_BYTES = 16384
@@ -46,6 +48,13 @@ class TlsStream:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._carry(self._tls.do_handshake)
+
+    @property
+    def shown(self) -> Shown:
+        """The other side's certificate."""
+        told = self._tls.getpeercert() or {}
+        der = self._tls.getpeercert(binary_form=True) or b""
+        return Shown(fingerprint(der), *(ssl.cert_time_to_seconds(str(told[end])) for end in ("notBefore", "notAfter")))
 
     def sendall(self, data: bytes) -> None:
         self._carry(lambda: self._tls.write(data) if data else 0)
@@ -85,6 +94,29 @@ class TlsStream:
     def _flush(self) -> None:
         if self._outgoing.pending:
             self._stream.sendall(self._outgoing.read())
+
+
+def fingerprint(der: bytes) -> str:
+    """What tells a certificate from others."""
+    return sha256(der).hexdigest()
+
+
+def fingerprint_of(pem: str) -> str:
+    """That of a file's first certificate, which is a server's own; "" if there is none in it."""
+    begin, end = (pem.find(mark) for mark in (ssl.PEM_HEADER, ssl.PEM_FOOTER))
+    try:
+        return fingerprint(ssl.PEM_cert_to_DER_cert(pem[begin : end + len(ssl.PEM_FOOTER)]))
+    except ValueError:
+        return ""
+
+
+def ca_ends(path: str) -> float:
+    """When the last certificate of a file of CAs runs out, in seconds since 1970.
+
+    :raises OSError: if the file can't be read or holds no certificate
+    """
+    held = client_context(path).get_ca_certs()
+    return max(ssl.cert_time_to_seconds(str(one["notAfter"])) for one in held)
 
 
 @dataclass(frozen=True, repr=False)

@@ -65,6 +65,13 @@ EXPOSURE = (
     'for path; do mode=$(stat -L -c %a -- "$path" 2>/dev/null) && echo "mode $mode $path"; done; true'
 )
 
+# Files. What is missing can be told only where its folder can be looked into.
+CHECKSUMS = (
+    'for path; do if [ -r "$path" ]; then '
+    'sum=$({ cat -- "$path"; [ -z "$(tail -c1 -- "$path")" ] || echo; } | sha256sum) && echo "${sum%% *} $path"; '
+    'elif [ ! -e "$path" ] && [ -x "${path%/*}" ]; then echo "missing $path"; fi; done; true'
+)
+
 
 def process_command(pid_file: str, names: str) -> StringCommand:
     """A command that prints the id of a process, 0 if none runs, and nothing if that is unknown.
@@ -134,6 +141,30 @@ class Exposure(FactBase[Exposed]):
             else:
                 found["umask"] = int(value, 8)
         return found
+
+
+class Checksums(FactBase[dict[str, str]]):
+    """Returns the SHA-256 of files, "" of one that isn't there; one that can't be read is left out.
+
+    A text that ends without a line's end counts as one that has it.
+
+    + paths: the files
+
+    .. code:: python
+
+        {"/etc/keydb/ca.pem": "9f86d081...", "/etc/keydb/key.pem": ""}
+    """
+
+    def command(self, paths: list[str]) -> StringCommand:
+        return script(CHECKSUMS, *paths)
+
+    @staticmethod
+    def default() -> dict[str, str]:
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        rows = [line.split(" ", 1) for line in output]
+        return {path: "" if told == "missing" else told for told, path in rows}
 
 
 class RealDirectory(FactBase[str]):

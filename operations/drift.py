@@ -19,7 +19,17 @@ from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts import machine as facts
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.facts.running import read_proxies, read_servers
-from keydb_runbooks.operations import asked, endings, firewall, haproxy, keydb, passwords, scope
+from keydb_runbooks.operations import (
+    asked,
+    certificates,
+    endings,
+    firewall,
+    haproxy,
+    keydb,
+    passwords,
+    pods_drift,
+    scope,
+)
 from keydb_runbooks.operations.pod_objects import is_pod
 from keydb_runbooks.operations.status import STYLES
 from keydb_runbooks.runbooks.drift import drift
@@ -75,29 +85,32 @@ def look(group: Group) -> Report:
     """Read a whole group and judge it."""
     topology = observe(group)
     servers = [
-        dataclasses.replace(server, firewall=filtered, exposure=exposed)
-        for server, filtered, exposed in zip(
+        dataclasses.replace(server, firewall=filtered, exposure=exposed, certificates=held)
+        for server, filtered, exposed, held in zip(
             read_servers(group, topology, keydb.wanted_configuration),
             in_parallel(partial(firewall.found, group), group.nodes),
             in_parallel(_exposure, group.nodes),
+            certificates.of_servers(group, topology),
             strict=True,
         )
     ]
     # What somebody else's HAProxy says is measured by nothing of ours.
     ours = dataclasses.replace(group, proxies=tuple(proxy for proxy in group.proxies if not proxy.adopted))
     proxies = [
-        dataclasses.replace(proxy, exposure=exposed)
-        for proxy, exposed in zip(
+        dataclasses.replace(proxy, exposure=exposed, certificates=held)
+        for proxy, exposed, held in zip(
             read_proxies(ours, topology, lambda entry: haproxy.wanted_configuration(group, entry)),
             in_parallel(_exposure, ours.proxies),
+            certificates.of_proxies(ours.proxies),
             strict=True,
         )
     ]
+    beside = (*pods_drift.found(group, topology), *certificates.of_authority(group))
     return Report(
         group=group.name,
         servers=tuple(node.name for node in group.nodes),
         proxies=tuple(proxy.name for proxy in group.proxies),
-        drifts=drift(topology, tuple(servers), tuple(proxies)),
+        drifts=drift(topology, tuple(servers), tuple(proxies), beside),
         not_compared={server.name: names for server in servers if (names := not_compared(server))},
     )
 

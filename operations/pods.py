@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -39,6 +40,7 @@ from keydb_runbooks.runbooks.objects import (
     taken_away,
 )
 from keydb_runbooks.runbooks.plan import Refusal
+from keydb_runbooks.runbooks.topology import Topology
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -91,13 +93,14 @@ def wanted(host: Host, group: Group) -> Wanted:
     :raises SystemExit: after it was printed why nothing may be changed
     """
     force = asked.yes_or_no(host, "force_conflicts")
-    if told := list(_wrong(group)):
+    if told := list(wrong(group)):
         endings.stop(host, "\n    ".join(told))
     try:
         objects = objects_of(group)
     except ClusterError as error:
         endings.stop(host, error.detail)
-    made = Wanted(objects, tuple(_try_all(group, objects, force=force)), force)
+    documents = wanted_documents(group, objects, partial(observe, group))
+    made = Wanted(objects, tuple((try_out(objects, one, force=force), one) for one in documents), force)
     compared = [(one.where, one.live, document) for one, document in made.tried]
     refusal = refuse_rerouted(compared) or refuse_encrypted(compared)
     refusal = refusal or refuse((one for one, _ in made.tried), group.name, objects.told, force=force)
@@ -168,7 +171,7 @@ def logins() -> Commands:
         yield from put_file(pyinfra_host, path, manifests.login(entry, role))
 
 
-def _wrong(group: Group) -> Iterator[str]:
+def wrong(group: Group) -> Iterator[str]:
     """What of the inventory makes no group on pods, a sentence each."""
     node = group.nodes[0]
     if not node.data("keydb_image"):
@@ -244,16 +247,24 @@ def _place(group: Group) -> tuple[object, ...]:
     return tuple(data.get(f"kubernetes_{part}") for part in ("namespace", "context", "config"))
 
 
-def _try_all(group: Group, objects: Objects, *, force: bool) -> Iterator[tuple[Tried, Document]]:
+def wanted_documents(group: Group, objects: Objects, observed: Callable[[], Topology]) -> list[Document]:
+    """Every object as install wants it, in the order in which it is applied.
+
+    :param observed: asked only where the write Service is to be made
+    :raises NotOfOneSet: as ``manifests.ordinals``
+    """
     write = group.nodes[0].data("keydb_write_service")
     live = _read(objects, "Service", write) if write else None
-    for document in manifests.documents(group, _selector(group, live)):
-        kind, name = document["kind"], document["metadata"]["name"]
-        there = _read(objects, kind, name)
-        if isinstance(there, ClusterError):
-            yield Tried(kind, name, None, None, there.code, there.detail), document
-        else:
-            yield objects.try_out(document, there, force=force), document
+    return list(manifests.documents(group, _selector(group, live, observed)))
+
+
+def try_out(objects: Objects, document: Document, *, force: bool = False) -> Tried:
+    """What is there of an object, and what the server would make of its document."""
+    kind, name = document["kind"], document["metadata"]["name"]
+    there = _read(objects, kind, name)
+    if isinstance(there, ClusterError):
+        return Tried(kind, name, None, None, there.code, there.detail, verb="get")
+    return objects.try_out(document, there, force=force)
 
 
 def _read(objects: Objects, kind: str, name: str) -> dict[str, Any] | ClusterError | None:
@@ -263,7 +274,9 @@ def _read(objects: Objects, kind: str, name: str) -> dict[str, Any] | ClusterErr
         return error
 
 
-def _selector(group: Group, live: dict[str, Any] | ClusterError | None) -> Mapping[str, str] | None:
+def _selector(
+    group: Group, live: dict[str, Any] | ClusterError | None, observed: Callable[[], Topology]
+) -> Mapping[str, str] | None:
     """Whom the write Service leads to: it belongs to the verbs, so install sets it once and keeps it from then on.
     One that leads to proxies belongs to install."""
     if group.pod_proxies is not None:
@@ -272,7 +285,7 @@ def _selector(group: Group, live: dict[str, Any] | ClusterError | None) -> Mappi
         return dict(live["spec"].get("selector") or {}) if _applied_selector(live) else None
     primary = None
     if any(runs(node.host) for node in group.nodes):
-        primary = observe(group).rightful_primary()
+        primary = observed().rightful_primary()
     return manifests.first_selector(group, group.first_primary if primary is None else primary.name)
 
 

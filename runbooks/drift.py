@@ -39,8 +39,16 @@ _WAYS_OUT = {
 }
 
 
-def drift(topology: Topology, servers: tuple[ServerState, ...], proxies: tuple[ProxyState, ...]) -> tuple[Drift, ...]:
-    """Tell all that is not as it should be, and all that could not be looked at, worst first."""
+def drift(
+    topology: Topology,
+    servers: tuple[ServerState, ...],
+    proxies: tuple[ProxyState, ...],
+    beside: tuple[Drift, ...] = (),
+) -> tuple[Drift, ...]:
+    """Tell all that is not as it should be, and all that could not be looked at, worst first.
+
+    :param beside: what was found of what is neither a server nor a proxy: objects of pods, the CA
+    """
     # A machine that is off is told once, by the topology.
     unread: list[Unread | UnreadProxy] = [*topology.unread, *topology.unread_proxies]
     off = {one.name for one in unread if one.code == UNREACHABLE}
@@ -49,6 +57,7 @@ def drift(topology: Topology, servers: tuple[ServerState, ...], proxies: tuple[P
         *_records(topology),
         *(one for server in servers if server.name not in off for one in _server(topology, server)),
         *(one for proxy in proxies if proxy.name not in off for one in _proxy(topology, proxy)),
+        *beside,
     ]
     order = list(Severity)
     return tuple(sorted(_once(topology, found), key=lambda one: (order.index(one.severity), one.verdict.value)))
@@ -110,11 +119,14 @@ def _once(topology: Topology, found: list[Drift]) -> Iterator[Drift]:
     held = {one.where for one in found if one.code == "server-held" and one.severity is Severity.CRITICAL}
     nobody = {proxy.name for proxy in topology.proxies if not proxy.writes_go_to}
     unsaved = {one.where for one in found if one.code == "fence-not-saved"}
+    missing = {one.where for one in found if one.code == "object-missing"}
     for one in found:
         if one.where in unsaved and one.key.startswith("user ") and one.code != "extra-user":
             continue
         if one.key == "replica-read-only" and one.where in writable:
             continue
         if one.code == "wrong-route" and one.where in held & nobody:
+            continue
+        if one.code == "service-unread" and f"service/{one.where}" in missing:
             continue
         yield one

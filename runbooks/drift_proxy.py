@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from ipaddress import ip_address
 
+from keydb_runbooks.runbooks.drift_certificate import Certificates, certificate_drift
 from keydb_runbooks.runbooks.drift_machine import Exposure, File, Process, exposure_drift, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import Drift, Value, Verdict, unknown
 from keydb_runbooks.runbooks.topology import Severity
@@ -78,6 +79,7 @@ class ProxyState:
     detail: str = ""
     stopped: bool = False
     exposure: Exposure | None = None
+    certificates: Certificates | None = None
 
 
 @dataclass
@@ -141,6 +143,8 @@ def proxy_drift(proxy: ProxyState, primary: str | None) -> Iterator[Drift]:
     yield from file_drift(proxy.name, proxy.file)
     if proxy.file.text and proxy.file.text != proxy.wanted:
         yield _lines_differ(proxy, proxy.file.text)
+    if proxy.certificates is not None:
+        yield from certificate_drift(proxy.name, proxy.certificates)
     if proxy.exposure is not None:
         # Nobody sees from a file's ctime that its mode alone was changed.
         yield from exposure_drift(proxy.name, proxy.exposure, ", and reload HAProxy")

@@ -19,6 +19,7 @@ from keydb_runbooks.runbooks.configuration import (
     parse,
     rules,
 )
+from keydb_runbooks.runbooks.drift_certificate import Certificates, certificate_drift
 from keydb_runbooks.runbooks.drift_firewall import Left, Rules, firewall_drift
 from keydb_runbooks.runbooks.drift_machine import Exposure, File, Process, exposure_drift, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import UNSEEN, Drift, Unseen, Value, Verdict, unknown
@@ -85,6 +86,7 @@ class ServerState:
     same_directory: str | None = None
     firewall: Rules | Left | None = None
     exposure: Exposure | None = None
+    certificates: Certificates | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def server_drift(server: ServerState) -> Iterator[Drift]:
     yield from _extra_users(server, on_disk, running)
     if server.running is not None:
         yield from _itself(server, server.running)
+    if server.certificates is not None:
+        yield from certificate_drift(server.name, server.certificates)
     if server.exposure is not None:
         yield from exposure_drift(server.name, server.exposure)
     if server.firewall is not None:

@@ -6,6 +6,8 @@ compared.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import ndiff
@@ -37,11 +39,32 @@ _NOBODYS = {
 
 
 @dataclass(frozen=True)
+class Field:
+    """A leaf of an object: what it is, and what it is wished to be; None is nothing, and ``secret`` is for nobody."""
+
+    path: str
+    is_now: Any
+    wished: Any
+    secret: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it has lines."""
+        return any(isinstance(side, str) and "\n" in side for side in (self.is_now, self.wished))
+
+    @property
+    def line_changes(self) -> tuple[str, ...]:
+        """The lines that go and that come, each behind its sign."""
+        old, new = (() if side is None else str(side).splitlines() for side in (self.is_now, self.wished))
+        return tuple(line for line in ndiff(old, new) if line[:1] in "+-")
+
+
+@dataclass(frozen=True)
 class Tried:
     """An object that was tried on the server: what is there, None if nothing is, and what would be.
 
     ``problem`` is the code of what the server said instead, ``detail`` its sentence, ``fields`` the fields that others
-    own, with their owners.
+    own, with their owners. ``verb`` is what it was asked for, as RBAC calls it: ``get`` where ``live`` isn't known.
     """
 
     kind: str
@@ -51,6 +74,7 @@ class Tried:
     problem: str = ""
     detail: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    verb: str = "patch"
 
     @property
     def where(self) -> str:
@@ -63,7 +87,17 @@ class Tried:
     @property
     def changes(self) -> tuple[str, ...]:
         """What would become other than it is, a line each; nothing of a Secret's values."""
-        return tuple(_changes(self.live or {}, self.wished or {}, secret=self.kind == "Secret"))
+        return tuple(line for field in self.differing for line in _lines(field))
+
+    @property
+    def differing(self) -> tuple[Field, ...]:
+        """What would become other than it is, field by field."""
+        before, after = dict(flat(self.live or {})), dict(flat(self.wished or {}))
+        return tuple(
+            Field(path, *sides, secret=self.kind == "Secret" and path.startswith("data."))
+            for path in {**before, **after}
+            if (sides := (before.get(path), after.get(path)))[0] != sides[1]
+        )
 
 
 def refuse(tried: Iterable[Tried], group: str, place: str, *, force: bool) -> Refusal | None:
@@ -190,51 +224,64 @@ def _makers(live: Mapping[str, Any]) -> str:
     return f"{' and '.join(sorted(names))} did" if names else "nobody is named as its owner"
 
 
-def _changes(live: Mapping[str, Any], wished: Mapping[str, Any], *, secret: bool) -> Iterator[str]:
-    before, after = dict(_flat(live)), dict(_flat(wished))
-    for path in {**before, **after}:
-        old, new = before.get(path), after.get(path)
-        if old == new:
-            continue
-        if secret and path.startswith("data."):
-            yield f"{_sign(old, new)} {path}: (secret)"
-        elif _is_text(old) or _is_text(new):
-            yield from _text_changes(path, str(old or ""), str(new or ""))
-        else:
-            yield from _leaf_changes(path, before, after)
+def _lines(field: Field) -> Iterator[str]:
+    if field.secret:
+        yield f"{_sign(field)} {field.path}: (secret)"
+    elif field.is_text:
+        yield f"{_sign(field)} {field.path}:"
+        yield from (f"  {line}" for line in field.line_changes)
+    else:
+        if field.is_now is not None:
+            yield f"- {field.path}: {field.is_now}"
+        if field.wished is not None:
+            yield f"+ {field.path}: {field.wished}"
 
 
-def _leaf_changes(path: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    if path in before:
-        yield f"- {path}: {before[path]}"
-    if path in after:
-        yield f"+ {path}: {after[path]}"
+def _sign(field: Field) -> str:
+    return "+" if field.is_now is None else "-" if field.wished is None else "~"
 
 
-def _sign(old: object, new: object) -> str:
-    return "+" if old is None else "-" if new is None else "~"
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\n" in value
-
-
-def _text_changes(path: str, old: str, new: str) -> Iterator[str]:
-    """A text by the lines that change."""
-    yield f"{_sign(old or None, new or None)} {path}:"
-    yield from (f"  {line}" for line in ndiff(old.splitlines(), new.splitlines()) if line[:1] in "+-")
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf with its path; a list's elements go by their names, where they have some."""
     if path in _NOBODYS:
         return
-    if isinstance(value, Mapping) and value:
-        for key, part in value.items():
-            yield from _flat(part, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list) and value:
-        for number, part in enumerate(value):
-            name = part.get("name", number) if isinstance(part, Mapping) else number
-            yield from _flat(part, f"{path}[{name}]")
+    if value and isinstance(value, Mapping | list):
+        for name, part in _parts(value, path):
+            yield from flat(part, name)
     elif path:
         yield path, value
+
+
+def path_of(field: str, document: Mapping[str, Any]) -> str:
+    """The path of a field that the API server names: ``ports[port=6379,protocol="TCP"]`` is ``ports[keydb]``.
+
+    An element that the document doesn't have keeps the server's name.
+    """
+    path = ""
+    every = tuple(_elements(document))
+    for text, selector in re.findall(r"([^\[]+)(?:\[([^\]]*)\])?", field):
+        path += str(text)
+        if selector:
+            keys = {key: json.loads(value) for key, value in re.findall(r'(\w+)=("[^"]*"|\w+)', selector)}
+            known = (name for at, name, one in every if at == path and keys and keys.items() <= one.items())
+            path = next(known, f"{path}[{selector}]")
+    return path
+
+
+def _elements(value: Any, path: str = "") -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """The path of every list of objects, with that of each of its elements, and the element."""
+    if isinstance(value, Mapping | list):
+        for name, part in _parts(value, path):
+            if isinstance(value, list) and isinstance(part, Mapping):
+                yield path, name, part
+            yield from _elements(part, name)
+
+
+def _parts(value: Mapping[str, Any] | list[Any], path: str) -> Iterator[tuple[str, Any]]:
+    """What an object or a list holds, each with its path."""
+    if isinstance(value, Mapping):
+        yield from ((f"{path}.{key}" if path else str(key), part) for key, part in value.items())
+        return
+    for number, part in enumerate(value):
+        name = part.get("name", number) if isinstance(part, Mapping) else number
+        yield f"{path}[{name}]", part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,6 +59,13 @@ class InstalledRuns(Runs):
         )
         ours = [one for some in lists for one in some if (one.metadata.annotations or {}).get("keydb-runbooks/group")]
         return sorted(f"{one.metadata.name}" for one in ours)
+
+    def drifts(self, environment: dict[str, str] | None = None) -> list[str]:
+        """What drift tells: the code, where, and what of it."""
+        text = self.run("drift", environment=environment, format="json").text
+        assert not any(word in text for word in self.group.passwords.values())
+        (told,) = json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0]["groups"]
+        return sorted(" ".join(filter(None, (one["code"], one["where"], one.get("key")))) for one in told["drifts"])
 
     def versions(self) -> dict[str, str]:
         """What changes with every change of an object."""

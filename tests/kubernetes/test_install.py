@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kubernetes.group import PODS, eventually, made
+from tests.kubernetes.group import POD_NAME, PODS, eventually, made
 from tests.kubernetes.images import ENGINE, WRITER_IMAGE
 from tests.kubernetes.installed import Installed, InstalledRuns
 
@@ -49,6 +49,39 @@ def test_out_of_nothing_comes_a_group_that_takes_writes_through_its_service(runs
         assert writer.lost(tmp_path) == 0
     runs.run("drift").ok()
     assert runs.run("install").ok().total()[1:3] == (0, 0), "again changes nothing"
+
+
+def test_drift_tells_which_objects_are_others_than_install_makes_and_who_holds_them(runs):
+    from kubernetes import client
+
+    core, space = runs.group.core, runs.group.namespace
+    client.PolicyV1Api(runs.group.api).delete_namespaced_pod_disruption_budget("keydb", space)
+    ports = [{"name": "keydb", "port": 6379, "targetPort": 6380}]
+    core.patch_namespaced_service("keydb-read", space, {"spec": {"ports": ports}}, field_manager="editor")
+    label = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "helm"}}}
+    core.patch_namespaced_secret("keydb", space, label, field_manager="helm")
+    core.patch_namespaced_secret("keydb", space, {"data": {"check": "b3RoZXI="}}, field_manager="editor")
+    core.patch_namespaced_config_map("keydb", space, {"data": {"nodes": None}})
+    # Where it leads is a role's matter, told by the role's finding alone.
+    core.patch_namespaced_service("keydb-write", space, {"spec": {"selector": {POD_NAME: "keydb-2"}}})
+    try:
+        assert runs.drifts() == [
+            "object-differs configmap/keydb data.nodes",
+            "object-missing poddisruptionbudget/keydb",
+            "object-taken secret/keydb data.check",
+            "object-taken secret/keydb metadata.labels.app.kubernetes.io/managed-by",
+            "object-taken service/keydb-read spec.ports[keydb].targetPort",
+            "wrong-route keydb-write",
+        ]
+        runs.run("drift").refused("is 6380, the inventory says", "editor holds it", "helm holds it")
+        # Without the right to try it that is told, and all else as before.
+        looker = {"KUBECONFIG": str(runs.group.account("drifter", without="patch"))}
+        told = runs.run("drift", environment=looker).refused("wrong-route keydb-write", "lacks the right to patch it")
+        assert "context drifter" in told.text and "object-missing" not in told.text
+    finally:
+        runs.run("rejoin").ok()
+        runs.run("install", force_conflicts="yes").ok()
+    runs.run("drift").ok()
 
 
 def test_a_pod_has_no_more_rights_than_it_needs(runs):
@@ -139,6 +172,7 @@ def test_upgrade_replaces_the_pods_that_run_as_they_were_installed_before_and_no
     before, primary = {pod: runs.uid(pod) for pod in PODS}, runs.primary()
     assert "nothing to do" in runs.run("upgrade").ok().text
     runs.run("install", keydb_cpu="50m").ok()
+    runs.run("drift", keydb_cpu="50m").refused("pod-outdated keydb-0, keydb-1, keydb-2", "run upgrade")
     with runs.writing() as writer:
         eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
         runs.run("upgrade").ok()

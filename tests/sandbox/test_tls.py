@@ -8,12 +8,14 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from kit import NODES, Sandbox, eventually, writing
 from machines import machines
 
+from keydb_runbooks.connectors import certificates
 from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.programs import engines
 from tests.conftest import missing_for_ssh
@@ -131,13 +133,38 @@ def test_a_new_certificate_is_taken_over_without_a_restart(encrypted: Sandbox, t
         (encrypted.directory / "certificates" / "ca.pem").read_text() + Path(new["keydb_tls_ca"]).read_text()
     )
     before = {node: encrypted.info(node)["run_id"] for node in NODES}
-    encrypted.run("install", **{**new, "keydb_tls_ca": str(both)}).ok()
+    renewed = {**new, "keydb_tls_ca": str(both)}
+    encrypted.run("drift", **renewed).refused(
+        "certificate-differs keydb-1", "certificate-differs proxy-1", "run install"
+    )
+    encrypted.run("install", **renewed).ok()
     for node in NODES:
         shown = ssl.get_server_certificate(("127.0.0.1", encrypted.port_of(node)), ca_certs=new["keydb_tls_ca"])
         assert shown == Path(new["keydb_tls_certificate"]).read_text()
-    shutil.copy(both, encrypted.directory / "certificates" / "ca.pem")
+    encrypted.run("drift", **renewed).ok()
+    own, given = encrypted.directory / "keydb-2" / "certificate.pem", encrypted.directory / "certificates"
+    shutil.copy(given / "certificate.pem", own)
+    told = encrypted.run("drift", **renewed).refused("certificate-differs keydb-2", "certificate-not-loaded keydb-2")
+    assert "keydb-1" not in told.text.partition("drifted")[2] and "PRIVATE" not in told.text
+    shutil.copy(new["keydb_tls_certificate"], own)
+    shutil.copy(both, given / "ca.pem")
     assert {node: encrypted.info(node)["run_id"] for node in NODES} == before
     encrypted.healthy("keydb-1")
+
+
+def test_a_certificate_and_a_ca_that_run_out_soon_are_told(
+    encrypted: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They count since an hour ago, so two thirds of their time are over.
+    monkeypatch.setattr(certificates, "LIFETIME", timedelta(minutes=20))
+    short, both = kept_certificates(tmp_path / "short", ["127.0.0.1"]), tmp_path / "both.pem"
+    both.write_text(
+        (encrypted.directory / "certificates" / "ca.pem").read_text() + Path(short["keydb_tls_ca"]).read_text()
+    )
+    encrypted.run("install", **{**short, "keydb_tls_ca": str(both)}).ok()
+    told = encrypted.run("drift", **{**short, "keydb_tls_ca": str(both)})
+    told.refused("3 drifted, 0 unknown", "certificate-ends keydb-1, keydb-2, keydb-3", "runs out within the hour")
+    encrypted.run("drift", **short).refused("certificate-ends keydb-1", "ca-ends demo", "the CA of its certificates")
 
 
 @pytest.mark.parametrize(

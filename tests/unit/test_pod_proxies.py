@@ -114,14 +114,14 @@ def test_what_a_proxys_script_calls_is_what_its_image_is_tried_for():
 def test_what_makes_no_proxies_is_told(monkeypatch, given, sentence):
     of = replace(proxied(), pod_proxies=PodProxies({**GIVEN, **given}))
     monkeypatch.setattr(pods, "all_groups", lambda _: {of.name: of})
-    assert [one for one in pods._wrong(of) if one.startswith(sentence)], list(pods._wrong(of))
+    assert [one for one in pods.wrong(of) if one.startswith(sentence)], list(pods.wrong(of))
 
 
 def test_proxies_of_another_deployment_and_a_service_that_is_missing_are_told(monkeypatch):
     host = SimpleNamespace(name="other-1", data={"kubernetes_deployment": "other"})
     of = replace(proxied(keydb_write_service=None), proxies=(ProxyEntry(host, Address("cache-write", 6380)),))
     monkeypatch.setattr(pods, "all_groups", lambda _: {of.name: of})
-    assert list(pods._wrong(of)) == [
+    assert list(pods.wrong(of)) == [
         "cache-0: keydb_write_service: is missing: clients find the proxies by it",
         "other-1: haproxy: is no pod of Deployment cache-proxy; allowed is @kubernetes/NAMESPACE/deployment/cache-proxy",
     ]

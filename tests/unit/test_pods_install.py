@@ -138,14 +138,14 @@ def test_a_service_whose_selector_a_verb_has_set_is_left_as_it_is():
 ])  # fmt: skip
 def test_what_is_no_group_on_pods_is_told(monkeypatch, of, sentence):
     monkeypatch.setattr(pods, "all_groups", lambda _: {of.name: of})
-    told = list(pods._wrong(of))
+    told = list(pods.wrong(of))
     assert told == [] if sentence is None else any(one.startswith(sentence) for one in told), told
 
 
 def test_two_groups_of_an_inventory_with_the_same_names_are_told(monkeypatch):
     one, other = group(), Group("other", (entry(3), entry(4)), ())
     monkeypatch.setattr(pods, "all_groups", lambda _: {"keydb": one, "other": other})
-    assert list(pods._wrong(one)) == [
+    assert list(pods.wrong(one)) == [
         "groups keydb and other both have pods of StatefulSet cache; each needs its own",
         "groups keydb and other both have keydb_write_service cache-write; each needs its own",
         "groups keydb and other both have keydb_read_service cache-read; each needs its own",

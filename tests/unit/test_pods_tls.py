@@ -177,9 +177,9 @@ def test_pods_of_one_set_have_one_certificate_and_its_proxies_trust_it(tmp_path,
     own, other = files(tmp_path / "own"), files(tmp_path / "other")
     of = replace(proxied(**own), pod_proxies=PodProxies({**GIVEN, **own}))
     monkeypatch.setattr(pods, "all_groups", lambda _: {of.name: of})
-    assert list(pods._wrong(of)) == []
+    assert list(pods.wrong(of)) == []
     of = replace(of, pod_proxies=PodProxies({**GIVEN, **other}))
-    assert list(pods._wrong(of)) == ["haproxy: keydb_tls_ca: differs from cache-0's; all of a group trust the same"]
+    assert list(pods.wrong(of)) == ["haproxy: keydb_tls_ca: differs from cache-0's; all of a group trust the same"]
 
 
 def test_a_proxys_file_names_the_ca_in_the_pod(tmp_path):
