@@ -86,9 +86,14 @@ class Cluster:
 
 def ask(path: str) -> str:
     """What the API server answers; "" if it doesn't."""
+    return tell("GET", path)
+
+
+def tell(method: str, path: str) -> str:
+    """The same for a request that may change something."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    request = urllib.request.Request(f"{SERVER}{path}", headers={"Authorization": "Bearer admin-token"})
+    request = urllib.request.Request(f"{SERVER}{path}", headers={"Authorization": "Bearer admin-token"}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(request, timeout=2) as answer:
