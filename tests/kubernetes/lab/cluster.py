@@ -84,11 +84,11 @@ class Cluster:
         wait(lambda: "default" in ask("/api/v1/namespaces/default/serviceaccounts/default"), "accounts", 60)
 
 
-def ask(path: str) -> str:
+def ask(path: str, method: str = "GET") -> str:
     """What the API server answers; "" if it doesn't."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    request = urllib.request.Request(f"{SERVER}{path}", headers={"Authorization": "Bearer admin-token"})
+    request = urllib.request.Request(f"{SERVER}{path}", headers={"Authorization": "Bearer admin-token"}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(request, timeout=2) as answer:

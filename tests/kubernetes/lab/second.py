@@ -5,6 +5,7 @@ What it runs lives in a network namespace of its own, on the other end of a cabl
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -23,10 +24,10 @@ class Second:
 
     def __init__(self) -> None:
         self.built = programs.build()
-        _connect()
-        nodes.prepare(SECOND)
         self.processes = Processes(SECOND.home, ("nsenter", f"--net=/run/netns/{CABLE}"))
         try:
+            _connect()
+            nodes.prepare(SECOND)
             self._start()
         except BaseException:
             self.end()
@@ -63,12 +64,22 @@ class Second:
         nodes.start_kubelet(SECOND, self.processes, self.built)
 
     def end(self) -> None:
-        """End its programs, its pods and its network. The pods' folders go with the cluster."""
+        """Take it away whole, also where it came only half: programs, pods, network, folders, and what the API says."""
         self.processes.end()
+        ask(f"/api/v1/nodes/{SECOND.name}", "DELETE")
         for pod in sorted({int(word) for file in _tasks() for word in file.read_text().split()}):
             subprocess.run(["kill", "-9", str(pod)], check=False, capture_output=True)
-        _do(f"ip link del {CABLE}")
-        _do(f"ip netns del {CABLE}")
+        for words in (f"ip link del {CABLE}", f"ip netns del {CABLE}"):
+            subprocess.run(words.split(), env=environment(), check=False, capture_output=True)
+        for place in reversed(_mounts()):
+            subprocess.run(["umount", "--lazy", place], check=False, capture_output=True)
+        shutil.rmtree(SECOND.home, ignore_errors=True)
+
+
+def _mounts() -> list[str]:
+    """Where its pods and its container runtime mounted something, in order."""
+    places = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [place for place in places if place.startswith(f"{SECOND.home}/")]
 
 
 def _tasks() -> list[Path]:
