@@ -12,7 +12,6 @@ from tests.kubernetes.group import PODS, eventually, made
 from tests.kubernetes.installed import Installed, InstalledRuns
 from tests.kubernetes.lab.nodes import FIRST, SECOND
 from tests.kubernetes.lab.second import Second
-from tests.kubernetes.runs import Writer
 
 
 class Spread(Installed):
@@ -59,16 +58,6 @@ class Nodes(InstalledRuns):
         return any(one.type == "Ready" and one.status == "True" for one in conditions)
 
 
-class Last(Writer):
-    """The clients of a pod whose numbers nobody of another one has, in no other test either."""
-
-    def journal(self) -> list[list[str]]:
-        return [row for row in super().journal() if int(row[1]) > 3]
-
-    def moments(self) -> list[float]:
-        return [float(row[0]) for row in self.journal() if row[3] == "ok"]
-
-
 @pytest.fixture(scope="module")
 def second() -> Iterator[Second]:
     if not FIRST.home.exists():
@@ -112,9 +101,7 @@ def test_only_the_kubelet_of_the_primarys_node_is_gone(runs, second, tmp_path):
 def test_the_node_of_the_primary_is_cut_off_and_comes_back(runs, second, tmp_path):
     away = runs.one_on_second()
     runs.group.clients_on = SECOND.name
-    # All clients name their keys by their number: those of two pods would hide each other's losses.
-    with runs.writing(clients=8, patience_seconds=300) as writer:
-        inside = Last(runs, writer.name)
+    with runs.writing(clients=2, patience_seconds=300) as inside:
         runs.group.clients_on = FIRST.name
         with runs.writing(clients=2) as outside:
             eventually(lambda: outside.acknowledged() > 150, "there is something to lose", 60)
@@ -137,12 +124,11 @@ def test_the_node_of_the_primary_is_cut_off_and_comes_back(runs, second, tmp_pat
                 second.mend()
             eventually(runs.is_ready_node, "the node is ready", 60)
             print(f"Ready {time.monotonic() - mended:.1f} s after it was mended")
-            alone = [at for at in inside.moments() if cut < at < mended]
+            alone = [at for at in (float(row[0]) for row in inside.journal() if row[3] == "ok") if cut < at < mended]
             print(f"the old primary acknowledged {len(alone)} writes until {max(alone) - cut:.1f} s after the cut")
             assert max(alone) < promoting, "its lease had run out: never two writers"
             runs.run("rejoin").refused(f"refused: diverged {away}")
             told = runs.run("rejoin", accept_loss=away).ok().text
-            print(" ".join(told.split()))
             eventually(lambda: runs.findings() == [], "the group is well", 60)
             assert runs.primary() == runs.service_leads_to() == new
             outside.goes_on(60)
