@@ -68,11 +68,15 @@ LAST_NODE = (
 
 @dataclass(frozen=True)
 class Proof:
-    """Why the silent nodes acknowledge no writes, or why that is not known; ``passing`` if a moment may prove it."""
+    """Why the silent nodes acknowledge no writes, or why that is not known.
+
+    ``passing`` if a moment may prove it; ``blind`` if nothing that is done to them can be seen from here.
+    """
 
     sufficient: bool
     sentence: str
     passing: bool = False
+    blind: bool = False
 
 
 def prove_silence(topology: Topology) -> Proof:
@@ -108,7 +112,8 @@ def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proo
         return Proof(False, f"the proxies still hold {held} to {names}, which may take writes", passing=True)
     if topology.services or topology.unread_services:
         held = "moving the Service leaves connections that are open where they are"
-        return Proof(False, f"{names} may still take writes: {held}")
+        blind = any(node.name in doubtful and node.machine is None for node in topology.unread)
+        return Proof(False, f"{names} may still take writes: {held}", blind=blind)
     return Proof(False, f"{names} may still take writes")
 
 
@@ -175,7 +180,8 @@ def _refuse_followed(topology: Topology) -> Refusal | None:
             if isinstance(source, Node):
                 continue
             told = f"still follows {name} (link up, heard {node.link.last_io_seconds} s ago): it is not gone"
-            hint = "use switchover, or wait 3 s and look again"
+            # Switchover can't read it either: whoever is sent there is sent back.
+            hint = f"mend the way from here to {name} (a pod's: the kubelet of its node), or wait 3 s and look again"
             return Refusal("still-followed", node.name, told, hint, passing=True)
     return None
 
@@ -203,6 +209,11 @@ def _refuse_split(proof: Proof) -> Refusal:
         "stop its server or its machine, then this again "
         "(last resort: accept_split=yes, and its writes from now on are lost)"
     )
+    if proof.blind:
+        hint = (
+            "mend the way to it; or switch its machine off, which can't be seen from here, and say so by "
+            "accept_split=yes (if it runs, its writes from now on are lost)"
+        )
     return Refusal("not-fenced", "old primary", proof.sentence, hint, passing=proof.passing)
 
 

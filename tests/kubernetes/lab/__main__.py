@@ -67,7 +67,7 @@ def _wanted(arguments: list[str]) -> list[str]:
 
 def _outside() -> int:
     """Start the namespaces, wait for them, and remove the control groups: those alone outlive their processes."""
-    from tests.kubernetes.lab.cluster import groups_left
+    from tests.kubernetes.lab.nodes import groups_left
 
     words = [*needs.SPACES, sys.executable, "-m", "tests.kubernetes.lab", *sys.argv[1:]]
     spaces = subprocess.Popen(words, env={**os.environ, INSIDE: "yes"})
@@ -104,7 +104,9 @@ def _remove(folder: Path) -> None:
 
 
 def _inside(words: list[str]) -> int:
-    from tests.kubernetes.lab.cluster import HOME, NODE, Cluster, environment, pause_image
+    from tests.kubernetes.lab.cluster import HOME, Cluster, pause_image
+    from tests.kubernetes.lab.nodes import NODES
+    from tests.kubernetes.lab.processes import environment
     from tests.kubernetes.lab.volumes import Volumes
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -116,7 +118,7 @@ def _inside(words: list[str]) -> int:
 
         archives = [pause_image(programs.build(), Path(made) / "pause.tar"), *all_images(Path(made))]
         cluster = Cluster(archives)
-    volumes = Volumes(cluster.kubeconfig, HOME / "volumes", NODE)
+    volumes = Volumes(cluster.kubeconfig, HOME / "volumes", [node.name for node in NODES])
     try:
         print(f"the cluster is ready after {time.monotonic() - begun:.1f} s", flush=True)
         if words == [os.environ.get("SHELL", "/bin/sh")]:

@@ -17,14 +17,14 @@ LABEL = "keydb-runbooks-lab/folder"
 class Volumes:
     """Makes a volume for each claim, and takes it away with its folder when the claim is gone."""
 
-    def __init__(self, kubeconfig: Path, folder: Path, node: str) -> None:
+    def __init__(self, kubeconfig: Path, folder: Path, nodes: list[str]) -> None:
         from kubernetes import client, config
 
         configuration = client.Configuration()
         config.load_kube_config(str(kubeconfig), client_configuration=configuration)
         configuration.proxy = None
         self.core = client.CoreV1Api(client.ApiClient(configuration))
-        self.folder, self.node = folder, node
+        self.folder, self.nodes = folder, nodes
         self._ended = threading.Event()
         client.StorageV1Api(self.core.api_client).create_storage_class(_storage_class())
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -55,7 +55,7 @@ class Volumes:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _volume(self, name: str, claim: Any) -> dict[str, Any]:
-        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [self.node]}
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": self.nodes}
         reference = {
             "kind": "PersistentVolumeClaim",
             "namespace": claim.metadata.namespace,

@@ -93,9 +93,10 @@ static int connected(void)
 
 static void *client(void *argument)
 {
-    long me = (long)argument, number = 0;
-    int fd = -1;
     double due = now();
+    /* Microseconds: a writer that came before or comes later has other numbers, so nobody's write stands for another's. */
+    long me = (long)argument, number = (long)(due * 1e6);
+    int fd = -1;
     for (;;) {
         char command[128];
         int answer = -1;

@@ -18,6 +18,7 @@ from worlds import (
 
 from keydb_runbooks.runbooks import abort, failover, promote, rejoin, switchover
 from keydb_runbooks.runbooks.clients import Connection, connections, older_than
+from keydb_runbooks.runbooks.condition import Machine
 from keydb_runbooks.runbooks.cost import predict_gap
 from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_values import Verdict
@@ -85,6 +86,13 @@ def test_it_proves_nothing_of_a_primary_that_is_silent(front):
     assert isinstance(answer, Refusal) and answer.code == "not-fenced"
     told = "keydb-1 may still take writes: moving the Service leaves connections that are open where they are"
     assert answer.sentence == told
+    assert "switch its machine off, which can't be seen from here" in answer.hint
+
+
+def test_a_frozen_server_whose_pod_can_be_asked_is_to_be_stopped_and_seen_to_be():
+    frozen = replace(silent(1), machine=Machine())
+    answer = failover.plan(group(frozen, orphan(2), orphan(3), service(1)), ANY, 1)
+    assert isinstance(answer, Refusal) and answer.hint.startswith("stop its server or its machine, then this again")
 
 
 def test_who_accepts_a_split_reads_the_same_in_the_plan():

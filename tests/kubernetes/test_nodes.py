@@ -1,0 +1,164 @@
+"""Two nodes: pods that are spread over them, and a node, or its kubelet alone, that goes with the primary on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.group import PODS, eventually, made
+from tests.kubernetes.installed import Installed, InstalledRuns
+from tests.kubernetes.lab.nodes import FIRST, SECOND
+from tests.kubernetes.lab.second import Second
+
+
+class Spread(Installed):
+    """Its clients are on a node that is named."""
+
+    clients_on = FIRST.name
+
+    def writer(self, name: str, clients: int, per_second: int, patience_seconds: int) -> dict[str, Any]:
+        made = super().writer(name, clients, per_second, patience_seconds)
+        made["spec"]["nodeName"] = self.clients_on
+        return made
+
+
+class Nodes(InstalledRuns):
+    group: Spread
+
+    def node_of(self, pod: str) -> str:
+        return str(self.group.core.read_namespaced_pod(pod, self.group.namespace).spec.node_name)
+
+    def phase(self, pod: str) -> str:
+        return str(self.group.core.read_namespaced_pod(pod, self.group.namespace).status.phase)
+
+    def on_second(self) -> list[str]:
+        return [pod for pod in PODS if self.node_of(pod) == SECOND.name]
+
+    def cordon(self, is_closed: bool = True) -> None:
+        self.group.core.patch_node(SECOND.name, {"spec": {"unschedulable": is_closed}})
+
+    def one_on_second(self) -> str:
+        """The only pod on the second node, as the primary."""
+        while len(there := self.on_second()) > 1:
+            self.cordon()
+            self.delete(there[-1])
+            self.cordon(False)
+        self.group.wait()
+        eventually(lambda: self.findings() == [], "the group is well", 60)
+        (pod,) = there
+        if self.primary() != pod:
+            self.run("switchover", to=pod).ok()
+        return pod
+
+    def is_ready_node(self) -> bool:
+        conditions = self.group.core.read_node(SECOND.name).status.conditions
+        return any(one.type == "Ready" and one.status == "True" for one in conditions)
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[Second]:
+    if not FIRST.home.exists():
+        pytest.skip("the nodes of KUBECONFIG's cluster are left alone: this needs the lab's own")
+    node = Second()
+    try:
+        yield node
+    finally:
+        node.end()
+
+
+@pytest.fixture(scope="module")
+def runs(second: Second, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    with made(Spread(tmp_path_factory.mktemp("nodes"))) as group:
+        runs = Nodes(group)
+        runs.run("install").ok()
+        group.wait()
+        yield runs
+
+
+def test_pods_are_spread_over_the_nodes_and_none_waits_for_a_third(runs):
+    assert {runs.node_of(pod) for pod in PODS} == {FIRST.name, SECOND.name}
+    assert runs.findings() == []
+
+
+@pytest.mark.slow
+def test_only_the_kubelet_of_the_primarys_node_is_gone(runs, second, tmp_path):
+    away = runs.one_on_second()
+    with runs.writing() as writer:
+        second.stop_kubelet()
+        runs.run("failover").refused("refused: still-followed", f"mend the way from here to {away}")
+        runs.run("switchover").refused(f"refused: node-unreachable-host {away}")
+        assert runs.service_leads_to() == away
+        writer.goes_on()
+        second.start_kubelet()
+        eventually(lambda: runs.is_ready_node() and runs.findings() == [], "the group is well", 90)
+        assert writer.lost(tmp_path) == 0
+
+
+@pytest.mark.slow
+def test_the_node_of_the_primary_is_cut_off_and_comes_back(runs, second, tmp_path):
+    away = runs.one_on_second()
+    runs.group.clients_on = SECOND.name
+    with runs.writing(clients=2, patience_seconds=300) as inside:
+        runs.group.clients_on = FIRST.name
+        with runs.writing(clients=2) as outside:
+            eventually(lambda: outside.acknowledged() > 150, "there is something to lose", 60)
+            cut = time.monotonic()
+            second.cut()
+            try:
+                runs.run("failover").refused("refused: not-fenced", "switch its machine off, which can't be seen")
+                eventually(lambda: not runs.is_ready_node(), "the node counts as lost", 90)
+                print(f"NotReady after {time.monotonic() - cut:.0f} s")
+                assert {runs.phase(pod) for pod in PODS} == {"Running"}, "and nobody is replaced"
+                runs.run("failover").refused("refused: not-fenced", f"{away} may still take writes")
+                promoting = time.monotonic()
+                told = runs.run("failover", accept_split="yes").ok().text
+                assert "predicted loss  unknown" in told
+                outside.goes_on(60)
+                new = runs.service_leads_to()
+                assert new == runs.primary() != away
+                mended = time.monotonic()
+            finally:
+                second.mend()
+            eventually(runs.is_ready_node, "the node is ready", 60)
+            print(f"Ready {time.monotonic() - mended:.1f} s after it was mended")
+            alone = [at for at in (float(row[0]) for row in inside.journal() if row[3] == "ok") if cut < at < mended]
+            print(f"the old primary acknowledged {len(alone)} writes until {max(alone) - cut:.1f} s after the cut")
+            assert max(alone) < promoting, "its lease had run out: never two writers"
+            runs.run("rejoin").refused(f"refused: diverged {away}")
+            told = runs.run("rejoin", accept_loss=away).ok().text
+            eventually(lambda: runs.findings() == [], "the group is well", 60)
+            assert runs.primary() == runs.service_leads_to() == new
+            outside.goes_on(60)
+            lost = inside.lost(tmp_path)
+            print(f"lost: {lost} of those of its own node's clients, {outside.lost(tmp_path)} of the others'")
+            assert 0 < lost <= len(alone) + 10, "what it alone acknowledged, which rejoin saved first"
+            assert f"{new} is the primary" in told
+
+
+@pytest.mark.slow
+def test_an_eviction_of_the_primary_takes_one_pod_and_moves_no_role(runs, second, tmp_path):
+    from kubernetes.client import V1Eviction, V1ObjectMeta
+    from kubernetes.client.exceptions import ApiException
+
+    core, space, away = runs.group.core, runs.group.namespace, runs.one_on_second()
+    evict = lambda pod: core.create_namespaced_pod_eviction(pod, space, V1Eviction(metadata=V1ObjectMeta(name=pod)))  # noqa: E731
+    before = runs.uid(away)
+    runs.cordon()
+    try:
+        with runs.writing(patience_seconds=60) as writer:
+            eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+            evict(away)
+            with pytest.raises(ApiException) as refused:
+                evict(next(pod for pod in PODS if pod != away))
+            assert refused.value.status == 429, "one pod at a time"
+            eventually(lambda: runs.uid(away) not in (None, before), "it is another pod", 120)
+            runs.comes_back(away)
+            writer.goes_on(60)
+            assert writer.lost(tmp_path) == 0
+        assert runs.node_of(away) == FIRST.name
+        assert runs.primary() == runs.service_leads_to() == away
+    finally:
+        runs.cordon(False)
