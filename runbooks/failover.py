@@ -173,16 +173,12 @@ def _primary_lost_its_data(topology: Topology, primary: Node, request: Request, 
 
 def _refuse_followed(topology: Topology) -> Refusal | None:
     """A primary that any replica still hears is not gone."""
-    for node in topology.nodes:
-        if node.link is not None and not node.link.guarded and node.link.alive:
-            source = topology.at(node.link.primary)
-            name = source.name if source is not None else str(node.link.primary)
-            if isinstance(source, Node):
-                continue
-            told = f"still follows {name} (link up, heard {node.link.last_io_seconds} s ago): it is not gone"
-            # Switchover can't read it either: whoever is sent there is sent back.
-            hint = f"mend the way from here to {name} (a pod's: the kubelet of its node), or wait 3 s and look again"
-            return Refusal("still-followed", node.name, told, hint, passing=True)
+    for node, link, heard in topology.hear_somebody_unread():
+        name = link.primary if heard is None else heard.name
+        told = f"still follows {name} (link up, heard {link.last_io_seconds} s ago): it is not gone"
+        # Switchover can't read it either: whoever is sent there is sent back.
+        hint = f"mend the way from here to {name} (a pod's: the kubelet of its node), or wait 3 s and look again"
+        return Refusal("still-followed", node.name, told, hint, passing=True)
     return None
 
 

@@ -84,6 +84,14 @@ class Topology:
         """Every node, whether it answered or not."""
         return (*self.nodes, *self.unread)
 
+    def hear_somebody_unread(self) -> Iterator[tuple[Node, Link, Unread | None]]:
+        """Replicas whose link to somebody who wasn't read is alive, that link, and who it is; None is a stranger."""
+        for node in self.nodes:
+            if node.link is not None and not node.link.guarded and node.link.alive:
+                source = self.at(node.link.primary)
+                if not isinstance(source, Node):
+                    yield node, node.link, source
+
     def relation(self, node: Node, primary: Node) -> Relation:
         """As ``lineage.relate``; a replica of a node that holds writes back got nothing but PINGs from it.
 
@@ -214,6 +222,10 @@ def _number_of_primaries(topology: Topology) -> Iterator[Finding]:
 
 
 def _no_primary(topology: Topology) -> str:
+    for node, link, heard in topology.hear_somebody_unread():
+        if heard is not None:
+            told = f"{node.name} heard {heard.name}, which can't be read, {link.last_io_seconds} s ago"
+            return f"{told}; look again in 3 s, and if that stays so, mend the way from here to {heard.name}"
     silent = [node.name for node in topology.unread if not node.stopped]
     may_be = f"{' and '.join(silent)} may be"
     if topology.nodes:

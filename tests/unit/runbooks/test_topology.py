@@ -95,6 +95,11 @@ CASES = [
         f"warning node-no-answer keydb-1: does not answer within 2 s; {LOOK}",
         "warning link-down keydb-2: has no link to 10.0.0.1:6379",
     ]),
+    ((replica(2), orphan(3), silent(1)), [
+        "critical no-primary demo: keydb-2 heard keydb-1, which can't be read, 1 s ago; look again in 3 s, and if that stays so, mend the way from here to keydb-1",
+        f"warning node-no-answer keydb-1: does not answer within 2 s; {LOOK}",
+        "warning link-down keydb-3: has no link to 10.0.0.1:6379",
+    ]),
     # A switchover was killed after its promotion, and the old primary woke up.
     ((promoted(2), primary(1, paused=True, offset=1056, good_replicas=0), replica(3, 2, replication_id=stream("b"), offset=1200), proxy(1)), [
         "critical several-primaries demo: keydb-2 and keydb-1 are primaries; keydb-2 is the rightful one; run rejoin",
