@@ -88,6 +88,8 @@ def test_only_the_kubelet_of_the_primarys_node_is_gone(runs, second, tmp_path):
     away = runs.one_on_second()
     with runs.writing() as writer:
         second.stop_kubelet()
+        told = " ".join(runs.run("status").text.split())
+        assert f"mend the way from here to {away}" in told
         runs.run("failover").refused("refused: still-followed", f"mend the way from here to {away}")
         runs.run("switchover").refused(f"refused: node-unreachable-host {away}")
         assert runs.service_leads_to() == away
