@@ -235,7 +235,7 @@ def test_one_place_alone_does_not_call_a_primary_gone(group: Sandbox) -> None:
 
 def test_a_primary_that_the_operator_alone_does_not_reach_is_not_gone(networked: Sandbox) -> None:
     networked.network.cut("operator", "keydb-1")
-    refused = networked.run("failover").refused("refused: still-followed", "it is not gone; use switchover")
+    refused = networked.run("failover").refused("refused: still-followed", "it is not gone; mend the way")
     assert "looking again for 3 s" in refused.text
     networked.network.heal()
     networked.healthy("keydb-1")

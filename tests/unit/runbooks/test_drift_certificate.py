@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from test_drift import conf, front, line
 
 from keydb_runbooks.runbooks.drift_certificate import DAY_SECONDS, Certificates, Shown, ca_drift, certificate_drift
 from keydb_runbooks.runbooks.drift_proxy import proxy_drift
 from keydb_runbooks.runbooks.drift_server import server_drift
+from tests.unit.runbooks.test_drift import conf, front, line  # a whole name: the sandbox has one too
 
 NOW = 1_800_000_000.0
 FILES = {"/c": "1", "/k": "2"}
