@@ -9,7 +9,8 @@ from threading import Event, Thread
 import pytest
 import redis
 from kit import NODES, Sandbox, eventually, writing
-from test_rejoin import split
+
+from tests.sandbox.test_rejoin import split
 
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
 ENDLESS = 10**12

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from kit import FAULTS, NODES, Sandbox, eventually, writing
-from test_tls import WITH_TLS
 
 from keydb_runbooks.connectors.booting import settings_of
 from keydb_runbooks.connectors.certificates import kept_certificates
 from keydb_runbooks.connectors.sandbox import MARK
+from tests.sandbox.test_tls import WITH_TLS
 
 
 class Guard:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 from kit import FAULTS, NODES, Sandbox, eventually, writing
-from test_bad_day import full_disk
 
 from keydb_runbooks.operations.users import ACL
+from tests.sandbox.test_bad_day import full_disk
 
 SCRIPT = "return redis.call('SET', 'test:script', 'x')"
 ADMINISTRATOR = "test-administrator"
