@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -240,19 +241,23 @@ def test_a_proxy_that_was_changed_by_hand_is_told_with_the_way_out(group: Sandbo
     as_it_should_be(group)
 
 
+def newer_than_haproxy(path: Path, change: Callable[[], object]) -> None:
+    """HAProxy tells the second in which it started: a change within that very second can't be seen, so it comes again."""
+    second = int((path.parent / "haproxy.pid").stat().st_ctime) + 2
+
+    def is_newer() -> bool:
+        change() if path.stat().st_ctime < second else None
+        return path.stat().st_ctime >= second
+
+    eventually(is_newer, "the file is newer than the process")
+
+
 def test_a_proxys_file_that_was_edited_is_told_by_its_lines_and_install_mends_it(group: Sandbox) -> None:
     path = group.directory / "proxy-1" / "haproxy.cfg"
     check = group.passwords["check"].encode().hex()
     changes = (("timeout check 1s", "timeout check 3s"), (check, check[::-1]))
-
-    def is_older_than(second: int) -> bool:
-        edit(path, more="\n") if path.stat().st_ctime < second else None
-        return path.stat().st_ctime >= second
-
-    # HAProxy tells the second in which it started: an edit within that very second can't be seen.
-    started = int((group.directory / "proxy-1" / "haproxy.pid").stat().st_ctime)
     edit(path, *changes)
-    eventually(lambda: is_older_than(started + 2), "the file is newer than the process")
+    newer_than_haproxy(path, lambda: edit(path, more="\n"))
 
     seen = drift(group, format="json")
 
@@ -317,6 +322,7 @@ def test_passwords_that_others_may_read_are_told_until_they_may_not(group: Sandb
     for path, mode in opened.items():
         path.chmod(mode)
     # HAProxy's file counts as newer than its process by that.
+    newer_than_haproxy(proxy, lambda: proxy.chmod(0o640))
     told = sorted(["not-reloaded proxy-1", *(f"file-open {path.parent.name} {path}" for path in opened)])
     assert look(group) == told
 
