@@ -110,15 +110,6 @@ def fingerprint_of(pem: str) -> str:
         return ""
 
 
-def ca_ends(path: str) -> float:
-    """When the last certificate of a file of CAs runs out, in seconds since 1970.
-
-    :raises OSError: if the file can't be read or holds no certificate
-    """
-    held = client_context(path).get_ca_certs()
-    return max(ssl.cert_time_to_seconds(str(one["notAfter"])) for one in held)
-
-
 @dataclass(frozen=True, repr=False)
 class Certificate:
     """A server's certificate with its key and its CA, as PEM."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from cryptography import x509
+
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError, certificate_of, in_parallel
 from keydb_runbooks.connectors.quiet import get_quietly
-from keydb_runbooks.connectors.tls import Certificate, ca_ends, fingerprint_of
+from keydb_runbooks.connectors.tls import Certificate, fingerprint_of
 from keydb_runbooks.facts.machine import Checksums
 from keydb_runbooks.facts.running import read_text
 from keydb_runbooks.operations import haproxy, keydb, manifests
@@ -21,7 +23,7 @@ from keydb_runbooks.operations.pod_objects import SECRET_FILES, is_pod, objects_
 from keydb_runbooks.operations.pods_drift import is_installed
 from keydb_runbooks.operations.pods_tls import in_secret
 from keydb_runbooks.runbooks.drift_certificate import Certificates, Shown, ca_drift
-from keydb_runbooks.runbooks.drift_values import Drift
+from keydb_runbooks.runbooks.drift_values import Drift, unknown
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -36,7 +38,24 @@ class Given:
 def of_authority(group: Group) -> tuple[Drift, ...]:
     """Whether the CA of a group runs out soon."""
     ca = group.nodes[0].data("keydb_tls_ca")
-    return tuple(ca_drift(group.name, ca_ends(ca), time.time())) if ca else ()
+    if not ca:
+        return ()
+    try:
+        return tuple(ca_drift(group.name, ca_ends(ca), time.time()))
+    except ValueError as error:
+        return (unknown("certificate-unknown", group.name, f"when {ca} runs out can't be told: {error}"),)
+
+
+def ca_ends(path: str) -> float:
+    """When the last certificate of a file of CAs runs out, in seconds since 1970.
+
+    Whatever a link trusts is in it: a server's own certificate, too, which isn't marked as a CA's.
+
+    :raises OSError: if the file can't be read
+    :raises ValueError: if a certificate in it can't be read
+    """
+    held = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    return max(one.not_valid_after_utc.timestamp() for one in held)
 
 
 def of_servers(group: Group, topology: Topology) -> list[Certificates | None]:
