@@ -78,7 +78,8 @@ def _taken(one: Tried, forced: Tried) -> Iterator[Drift]:
 
 
 def _differing(one: Tried, owners: Mapping[str, str]) -> Iterator[Drift]:
-    for field in one.differing[:FIELDS_TOLD]:
+    differing = one.differing
+    for field in differing[:FIELDS_TOLD]:
         manager = _owner(field.path, owners)
         code, way_out = ("object-taken", _give_up(manager)) if manager else ("object-differs", "run install")
         wanted, running = _values(field)
@@ -92,7 +93,7 @@ def _differing(one: Tried, owners: Mapping[str, str]) -> Iterator[Drift]:
             wanted=wanted,
             running=running,
         )
-    more = len(one.differing) - FIELDS_TOLD
+    more = len(differing) - FIELDS_TOLD
     if more > 0:
         told = f"{more} more {'field is' if more == 1 else 'fields are'} other than the inventory says"
         yield _drift("object-differs", one.where, f"{told}; install --dry shows all")
