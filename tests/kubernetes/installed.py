@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -62,10 +61,8 @@ class InstalledRuns(Runs):
 
     def drifts(self, environment: dict[str, str] | None = None) -> list[str]:
         """What drift tells: the code, where, and what of it."""
-        text = self.run("drift", environment=environment, format="json").text
-        assert not any(word in text for word in self.group.passwords.values())
-        (told,) = json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0]["groups"]
-        return sorted(" ".join(filter(None, (one["code"], one["where"], one.get("key")))) for one in told["drifts"])
+        drifts = self.told("drift", environment)["drifts"]
+        return sorted(" ".join(filter(None, (one["code"], one["where"], one.get("key")))) for one in drifts)
 
     def versions(self) -> dict[str, str]:
         """What changes with every change of an object."""

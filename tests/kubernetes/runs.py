@@ -58,11 +58,16 @@ class Runs:
         ended = self._ended(words, {})
         assert ended.code == -9, ended.text
 
-    def status(self) -> dict[str, Any]:
-        text = self.run("status", format="json").text
+    def told(self, verb: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+        """What a verb tells of the group as JSON. No password is in it."""
+        text = self.run(verb, environment=environment, format="json").text
         assert "\n{" in text, text
+        assert not any(word in text for word in self.group.passwords.values())
         (told,) = json.JSONDecoder().raw_decode(text[text.index("\n{") + 1 :])[0]["groups"]
         return dict(told)
+
+    def status(self) -> dict[str, Any]:
+        return self.told("status")
 
     def findings(self) -> list[str]:
         return [f"{one['code']} {one['where']}" for one in self.status()["findings"]]
