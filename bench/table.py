@@ -27,8 +27,8 @@ def span(values: list[float]) -> str:
 
 
 def show(seen: dict[str, Any], console: Console) -> None:
-    about = seen["about"]
-    rounds, failovers = (min(map(len, seen[kind].values())) for kind in ("planned", "failover"))
+    about, lost = seen["about"], {name: rows for name, rows in seen["failover"].items() if rows}
+    rounds, failovers = (min(map(len, kind.values()), default=0) for kind in (seen["planned"], lost))
     console.print(f"{about['engine'].split(' sha')[0]}, {about['cores']} cores, load {about['load']:.1f} at the end")
     console.print(f"4 clients, {about['writes_per_second']:,} writes a second; median (min-max)")
     console.print(f"n = {rounds}, of failovers {failovers}")
@@ -42,25 +42,25 @@ def show(seen: dict[str, Any], console: Console) -> None:
         table.columns[column].justify = "right"
     console.print(table)
     table = Table("primary", "evidence ms", "Enter to write ms", "gap ms", "lost", title="failover")
-    for name, rows in seen["failover"].items():
+    for name, rows in lost.items():
         figures = [span([row[key] for row in rows]) for key in ("evidence", "enter", "gap", "lost")]
         table.add_row(LOST[name], *figures)
     for column in (1, 2, 3, 4):
         table.columns[column].justify = "right"
     console.print(table)
-    _judge(seen, console)
+    _judge(seen["planned"], lost, console)
 
 
-def _judge(seen: dict[str, Any], console: Console) -> None:
+def _judge(planned: dict[str, Any], lost: dict[str, Any], console: Console) -> None:
     """What the goals say of these figures; nothing is asserted, since another machine has others."""
-    gap = {name: median(move["gap"] for move in moves) for name, moves in seen["planned"].items()}
+    gap = {name: median(move["gap"] for move in moves) for name, moves in planned.items()}
     times = gap["server"] / gap["switchover"]
-    lost_writes = sum(move["lost"] for move in seen["planned"]["switchover"])
+    lost_writes = sum(move["lost"] for move in planned["switchover"])
     console.print(
         f"{_met(times >= FACTOR)} gap at least {FACTOR} times shorter than the server's own FAILOVER: {times:.1f}"
     )
     console.print(f"{_met(lost_writes == 0)} no acknowledged write lost by a switchover: {lost_writes}")
-    for name, rows in seen["failover"].items():
+    for name, rows in lost.items():
         seconds = median(row["enter"] for row in rows) / 1000
         within = ENTER_SECONDS + (0 if name == "kill" else SILENT_SECONDS)
         told = f"from Enter to a write within {within} s, {LOST[name]}: {seconds:.2f} s"

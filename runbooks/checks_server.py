@@ -181,7 +181,7 @@ def _descriptors(nodes: tuple[Node, ...]) -> Iterator[Found]:
         if node.engine == "keydb" and (node.condition.client_descriptor or state in ("closed", "socket")):
             what = "is closed" if state == "closed" else "is a client's"
             sentence = f"its file descriptor 0 {what}: the connection that has it can hang or be cut"
-            yield Found(node.name, sentence, "restart it first (deploys/start.py starts it again)")
+            yield Found(node.name, sentence, "run restart when the group is well: it gives every node a new process")
 
 
 def writable_target(seen: Situation) -> Iterator[Found]:

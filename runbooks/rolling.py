@@ -289,9 +289,23 @@ def _move(case: _Case) -> Plan | Refusal:
     if case.request.to == case.primary.name:
         told = "is the primary now, and must be a replica while it restarts"
         return Refusal("target-restarts", case.primary.name, told, "leave to= out, and run switchover afterwards")
-    move = switchover.plan(case.topology, case.request, case.min_replicas)
+    move = switchover.plan(_renewed(case), case.request, case.min_replicas)
     assert not isinstance(move, NothingToDo)
     return move
+
+
+def _renewed(case: _Case) -> Topology:
+    """The group as it is when the replicas had their turns: a new process has its file descriptor 0."""
+    names = {node.name for node in case.due if node is not case.primary}
+    return changed(
+        case.topology,
+        nodes=tuple(_with_descriptor(node) if node.name in names else node for node in case.topology.nodes),
+    )
+
+
+def _with_descriptor(node: Node) -> Node:
+    machine = None if node.machine is None else changed(node.machine, descriptor="open")
+    return changed(node, machine=machine, condition=changed(node.condition, client_descriptor=False))
 
 
 def _one(wish: Wish, node: Node, primary: Node) -> Iterator[Step]:

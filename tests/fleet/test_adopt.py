@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.fleet.fleet import NODES, PROXIES, Fleet
 from tests.fleet.handmade import CONFIG, HOME, UNIT, HandMade
 from tests.fleet.machine import eventually
+from tests.fleet.network import HERE
 from tests.fleet.writer import writing
 
 KEPT = {"maxmemory": str(96 << 20), "maxmemory-policy": "volatile-lru", "hz": "20", "dbfilename": "sessions.rdb"}
@@ -120,6 +122,8 @@ def is_given_back(made: HandMade, primary: str, replica: str, before: list[str],
     fleet.run("start").ok()
     eventually(lambda: findings(fleet) == [], "the guard gave it its role back", 60)
 
+    fleet.run("install", keydb_firewall="true", keydb_firewall_allow=json.dumps([HERE])).ok()
+    assert all("runbooks_" in fleet[name].shell("nft list tables") for name in NODES)
     processes = made.processes()
     with writing(fleet, user="default") as writer:
         told = fleet.run("uninstall", whole_group="sessions").ok()
@@ -132,6 +136,7 @@ def is_given_back(made: HandMade, primary: str, replica: str, before: list[str],
     for name in NODES:
         assert fleet[name].shell(f"systemctl show --value --property=NeedDaemonReload {UNIT}") == "no"
         assert "boot-guard" not in fleet[name].shell(f"systemctl cat {UNIT}")
+        assert "runbooks_" not in fleet[name].shell("nft list tables")
         assert fleet[name].shell("systemctl list-units --all --plain --no-legend 'kv-guard*'", check=False) == ""
         assert f"{CONFIG} stays, with the users in it" in " ".join(told.text.split())
     assert fleet.run("uninstall", whole_group="sessions").ok().changed() == 0

@@ -11,7 +11,7 @@ import pytest
 from tests.fleet.fleet import NODES, PROXIES, SERVER_PORT, Fleet
 from tests.fleet.machine import Machine, eventually
 from tests.fleet.network import HERE
-from tests.fleet.test_verbs import group, is_healthy  # noqa: F401 - a fixture of theirs
+from tests.fleet.test_verbs import group, is_healthy, rejoin  # noqa: F401 - a fixture of theirs
 from tests.fleet.writer import writing
 
 RULES = {"keydb_firewall": "true"}
@@ -81,6 +81,12 @@ def test_only_who_is_meant_reaches_a_server(filtered: Fleet, tmp_path: Path) -> 
     hidden.shell("systemctl restart nftables.service")
     eventually(lambda: "runbooks_" in hidden.shell("nft list tables"), "they are loaded behind these")
     eventually(lambda: hidden.shell(f"systemctl is-active {unit}", check=False) == "active", "their unit is active")
+
+    # Whoever is taken away leaves no rules behind.
+    filtered.run("uninstall", node="keydb-3").ok()
+    assert "runbooks_" not in hidden.shell("nft list tables")
+    assert filtered.run("install", **RULES, keydb_firewall_allow=allow).changed() > 0
+    rejoin(filtered)
 
     filtered.run("install", keydb_firewall="false").ok()
     for node in filtered.nodes:

@@ -235,7 +235,7 @@ def test_a_certificate_that_somebody_else_keeps_is_taken_over_when_it_is_renewed
         runs.run("backup", save_to=str(tmp_path / "backups")).ok()
         (backup,) = (tmp_path / "backups").glob("*.rdb")
         runs.run("restore", backup=str(backup), accept_replace="yes").ok()
-        runs.run("restart", accept="descriptor-target").ok()
+        runs.run("restart").ok()
         runs.run("uninstall", whole_group="keydb", remove_data="yes").ok()
         assert [one.metadata.name for one in group.core.list_namespaced_secret(group.namespace).items] == [
             "certificate"

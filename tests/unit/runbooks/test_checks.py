@@ -46,7 +46,7 @@ def unreached(status: str = "DOWN", check_result: str = "L4CON") -> Proxy:
 LOG = "look at its log and its disk"
 CHOOSE = "look at its log and its disk, or choose another target"
 FD = "the connection that has it can hang or be cut"
-START = "restart it first (deploys/start.py starts it again)"
+START = "run restart when the group is well: it gives every node a new process"
 
 # (the members of the group, what a switchover to keydb-2 is told)
 SWITCHOVERS = [

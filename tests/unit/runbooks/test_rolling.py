@@ -70,6 +70,28 @@ def turn(node):
     return [f"LookAgain keydb-{node}", f"Restart keydb-{node}", f"BackInSync keydb-{node}"]
 
 
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param(lambda node: replace(node, machine=replace(ROOMY, descriptor="closed")), id="closed"),
+        pytest.param(lambda node: replace(node, condition=replace(OLD, client_descriptor=True)), id="a-clients"),
+        pytest.param(
+            lambda node: replace(node, machine=None, condition=replace(OLD, client_descriptor=True)), id="no-machine"
+        ),
+    ],
+)
+def test_a_replica_whose_descriptor_0_is_gone_has_it_again_when_it_takes_the_role(member):
+    worn = member(old(replica(2)))
+    plan = asked(old(primary(1)), worn, member(old(replica(3))), proxy(1))
+    assert (plan.primary, lines(plan)) == ("keydb-2", [*turn(2), *turn(3), "LookAgain keydb-1", *SWITCH, *turn(1)])
+    assert not any("descriptor 0" in warning for warning in plan.warnings)
+    # Who is left alone goes on without it.
+    left = replace(worn, condition=replace(worn.condition, began_seconds=1001.0))
+    refused = asked(old(primary(1)), left, proxy(1))
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.where) == ("descriptor-target", "keydb-2")
+
+
 def test_replicas_come_first_and_the_primary_last_behind_a_switchover():
     plan = asked(*THREE)
     assert lines(plan) == [*turn(2), *turn(3), "LookAgain keydb-1", *SWITCH, *turn(1)]
