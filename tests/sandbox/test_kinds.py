@@ -367,7 +367,18 @@ def calls(group: Sandbox, node: str) -> dict[str, int]:
     return {name.removeprefix("cmdstat_").replace("|", " "): stat["calls"] for name, stat in stats.items()}
 
 
-LOOKS = {"multi", "get", "info", "pfcount", "config get", "acl list", "client id", "client list", "pubsub", "pubsub numsub"}
+LOOKS = {
+    "multi",
+    "get",
+    "info",
+    "pfcount",
+    "config get",
+    "acl list",
+    "client id",
+    "client list",
+    "pubsub",
+    "pubsub numsub",
+}
 BESIDE = {"ping", "auth", "replconf", "quit"}
 """What a look at the group executes, and what logins, replicas and the proxy's check do meanwhile."""
 
