@@ -92,8 +92,7 @@ class BenchGroup(Sandbox):
         """Tell HAProxy at once who the primary is, as the runbooks do it."""
         others = [node for node in NODES if node != primary]
         with closing(self._runtime()) as socket:
-            for command in Route("proxy-1", "demo-write", primary, tuple(others)).commands:
-                socket.command(" ".join(command))
+            socket.commands([" ".join(one) for one in Route("proxy-1", "demo-write", primary, tuple(others)).commands])
 
     def is_gone(self, node: str) -> bool:
         """Whether the evidence rule is satisfied: no replica hears it, and the proxy leads nobody there any more."""

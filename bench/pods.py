@@ -34,6 +34,7 @@ from tests.kubernetes.runs import REPOSITORY, Writer, longest_gap
 
 OUTPUT = Path(os.environ.get("BENCH_OUTPUT", REPOSITORY / "build" / "bench" / "pods.json"))
 WAYS = {
+    "status": "nothing moves: status",
     "service": "switchover, keydb_routing = service",
     "haproxy": "switchover, keydb_routing = haproxy",
     "label": "a label is moved, as charts and operators do",
@@ -99,6 +100,11 @@ class Clients(Writer):
 
 def other_than(primary: str) -> str:
     return "keydb-1" if primary == "keydb-0" else "keydb-0"
+
+
+def look(runs: InstalledRuns) -> float | None:
+    runs.run("status").ok()
+    return None
 
 
 def switchover(runs: InstalledRuns) -> float | None:
@@ -168,7 +174,7 @@ def installed(folder: Path, routing: str) -> InstalledRuns:
     group = Behind(folder / routing, routing)
     group.make()
     runs = InstalledRuns(group)
-    runs.run("install").ok()
+    runs.run("install", keydb_cpu="150m", haproxy_processors="150m").ok()
     group.wait()
     return runs
 
@@ -193,11 +199,11 @@ def _begun(writing: Clients) -> bool:
 
 def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
     groups = {"service": installed(folder, "service"), "haproxy": installed(folder, "haproxy")}
-    groups["label"] = groups["service"]
+    groups["label"], groups["status"] = groups["service"], groups["haproxy"]
     spec = {"selector": {LABEL: "primary"}, "ports": [{"port": 6379}], "publishNotReadyAddresses": True}
     groups["label"].group.create({**_plain("Service", "keydb-label"), "spec": spec})
     seen: dict[str, Any] = {way: {"gaps": [], "lost": 0, "acknowledged": 0, "astray": []} for way in WAYS}
-    acts = {"service": switchover, "haproxy": switchover, "label": move_label}
+    acts = {"status": look, "service": switchover, "haproxy": switchover, "label": move_label}
     for number in range(rounds):
         for way, act in acts.items():
             runs = groups[way]
@@ -211,7 +217,7 @@ def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
                 since = max(float(row[0]) for row in writing.journal())
                 astray = act(runs)
                 seen[way]["astray"] += [] if astray is None else [astray]
-                seen[way]["gaps"].append(longest_gap(writing.wait(since), since - 0.5))
+                seen[way]["gaps"].append(gap(writing.wait(since), since - 0.5))
                 seen[way]["lost"] += lost(runs, writing, folder)
                 seen[way]["acknowledged"] += writing.whole().acknowledged()
             if way == "label":
@@ -221,6 +227,25 @@ def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
     for runs in (groups["service"], groups["haproxy"]):
         runs.group.end()
     return seen
+
+
+def gap(journal: list[list[str]], since: float) -> float:
+    """The longest time in milliseconds in which a client was cut off, between two acknowledged writes of it.
+
+    A move ends every client's connection, so each of them has a write that failed. Where nobody was cut off it is the
+    longest time at all: what this machine makes of a client that waits for nobody.
+    """
+    rows = [row for row in journal if float(row[0]) >= since]
+    cut_off = 0.0
+    for client in {row[1] for row in rows}:
+        own = sorted((float(row[0]), row[3] == "ok") for row in rows if row[1] == client)
+        last, failed = own[0][0], False
+        for moment, good in own:
+            failed = failed or not good
+            if good:
+                cut_off = max(cut_off, moment - last if failed else 0.0)
+                last, failed = moment, False
+    return 1000 * cut_off or longest_gap(journal, since)
 
 
 def lost(runs: InstalledRuns, writing: Clients, folder: Path) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import socket
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any
 
 from pyinfra.api.host import Host
@@ -45,15 +45,22 @@ class Runtime:
         self._stream = stream
         self._buffer = b""
         # Interactive mode keeps the connection; HAProxy would close an idle one after 10 s.
-        self._exchange("prompt")
-        self._exchange("set timeout cli 1h")
+        self._exchange(["prompt"])
+        self._exchange(["set timeout cli 1h"])
 
     def command(self, text: str) -> str:
         """Send one command and return its answer, without the blank line behind it.
 
         :raises RuntimeSocketError: if the connection broke; whether HAProxy executed it is unknown then
         """
-        return self._exchange(text).strip("\n")
+        return self.commands([text])[0]
+
+    def commands(self, texts: Sequence[str]) -> list[str]:
+        """Send commands together and return the answer of each: they cost one round trip, and none waits for another's.
+
+        :raises RuntimeSocketError: if the connection broke; whether HAProxy executed them is unknown then
+        """
+        return [answer.strip("\n") for answer in self._exchange(texts)]
 
     def end_sessions(self, backend: str, servers: Container[str]) -> None:
         """End the sessions to some servers of a backend one by one.
@@ -71,18 +78,21 @@ class Runtime:
     def close(self) -> None:
         self._stream.close()
 
-    def _exchange(self, text: str) -> str:
+    def _exchange(self, texts: Sequence[str]) -> list[str]:
         try:
-            self._stream.sendall(text.encode() + b"\n")
-            while PROMPT not in b"\n" + self._buffer:
-                received = self._stream.recv(65536)
-                if not received:
-                    raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} closed its runtime socket")
-                self._buffer += received
+            self._stream.sendall("".join(f"{text}\n" for text in texts).encode())
+            return [self._answer() for _ in texts]
         except ConnectionRefusedError:
             raise RuntimeSocketError("refused", f"HAProxy does not listen in pod {self.name}") from None
         except OSError as error:
             raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} did not answer: {error}") from None
+
+    def _answer(self) -> str:
+        while PROMPT not in b"\n" + self._buffer:
+            received = self._stream.recv(65536)
+            if not received:
+                raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} closed its runtime socket")
+            self._buffer += received
         answer, _, self._buffer = (b"\n" + self._buffer).partition(PROMPT)
         return answer.decode(errors="replace")
 

@@ -41,10 +41,10 @@ def _route(step: Route, links: Links) -> str:
 
 
 def _tell(socket: Runtime, step: Route) -> None:
-    for command in step.commands:
-        answer = socket.command(" ".join(command))
+    lines = [" ".join(command) for command in step.commands]
+    for line, answer in zip(lines, socket.commands(lines), strict=True):
         if answer:
-            raise StepFailed(f"HAProxy on {step.where} refused {' '.join(command)!r}: {answer}")
+            raise StepFailed(f"HAProxy on {step.where} refused {line!r}: {answer}")
 
 
 @perform.register

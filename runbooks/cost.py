@@ -65,8 +65,6 @@ def _trips(step: Step) -> list[str]:
     """Whom a step talks to, once for each round trip; where nobody waits for anything, a catch-up looks once."""
     if isinstance(step, CatchUp):
         return [step.source, step.where, step.source]
-    if isinstance(step, Route):
-        return [step.where] * len(step.commands)
     return [step.where] * TRIPS.get(step.code, 1)
 
 

@@ -157,15 +157,20 @@ class Watched:
     def __init__(self, stream: Any) -> None:
         self.stream = stream
         self.name = ""
+        self.left = 0
+        self.answers = b""
 
     def sendall(self, data: bytes) -> None:
-        self.name = count("proxy-1", f"runtime {data.decode().strip()}")
+        lines = data.decode().splitlines()
+        self.name, self.left, self.answers = count("proxy-1", f"runtime {' + '.join(lines)}"), len(lines), b"\n"
         self.stream.sendall(data)
         happens(self.name, "sent")
 
     def recv(self, size: int) -> bytes:
         received: bytes = self.stream.recv(size)
-        if PROMPT in b"\n" + received:
+        self.answers += received
+        if self.left and self.answers.count(PROMPT) >= self.left:
+            self.left = 0
             happens(self.name, "answered")
         return received
 

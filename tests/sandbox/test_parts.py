@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from kit import INVENTORY, Sandbox, eventually
+
+from keydb_runbooks.connectors.runtime import Runtime, _unix
 
 FACTS = "keydb_runbooks.facts"
 
@@ -87,3 +91,13 @@ def test_a_fork_of_pyinfra_ends_as_the_command_itself(group: Sandbox, monkeypatc
     monkeypatch.setattr(Sandbox, "forked", False)
     assert told() == forked
     assert [code for code, _ in forked] == [0, 1, 2]
+
+
+def test_lines_that_are_sent_together_to_haproxy_are_answered_one_by_one(group: Sandbox) -> None:
+    socket = Runtime("proxy-1", _unix(str(group.directory / "proxy-1" / "admin.sock"), 2))
+    lines = ["show env", "set server demo-write/keydb-9 health up", "", "no such thing", "show backend"]
+    with closing(socket):
+        together = socket.commands(lines)
+        assert together == [socket.command(line) for line in lines]
+    assert [text.splitlines()[0] if text else "" for text in together][1:3] == ["No such server.", ""]
+    assert together[-1].endswith("demo-read")

@@ -137,7 +137,6 @@ class Socket:
 
     def sendall(self, data: bytes) -> None:
         world, operator = SCENE.world, SCENE.operator
-        text = data.decode().strip("\n")
         operator.moment(COMMAND_MILLISECONDS)
         proxy = world.proxies[self.proxy]
         if not proxy.running:
@@ -145,8 +144,9 @@ class Socket:
         if world.is_cut(operator.place, self.proxy):
             operator.moment(TIMEOUT_MILLISECONDS)
             raise TimeoutError("timed out")
-        world.watch.routed(operator, text)
-        self.answer = f"{proxy.obey(world, text)}".encode() + PROMPT
+        for text in data.decode().splitlines():
+            world.watch.routed(operator, text)
+            self.answer += f"{proxy.obey(world, text)}".encode() + PROMPT
 
     def recv(self, _size: int) -> bytes:
         answer, self.answer = self.answer, b""

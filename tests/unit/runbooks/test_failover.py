@@ -74,8 +74,8 @@ def test_what_a_failover_says_of_itself():
     assert (plan.primary, plan.former, plan.undo, plan.warnings) == ("keydb-2", "keydb-1", (), ())
     assert str(plan.loss) == "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"
     assert plan.proof == "no server process runs on keydb-1"
-    made_of = "12 round trips and 2 configuration files to save, by the round trips measured just now"
-    assert plan.gap == f"since the primary went; it ends when the routes have moved: about 25 ms ({made_of})"
+    made_of = "8 round trips and 2 configuration files to save, by the round trips measured just now"
+    assert plan.gap == f"since the primary went; it ends when the routes have moved: about 17 ms ({made_of})"
 
 
 # (members, request, the predicted loss)
