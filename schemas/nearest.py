@@ -44,13 +44,13 @@ def meant_key(key: str, known: Iterable[str]) -> str | None:
     word = "" if key.startswith("_") else _fold(key)
     for prefix in PREFIXES:
         name = prefix.removesuffix("_")
-        ours = [one for one in known if one.startswith(prefix)]
-        rests = {_fold(one.removeprefix(prefix)): one for one in ours}
         if word[len(name) : len(name) + 1].isdigit():
             continue
-        for end in (len(name), len(name) - 1, len(name) + 1):
-            close = get_close_matches(word[end:], rests, n=1, cutoff=LIKENESS)
-            if close and _within_a_slip(word[:end], name):
+        ours = [one for one in known if one.startswith(prefix)]
+        # Most keys of others begin otherwise, and that is told at once.
+        for end in filter(lambda end: _within_a_slip(word[:end], name), (len(name), len(name) - 1, len(name) + 1)):
+            rests = {_fold(one.removeprefix(prefix)): one for one in ours}
+            if close := get_close_matches(word[end:], rests, n=1, cutoff=LIKENESS):
                 return rests[close[0]]
         if word.startswith(name) and (found := nearest(key, ours, likeness=0.8)):
             return found
