@@ -16,6 +16,7 @@ from pathlib import Path
 
 from keydb_runbooks.connectors import network
 from keydb_runbooks.connectors.programs import find_proxy, find_server
+from keydb_runbooks.connectors.secrets import kept_passwords, previous_passwords
 
 _directory = Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", ".sandbox")).resolve()
 _port = int(os.environ.get("KEYDB_SANDBOX_PORT", "17000"))
@@ -23,10 +24,29 @@ _relays = os.environ.get("KEYDB_SANDBOX_RELAYS") == "yes"
 _engine, _server = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
 _server = os.environ.get("KEYDB_SANDBOX_SERVER", _server)
 
+# Made at random once, and kept in a file that only you can read. Not in group_data, which pyinfra reads for every
+# inventory.
+_roles = ["application", "replication", "operator", "monitoring", "check"]
+# While they are rotated (docs/rotate.md) the old ones are in a second file.
+_previous = previous_passwords(_directory / "previous.json")
+_users = {
+    role: {"name": role, "password": password, "previous": _previous.get(role, "")}
+    for role, password in kept_passwords(_directory / "passwords.json", _roles).items()
+}
+_secrets = {"keydb_users": _users}
+
+# Everything encrypted, if asked for.
+if os.environ.get("KEYDB_SANDBOX_TLS") == "yes":
+    from keydb_runbooks.connectors.certificates import kept_certificates
+
+    _addresses = ["127.0.0.1", *(f"127.0.{side}.{number}" for side in (1, 2) for number in (1, 2, 3))]
+    _secrets |= kept_certificates(_directory / "certificates", _addresses)
+
 
 def _node(number):
     home = _directory / f"keydb-{number}"
     return f"@sandbox/keydb-{number}", {
+        **_secrets,
         "keydb_engine": _engine,
         "keydb_server": _server,
         "keydb_address": network.relay_address(number) if _relays else "127.0.0.1",
@@ -55,6 +75,7 @@ haproxy = [
     (
         "@sandbox/proxy-1",
         {
+            **_secrets,
             "haproxy_program": find_proxy(),
             "haproxy_address": "127.0.0.1",
             "haproxy_write_port": _port,
