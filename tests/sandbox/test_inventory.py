@@ -68,6 +68,16 @@ def test_all_broken_inventories_are_refused_by_the_real_command(batch: int, empt
 
 
 @pytest.mark.first_engine
+@pytest.mark.parametrize("inventory", ["prod", "kubernetes"])
+def test_other_inventories_make_no_passwords_of_the_sandboxs(
+    empty: Sandbox, tmp_path: Path, inventory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyinfra reads group_data for every inventory, and where one is run nothing may be writable."""
+    monkeypatch.setitem(empty.environment, "KEYDB_SANDBOX_DIRECTORY", str(tmp_path / "sandbox"))
+    empty.pyinfra(f"inventories/{inventory}.py", "debug-inventory").ok()
+    assert not any(tmp_path.iterdir())
+
+
 def test_misspelt_options_are_told_and_no_role_moves(group: Sandbox) -> None:
     with group.unchanged():
         group.run("switchover", target="keydb-3").refused("--data target: is not an option; did you mean to?")
