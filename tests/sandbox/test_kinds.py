@@ -368,17 +368,8 @@ def calls(group: Sandbox, node: str) -> dict[str, int]:
 
 
 LOOKS = {
-    "multi",
-    "get",
-    "info",
-    "pfcount",
-    "config get",
-    "acl list",
-    "client id",
-    "client list",
-    "pubsub",
-    "pubsub numsub",
-}
+    "multi", "get", "info", "pfcount", "config get", "acl list", "client id", "client list", "pubsub", "pubsub numsub",
+}  # fmt: skip
 BESIDE = {"ping", "auth", "replconf", "quit"}
 """What a look at the group executes, and what logins, replicas and the proxy's check do meanwhile."""
 
