@@ -38,6 +38,10 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
         return refusal
     first = topology.node(first_primary)
     assert first is not None
+    if first.fenced:
+        # Somebody fenced it since this install looked first.
+        told = "is fenced: as the primary it would refuse every write"
+        return Refusal("target-fenced", first.name, told, f"run unfence node={first.name}, then install again")
     others = tuple(node for node in topology.nodes if node is not first)
     return Plan(
         verb="install",

@@ -4,6 +4,7 @@ import pytest
 from worlds import (
     World,
     codes,
+    fenced,
     group,
     guarded,
     lines,
@@ -98,6 +99,7 @@ REFUSALS = [
     ((virgin(1), virgin(2, loading=True)), "keydb-1", "refused: loading keydb-2: is loading its data; run install again when it is done"),
     ((silent(1),), "keydb-1", "refused: no-node-answers demo: keydb-1: does not answer within 2 s; run start, which starts guarded what doesn't run, or mend the way to them; then this again"),
     ((virgin(1, cluster=True),), "keydb-1", "refused: cluster-mode keydb-1: runs in cluster mode; use CLUSTER FAILOVER there"),
+    ((fenced(virgin(1)), virgin(2)), "keydb-1", "refused: target-fenced keydb-1: is fenced: as the primary it would refuse every write; run unfence node=keydb-1, then install again"),
     ((primary(1, keys=0), virgin(2)), "keydb-1", "refused: empty-primary keydb-1: holds nothing, not even an epoch; run status"),
 ]  # fmt: skip
 
