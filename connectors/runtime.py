@@ -45,8 +45,8 @@ class Runtime:
         self._stream = stream
         self._buffer = b""
         # Interactive mode keeps the connection; HAProxy would close an idle one after 10 s.
-        self._exchange(["prompt"])
-        self._exchange(["set timeout cli 1h"])
+        self.command("prompt")
+        self.command("set timeout cli 1h")
 
     def command(self, text: str) -> str:
         """Send one command and return its answer, without the blank line behind it.
@@ -60,7 +60,13 @@ class Runtime:
 
         :raises RuntimeSocketError: if the connection broke; whether HAProxy executed them is unknown then
         """
-        return [answer.strip("\n") for answer in self._exchange(texts)]
+        try:
+            self._stream.sendall("".join(f"{text}\n" for text in texts).encode())
+            return [self._answer() for _ in texts]
+        except ConnectionRefusedError:
+            raise RuntimeSocketError("refused", f"HAProxy does not listen in pod {self.name}") from None
+        except OSError as error:
+            raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} did not answer: {error}") from None
 
     def end_sessions(self, backend: str, servers: Container[str]) -> None:
         """End the sessions to some servers of a backend one by one.
@@ -78,15 +84,6 @@ class Runtime:
     def close(self) -> None:
         self._stream.close()
 
-    def _exchange(self, texts: Sequence[str]) -> list[str]:
-        try:
-            self._stream.sendall("".join(f"{text}\n" for text in texts).encode())
-            return [self._answer() for _ in texts]
-        except ConnectionRefusedError:
-            raise RuntimeSocketError("refused", f"HAProxy does not listen in pod {self.name}") from None
-        except OSError as error:
-            raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} did not answer: {error}") from None
-
     def _answer(self) -> str:
         while PROMPT not in b"\n" + self._buffer:
             received = self._stream.recv(65536)
@@ -94,7 +91,7 @@ class Runtime:
                 raise RuntimeSocketError("no-answer", f"HAProxy on {self.name} closed its runtime socket")
             self._buffer += received
         answer, _, self._buffer = (b"\n" + self._buffer).partition(PROMPT)
-        return answer.decode(errors="replace")
+        return answer.decode(errors="replace").strip("\n")
 
 
 def runtime(proxy: ProxyEntry) -> Runtime:

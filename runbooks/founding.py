@@ -9,7 +9,7 @@ from __future__ import annotations
 from keydb_runbooks.runbooks.attach import attach, routes, verify
 from keydb_runbooks.runbooks.leading import label, lead
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_mode, refuse_unread
+from keydb_runbooks.runbooks.refusals import refuse_fenced, refuse_harm, refuse_mode, refuse_unread
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
@@ -38,10 +38,9 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
         return refusal
     first = topology.node(first_primary)
     assert first is not None
-    if first.fenced:
-        # Somebody fenced it since this install looked first.
-        told = "is fenced: as the primary it would refuse every write"
-        return Refusal("target-fenced", first.name, told, f"run unfence node={first.name}, then install again")
+    # Somebody may have fenced it since this install looked first.
+    if refusal := refuse_fenced(first, ", then install again"):
+        return refusal
     others = tuple(node for node in topology.nodes if node is not first)
     return Plan(
         verb="install",

@@ -100,10 +100,18 @@ def refuse_target(node: Node) -> Refusal | None:
     if 0 < node.memory_limit <= node.memory_used:
         told = f"uses {node.memory_used:,} bytes of {node.memory_limit:,}: as the primary it would refuse every write"
         return Refusal("memory-full", node.name, told, "raise keydb_maxmemory, or choose another target")
-    if node.fenced:
-        told = "is fenced: as the primary it would refuse every write"
-        return Refusal("target-fenced", node.name, told, f"run unfence node={node.name}, or choose another target")
-    return None
+    return refuse_fenced(node, ", or choose another target")
+
+
+def refuse_fenced(node: Node, then: str) -> Refusal | None:
+    """Why a node can't become the primary while no client can write on it.
+
+    :param then: how the way on ends
+    """
+    if not node.fenced:
+        return None
+    told = "is fenced: as the primary it would refuse every write"
+    return Refusal("target-fenced", node.name, told, f"run unfence node={node.name}{then}")
 
 
 def in_sync(node: Node, primary: Node) -> bool:

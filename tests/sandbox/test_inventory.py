@@ -78,6 +78,7 @@ def test_other_inventories_make_no_passwords_of_the_sandboxs(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.first_engine
 def test_misspelt_options_are_told_and_no_role_moves(group: Sandbox) -> None:
     with group.unchanged():
         group.run("switchover", target="keydb-3").refused("--data target: is not an option; did you mean to?")
