@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from keydb_runbooks.runbooks.attach import finish, release, routes, verify
+from keydb_runbooks.runbooks.candidate import given_up_unread, refuse_candidate
 from keydb_runbooks.runbooks.checks import check, together
 from keydb_runbooks.runbooks.checks_server import Situation
 from keydb_runbooks.runbooks.cost import predict_gap, rate_of_stream, resyncs, writes_in
@@ -16,7 +17,6 @@ from keydb_runbooks.runbooks.empty import lost_its_data, refuse_emptied, replace
 from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
 from keydb_runbooks.runbooks.grounds import Evidence
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
-from keydb_runbooks.runbooks.lineage import relate
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import FAILOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
@@ -24,7 +24,6 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_mode,
     refuse_nobody,
     refuse_rivals,
-    refuse_target,
     refuse_unknown,
     refuse_unread_proxies,
 )
@@ -219,10 +218,10 @@ def _situation(topology: Topology, candidate: Node, request: Request, min_replic
 
 
 def _rank(topology: Topology, request: Request, min_replicas: int) -> Ranking:
-    """Offsets compare only within one stream: ``_refuse_candidate`` keeps the others out."""
+    """Offsets compare only within one stream: ``refuse_candidate`` keeps the others out."""
 
     def refuse(node: Node) -> Refusal | None:
-        if refusal := _refuse_candidate(topology, node, request):
+        if refusal := refuse_candidate(topology, node, request):
             return refusal
         found = check("failover", _situation(topology, node, request, min_replicas))
         return next(iter(found.refusals), None)
@@ -236,66 +235,13 @@ def _candidate(topology: Topology, request: Request, ranking: Ranking) -> Node |
         chosen = topology.node(request.to)
         if chosen is None:
             return Refusal("target-unread", request.to, "does not answer", "choose another target")
-        return _refuse_candidate(topology, chosen, request) or chosen
+        return refuse_candidate(topology, chosen, request) or chosen
     if ranking.able:
         return ranking.able[0]
     everybody = rank(topology.nodes, (), FAILOVER, Wish(topology.preferred_zones), lambda _: None).able
-    refusals = [_refuse_candidate(topology, node, request) for node in everybody]
+    refusals = [refuse_candidate(topology, node, request) for node in everybody]
     whole = next((node for node, refusal in zip(everybody, refusals, strict=True) if refusal is None), None)
     return whole or next(refusal for refusal in refusals if refusal is not None)
-
-
-def _refuse_candidate(topology: Topology, node: Node, request: Request) -> Refusal | None:
-    """Why this node can't be promoted, or None."""
-    if refusal := refuse_target(node):
-        return refusal
-    if node.link is not None and node.link.syncing:
-        told = "was cut off in the middle of a full resync: its data are not whole"
-        return Refusal("target-not-whole", node.name, told, "choose another target")
-    for other in topology.nodes:
-        if other is node or other.empty or other.name in request.accept_loss:
-            continue
-        if refusal := _refuse_behind(node, other):
-            return refusal
-    return _refuse_returned(topology, node, request)
-
-
-def _refuse_returned(topology: Topology, node: Node, request: Request) -> Refusal | None:
-    """A node that was restarted is no candidate while a silent one may hold more, and follow its very address."""
-    for silent in topology.unread:
-        if (node.guarded or node.empty) and not silent.stopped and silent.name not in request.accept_loss:
-            told = f"was restarted, and {silent.name}, which can't be read, may follow its address and hold more"
-            hint = f"reach or stop {silent.name}, or accept_loss={silent.name}"
-            return Refusal("target-returned", node.name, told, hint)
-    return None
-
-
-def _refuse_behind(node: Node, other: Node) -> Refusal | None:
-    """Why promoting ``node`` would throw away something that ``other`` holds, or might."""
-    if other.loading:
-        told = f"nobody can tell whether {other.name} has more, since it is loading its data"
-        return Refusal("loading", node.name, told, "wait until status says that it is done")
-    if node.empty:
-        return Refusal("target-empty", node.name, f"holds no keys, but {other.name} does", f"use to={other.name}")
-    if not _same_family(node, other):
-        told = f"shares no known history with {other.name}, so nobody can tell who has more"
-        return Refusal("unrelated", node.name, told, f"accept_loss={other.name} if you can spare what it holds")
-    if _ahead(other, node):
-        told = f"{other.name} holds writes that it lacks"
-        hint = f"use to={other.name}, or accept_loss={other.name} if you can spare them"
-        return Refusal("target-behind", node.name, told, hint)
-    return None
-
-
-def _same_family(one: Node, other: Node) -> bool:
-    return relate(one, other).lost_bytes is not None or relate(other, one).lost_bytes is not None
-
-
-def _ahead(other: Node, node: Node) -> bool:
-    """Whether ``other`` holds bytes of the stream that ``node`` lacks; after a fork that may be so both ways."""
-    if other.replication_id == node.replication_id:
-        return other.offset > node.offset
-    return not relate(other, node).harmless
 
 
 def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: int, warnings: tuple[str, ...]) -> Plan:
@@ -335,6 +281,7 @@ def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: i
         warnings=(
             *(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",)),
             *left_out(held),
+            *given_up_unread(topology, candidate),
             *((LAST_NODE,) if not joining and min_replicas else ()),
             *warnings,
         ),

@@ -7,15 +7,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
+import redis
+from redis.connection import ConnectionPool
+
 from demo.measure import find_lost, read_journal
 from keydb_runbooks.connectors.cluster import Cluster
+from keydb_runbooks.connectors.link import LinkConnection
 from keydb_runbooks.connectors.pods import STDOUT, Pod
+from keydb_runbooks.operations.holders import PREFIX
 from tests.kubernetes.group import POD_NAME, PODS, Group, eventually
 from tests.sandbox.printed import COLOR, Result
 
@@ -52,11 +57,15 @@ class Runs:
         return self.pyinfra(*words, **(environment or {}))
 
     def dies_before(self, step: str, verb: str, **data: str) -> None:
-        """Run a deploy that is killed before it does a step."""
+        """Run a deploy that is killed before it does a step, and wait until the servers see its connections end.
+
+        containerd keeps a forwarded connection for a second behind the end of its client.
+        """
         given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
         words = [sys.executable, "tests/kubernetes/dying.py", step, INVENTORY, f"deploys/{verb}.py", *given, "-y"]
         ended = self._ended(words, {})
         assert ended.code == -9, ended.text
+        eventually(lambda: not any(map(self._locked, PODS)), "the lock of a run that was killed ends with it", 20)
 
     def told(self, verb: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
         """What a verb tells of the group as JSON. No password is in it."""
@@ -110,6 +119,22 @@ class Runs:
 
     # Faults
 
+    def client(self, pod: str, user: str) -> redis.Redis:
+        """A client of one server, from outside of the cluster."""
+        reached = Pod(self.admin, self.group.namespace, pod, "server")
+        pool = ConnectionPool(
+            connection_class=LinkConnection,
+            dial=lambda timeout: reached.connect(6379, timeout),
+            tls_ca=self.group.ca,
+            host=f"{pod}.keydb.{self.group.namespace}.svc.cluster.local",
+            username=user,
+            password=self.group.passwords[user],
+            protocol=2,
+            decode_responses=True,
+            driver_info=None,
+        )
+        return redis.Redis(connection_pool=pool)
+
     def shell(self, pod: str, script: str, container: str = "server") -> str:
         """What a script prints in a container, a server's for instance."""
         printed: list[bytes] = []
@@ -132,6 +157,10 @@ class Runs:
             self.shell(pod, "rm -f /data/stopped; kill -CONT $(cat /data/server.pid)")
         except ClusterError:
             return
+
+    def _locked(self, pod: str) -> bool:
+        with closing(self.client(pod, "admin")) as client:
+            return any(row["name"].startswith(f"{PREFIX}:") for row in client.client_list())
 
     # The Service and its clients
 
@@ -219,28 +248,8 @@ class Writer:
         path.write_text("".join(f"{' '.join(row)}\n" for row in self.journal()))
         writes = read_journal(path)
         assert len(writes) > 100, "too few writes to tell anything"
-        import redis
-        from redis.connection import ConnectionPool
-
-        from keydb_runbooks.connectors.link import LinkConnection
-
-        pod = Pod(self.runs.admin, self.runs.group.namespace, str(self.runs.service_leads_to()), "server")
-        pool = ConnectionPool(
-            connection_class=LinkConnection,
-            dial=lambda timeout: pod.connect(6379, timeout),
-            tls_ca=self.runs.group.ca,
-            host=f"{pod.name}.keydb.{pod.namespace}.svc.cluster.local",
-            username="application",
-            password=self.runs.group.passwords["application"],
-            protocol=2,
-            decode_responses=True,
-            driver_info=None,
-        )
-        client = redis.Redis(connection_pool=pool)
-        try:
+        with closing(self.runs.client(str(self.runs.service_leads_to()), "application")) as client:
             return len(find_lost(writes, client))
-        finally:
-            client.close()
 
 
 def longest_gap(journal: list[list[str]], since: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS
+from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS, VERIFY_KEY
 from tests.simulation.server import UP, Connection, Server
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Watch:
             told = f"does {' '.join(words)}" if changes else "is looked at"
             self.world.tell(f"{operator.name}: {server.name} {told}")
         if changes:
-            self._changes(operator)
+            self._changes(operator, words)
 
     def locked(self, connection: Connection) -> None:
         """A run holds the lock on a node from now on."""
@@ -204,14 +204,18 @@ class Watch:
             self.world.tell(f"{operator.name}: {text}")
             operator.changes += 1
 
-    def _changes(self, operator: Operator) -> None:
+    def _changes(self, operator: Operator, words: tuple[str, ...]) -> None:
         """One run at a time: whoever took the lock later is the only one who may change anything on a server.
 
         A proxy's socket holds no lock. A run that loses its lock in the very moment in which it tells a proxy
         may tell it something old, which the proxy's own checks correct; ``complaints`` looks at the end of that.
+        The write by which a run verifies a proxy goes through that as a client's does, and nobody reads it.
         """
         operator.changes += 1
-        if not operator.alive or operator.minority:
+        if words[:2] == ("CLIENT", "UNPAUSE"):
+            # The other way to make a node the one that takes writes.
+            self._give_up_named(operator)
+        if not operator.alive or operator.minority or words[:2] == ("SET", VERIFY_KEY):
             return
         for other in self.world.operators.values():
             if other.changes and other.locked_at > operator.locked_at and not other.minority:
@@ -340,6 +344,9 @@ class Watch:
         if root.unguarded:
             self.given_up |= set(lost)
             return
+        if self._announced_copy(replica, root):
+            self.given_up |= set(lost)
+            return
         namers = [
             one
             for one in self.world.operators.values()
@@ -351,6 +358,13 @@ class Watch:
             return
         told = f"{replica.name} throws away {self._named(lost)} to be a copy of {source.name}"
         raise Violation("wiped-write", told)
+
+    def _announced_copy(self, replica: Server, source: Server) -> bool:
+        """Whether the plan that promoted the source told that a node which it couldn't read will be made a copy of it."""
+        promoter = self.promoters.get(source.term)
+        if promoter is None or promoter.plan is None:
+            return False
+        return any(one.startswith(f"{replica.name} may follow {source.name} already") for one in promoter.plan.warnings)
 
     def _is_saved(self, replica: Server, lost: list[int], namers: list[Operator]) -> None:
         """What rejoin throws away is kept, but for those who said that it need not."""
