@@ -17,17 +17,18 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_nobody,
     refuse_older,
     refuse_rivals,
-    refuse_superseded,
 )
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.steps import Unpause
+from keydb_runbooks.runbooks.superseded import refuse_superseded, reinstate
 from keydb_runbooks.runbooks.topology import Topology
 
 
-def plan(topology: Topology, request: Request, _min_replicas: int) -> Answer:
+def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     """Decide how everybody goes on as before a run that died.
 
     That no run is alive is proved by its lock, which this verb takes before it acts.
+
+    :param min_replicas: ``min-replicas-to-write`` of a primary that has a replica
     """
     refusal = refuse_mode(topology) or refuse_nobody(topology) or refuse_rivals(topology)
     if refusal is not None:
@@ -52,7 +53,7 @@ def plan(topology: Topology, request: Request, _min_replicas: int) -> Answer:
         paused = replace(primary, paused=True)
         if refusal := refuse_superseded(topology, paused, request) or refuse_older(topology, primary):
             return refusal
-    return _plan(topology, primary, held, away)
+    return _plan(topology, primary, held, away, min_replicas)
 
 
 def _refuse_promoted(topology: Topology, primary: Node) -> Refusal | None:
@@ -65,8 +66,8 @@ def _refuse_promoted(topology: Topology, primary: Node) -> Refusal | None:
     return None
 
 
-def _plan(topology: Topology, primary: Node, held: tuple[Node, ...], away: tuple[Node, ...]) -> Plan:
-    ends = tuple(Unpause(node.name) for node in held if node is primary)
+def _plan(topology: Topology, primary: Node, held: tuple[Node, ...], away: tuple[Node, ...], min_replicas: int) -> Plan:
+    ends = reinstate(topology, primary, min_replicas if len(topology.nodes) > 1 else 0) if primary in held else ()
     others = release(node for node in held if node is not primary)
     proxies = tuple(proxy for proxy in topology.proxies if proxy.writes_go_to == (primary.name,))
     services = tuple(service for service in topology.services if service.writes_go_to == (primary.name,))

@@ -20,12 +20,12 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_mode,
     refuse_older,
     refuse_rivals,
-    refuse_superseded,
     refuse_unread,
 )
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.steps import Follow
 from keydb_runbooks.runbooks.steps_restart import BackInSync
+from keydb_runbooks.runbooks.superseded import refuse_superseded
 from keydb_runbooks.runbooks.topology import Topology
 from keydb_runbooks.runbooks.values import changed
 

@@ -8,13 +8,14 @@ from keydb_runbooks.runbooks.cost import resyncs, writes_in
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, unrecorded
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_older, refuse_superseded
+from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_older
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.rescue import left_out, rescue, settle, sole_holders, warnings
 from keydb_runbooks.runbooks.steps import (
     Follow,
     InSync,
     RecordLineage,
+    Reinstate,
     Route,
     SaveConfiguration,
     Step,
@@ -22,6 +23,7 @@ from keydb_runbooks.runbooks.steps import (
     VerifyWrite,
 )
 from keydb_runbooks.runbooks.steps_service import ServiceLeads
+from keydb_runbooks.runbooks.superseded import refuse_superseded, reinstate
 from keydb_runbooks.runbooks.topology import Topology
 
 SYNC_TIMEOUT_SECONDS = 60.0
@@ -97,7 +99,7 @@ def finish(
     record = (RecordLineage(primary.name, needed),) if unrecorded(primary) else ()
     saved_first = tuple(node for node in joining if node in held)
     steps: tuple[Step, ...] = (
-        *(() if primary.paused is False else (Unpause(primary.name),)),
+        *reinstate(topology, primary, needed),
         *record,
         *unsaved,
         *settle(nodes, held, primary),
@@ -155,7 +157,7 @@ def _gap(topology: Topology, primary: Node, steps: tuple[Step, ...]) -> str:
     ends = max(
         number
         for number, step in enumerate(steps, start=1)
-        if step.where in names or (isinstance(step, Unpause) and step.where == primary.name)
+        if step.where in names or (isinstance(step, Unpause | Reinstate) and step.where == primary.name)
     )
     holding = {node.name for node in topology.nodes if node.paused}
     if primary.paused or all(front.writes_go_to and holding.issuperset(front.writes_go_to) for front in astray):

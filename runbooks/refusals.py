@@ -6,9 +6,9 @@ A refusal names the fact, the node and the one thing to do or option to give. Un
 from __future__ import annotations
 
 from keydb_runbooks.runbooks.kinds import kind_of
-from keydb_runbooks.runbooks.lineage import Kinship, descends
+from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.plan import Refusal, Request
-from keydb_runbooks.runbooks.replication import Node, Unread
+from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.topology import Topology
 
 WAIT = "wait until status says that it is done"
@@ -151,31 +151,6 @@ def refuse_empty(topology: Topology, primary: Node) -> Refusal | None:
             told = f"holds no keys, but {node.name} holds {node.keys:,}; following would wipe them"
             return Refusal("empty-primary", primary.name, told, "run failover, which promotes who holds the most")
     return None
-
-
-def refuse_superseded(topology: Topology, primary: Node, request: Request) -> Refusal | None:
-    """Signs that a run which died promoted a node over this primary, and that node is silent.
-
-    A primary that holds writes back is half of a switchover; whoever follows the silent node was sent to it by a run,
-    unless it is from before this primary's own promotion: then the silent node is the old primary.
-    """
-    for silent in topology.unread:
-        if silent.name in request.allow_unread:
-            continue
-        follower = next((node for node in topology.nodes if _was_sent(node, silent, primary)), None)
-        if primary.paused:
-            told = f"holds writes back for a switchover that died, and {silent.name} may have been promoted by it"
-        elif follower is not None:
-            told = f"may be superseded: {follower.name} follows {silent.name}, which can't be read"
-        else:
-            continue
-        hint = f"start or reach {silent.name}, or allow_unread={silent.name} if you can spare what it acknowledged"
-        return Refusal("perhaps-superseded", primary.name, told, hint)
-    return None
-
-
-def _was_sent(node: Node, silent: Unread, primary: Node) -> bool:
-    return node.link is not None and node.link.primary == silent.address and not descends(primary, node)
 
 
 def refuse_older(topology: Topology, primary: Node) -> Refusal | None:

@@ -101,6 +101,31 @@ class Unpause(Step):
 
 
 @dataclass(frozen=True)
+class Reinstate(Step):
+    """End a primary's pause although a silent node may have been promoted over it, and outrank that, in one segment.
+
+    ``min_replicas`` as with ``Promote``.
+    """
+
+    silent: tuple[str, ...]
+    epoch: int
+    min_replicas: int
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return (
+            ("CLIENT", "UNPAUSE"),
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+            ("SET", EPOCH_KEY, str(self.epoch)),
+            ("CONFIG", "SET", "min-replicas-to-write", str(self.min_replicas)),
+        )
+
+    @property
+    def sentence(self) -> str:
+        return f"end the pause, and go on as epoch {self.epoch}, whatever {' and '.join(self.silent)} became"
+
+
+@dataclass(frozen=True)
 class CatchUp(Step):
     """Wait until a replica has all that its primary has, and see that the primary is still the same process."""
 

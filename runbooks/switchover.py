@@ -25,7 +25,6 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_lost,
     refuse_mode,
     refuse_rivals,
-    refuse_superseded,
     refuse_target,
     refuse_unknown,
     refuse_unread,
@@ -44,6 +43,7 @@ from keydb_runbooks.runbooks.steps import (
     Step,
     Unpause,
 )
+from keydb_runbooks.runbooks.superseded import refuse_superseded
 from keydb_runbooks.runbooks.topology import Topology
 
 CATCH_UP_SECONDS = 1.0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_empty, refuse_older, refuse_superseded
+from keydb_runbooks.runbooks.refusals import refuse_empty, refuse_older
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps_fence import TryWrites, Unfence
+from keydb_runbooks.runbooks.superseded import refuse_superseded
 from keydb_runbooks.runbooks.topology import Topology
 
 

@@ -199,3 +199,21 @@ def test_a_silent_node_may_be_what_the_dead_run_promoted(group: Sandbox) -> None
     assert group.paused("keydb-1")
     group.run("abort", allow_unread="keydb-2").ok()
     eventually(group.writable, "keydb-1 takes writes")
+
+
+def test_who_was_promoted_unseen_is_not_the_rightful_primary_when_it_wakes(group: Sandbox) -> None:
+    """A person gave up what it acknowledged, so nobody may go back to it without another person."""
+    killed = group.run(FAULTS, verb="switchover", to="keydb-2", die_after="Promote:1")
+    assert killed.code == -9, killed.text
+    group.freeze("keydb-2")
+    aborted = group.run("abort", allow_unread="keydb-2").ok()
+    assert "end the pause, and go on as epoch 3, whatever keydb-2 became" in aborted.text
+    eventually(group.writable, "keydb-1 takes writes")
+    group.thaw("keydb-2")
+    eventually(lambda: "several-primaries" in group.run("status").text, "both are primaries")
+    with group.unchanged():
+        group.run("rejoin").refused("two-primaries demo: keydb-1 and keydb-2 are primaries")
+    group.kill("keydb-2")
+    group.run("start").ok()
+    group.run("rejoin", accept_loss="keydb-2").ok()
+    group.healthy("keydb-1")

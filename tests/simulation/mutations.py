@@ -12,6 +12,7 @@ from keydb_runbooks.operations import lock, run
 from keydb_runbooks.runbooks import (
     abort,
     attach,
+    candidate,
     evidence,
     failover,
     rescue,
@@ -100,9 +101,9 @@ MUTATIONS: dict[str, Mutation] = {
     "a paused node is not released": Mutation(
         (_steps(failover, _no_release),), ("lossy-failover", "wiped-write", "never-healed", "unhealthy")
     ),
-    "the candidate's lineage is not asked": Mutation(((failover, "_refuse_behind", _nothing),), ("lossy-failover",)),
+    "the candidate's lineage is not asked": Mutation(((candidate, "_refuse_behind", _nothing),), ("lossy-failover",)),
     "a returned node is a candidate like any other": Mutation(
-        ((failover, "_refuse_returned", _nothing), (evidence, "PLACES_NEEDED", 0)),
+        ((candidate, "_refuse_returned", _nothing), (evidence, "PLACES_NEEDED", 0)),
         ("wiped-write", "empty-source", "superseded-source"),
         "failover among returned nodes",
     ),
@@ -166,7 +167,7 @@ MUTATIONS: dict[str, Mutation] = {
         "unfence of a primary that was replaced",
     ),
     "a fenced node is promoted": Mutation(
-        ((failover, "refuse_target", _nothing), (switchover, "refuse_target", _nothing)), ("fenced-target",)
+        ((candidate, "refuse_target", _nothing), (switchover, "refuse_target", _nothing)), ("fenced-target",)
     ),
     "abort goes back behind a promotion": Mutation(
         ((abort, "refuse_superseded", _nothing), (abort, "_refuse_promoted", _nothing)),

@@ -85,6 +85,48 @@ FOUND = {
         ),
         "refused: two-primaries demo: keydb-2 and keydb-3 are primaries",
     ),
+    "whoever holds the data is frozen, and follows the address of an empty node that somebody wants at any price": (
+        (
+            ("kill", "keydb-1"),
+            ("lose disk", "keydb-1"),
+            ("start", "keydb-1"),
+            ("freeze", "keydb-2"),
+            ("freeze", "keydb-3"),
+            SILENCE,
+            ("begin", "A", "failover", "keydb-1", "reckless"),
+            ("end", "A"),
+        ),
+        "A ends: refused; it says: refused: target-empty keydb-1: was restarted and holds no keys, and keydb-2, which",
+    ),
+    "half a switchover's new primary is frozen, and wakes beside the old one that went on in spite of it": (
+        (
+            ("begin", "A", "switchover", "keydb-2"),
+            ("until", "A", 8),
+            ("freeze", "keydb-2"),
+            ("die", "A"),
+            SILENCE,
+            ("begin", "B", "abort", None, "reckless"),
+            ("end", "B"),
+            ("pass", 3000),
+            ("wake", "keydb-2"),
+            ("begin", "C", "switchover"),
+            ("end", "C"),
+        ),
+        "C ends: refused; it says: refused: two-primaries demo: keydb-1 and keydb-2 are primaries",
+    ),
+    "a rejoin stands still before its last test write, which is one that nobody reads": (
+        (
+            ("kill", "keydb-3"),
+            ("start", "keydb-3"),
+            ("begin", "A", "rejoin"),
+            ("go", "A", 39),
+            ("pass", 12_000),
+            ("begin", "B", "fence", "keydb-2"),
+            ("end", "B"),
+            ("end", "A"),
+        ),
+        "A ends: done; it says: done: rejoin",
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from worlds import World, codes, group, guarded, lines, orphan, primary, promote
 
 from keydb_runbooks.runbooks import abort, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.steps import Reinstate
 from keydb_runbooks.runbooks.topology import find
 
 ANY = Request()
@@ -101,8 +102,12 @@ def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, request_, sen
 
 
 def test_a_silent_node_that_was_not_promoted_may_be_left_out():
+    """Its promotion would be of the next epoch, which is no longer the highest then."""
     request = Request(allow_unread=frozenset({"keydb-2"}))
-    assert lines(decide(primary(1, paused=True), silent(2), request=request)) == ["Unpause keydb-1"]
+    plan = decide(primary(1, epoch=6, paused=True), silent(2), request=request)
+    assert plan.steps == (Reinstate("keydb-1", ("keydb-2",), 8, 0),)
+    three = decide(primary(1, epoch=6, paused=True), silent(2), replica(3), request=request)
+    assert three.steps[0] == Reinstate("keydb-1", ("keydb-2",), 8, 1)
 
 
 def test_every_refusal_has_a_case():

@@ -216,6 +216,8 @@ REFUSALS = [
     ((DEAD, orphan(2, offset=990), orphan(3)), to(2), "refused: target-behind keydb-2: keydb-3 holds writes that it lacks; use to=keydb-3, or accept_loss=keydb-3 if you can spare them"),
     ((DEAD, orphan(2, memory_used=9, memory_limit=9)), ANY, "refused: memory-full keydb-2: uses 9 bytes of 9: as the primary it would refuse every write; raise keydb_maxmemory, or choose another target"),
     ((silent(1), guarded(2)), SPLIT, "refused: target-returned keydb-2: was restarted, and keydb-1, which can't be read, may follow its address and hold more; reach or stop keydb-1, or accept_loss=keydb-1"),
+    ((silent(1), guarded(2, keys=0)), SPLIT, "refused: target-empty keydb-2: was restarted and holds no keys, and keydb-1, which can't be read, may follow its address; reach or stop keydb-1; if it is lost for good, take it out of the inventory"),
+    ((silent(1), orphan(2, keys=0)), SPLIT, "refused: target-returned keydb-2: holds no keys, and keydb-1, which can't be read, may follow its address and hold more; reach or stop keydb-1, or accept_loss=keydb-1"),
     ((DEAD, orphan(2, role=Role.ACTIVE_REPLICA)), ANY, "refused: active-replica keydb-2: runs in active-replica mode, where every node takes writes; set active-replica no and restart it first"),
 ]  # fmt: skip
 
@@ -360,3 +362,15 @@ def test_who_points_to_the_candidate_and_holds_more_is_sent_nowhere_before_the_p
     plan = decide(DEAD, orphan(2), more, orphan(4), request=to(2, "keydb-3"))
     assert lines(plan)[:4] == ["Guard keydb-3", "Promote keydb-2", "RecordLineage keydb-2", "SaveConfiguration keydb-2"]
     assert lines(plan).count("Guard keydb-3") == 1
+
+
+def test_who_is_given_up_without_a_look_is_told_in_the_plan():
+    given_up = Request(accept_split=True, accept_loss=frozenset({"keydb-1"}))
+    told = (
+        "keydb-1 may follow keydb-2 already: when it wakes it is made a copy of it, and what keydb-1 alone holds is "
+        "gone, saved by nobody (accepted by accept_loss)"
+    )
+    assert told in decide(silent(1), guarded(2), request=given_up).warnings
+    assert told not in decide(silent(1), orphan(2), request=given_up).warnings
+    empty = decide(silent(1), guarded(2, keys=0), request=given_up)
+    assert isinstance(empty, Refusal) and empty.code == "target-empty"

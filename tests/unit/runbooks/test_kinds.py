@@ -111,6 +111,7 @@ def test_the_parts_of_a_cluster_are_not_compared_as_a_group():
 STEPS = [
     steps.Pause("keydb-1", 1),
     steps.Unpause("keydb-1"),
+    steps.Reinstate("keydb-1", ("keydb-2",), 3, 1),
     steps.Promote("keydb-1", 1, 1),
     steps.RecordLineage("keydb-1", 1),
     steps.Follow("keydb-1", "keydb-2", Address("10.0.0.2", 6379)),

@@ -32,7 +32,7 @@ def made(row) -> Step:
     fields = dict(row["fields"])
     if "address" in fields:
         fields["address"] = Address(*fields["address"])
-    for name in {"others", "unmet", "replicas"} & set(fields):
+    for name in {"others", "unmet", "replicas", "silent"} & set(fields):
         fields[name] = tuple(fields[name])
     if "users" in fields:
         fields["users"] = tuple(ClientUser(*user[:4], fence=tuple(user[4])) for user in fields["users"])

@@ -340,3 +340,10 @@ def test_what_comes_through_another_replica_was_only_read_later(link_1, link_3, 
     chained = replica(3, links=(link_3,), offset=1020)
     seen = group(primary(2), replica(1, links=(link_1,)), chained)
     assert seen.relation(chained, seen.primaries[0]).lost_bytes == lost
+
+
+def test_who_went_on_in_spite_of_a_promotion_that_nobody_saw_is_not_superseded_by_it():
+    """Nor the other way round: only a person can tell which of the two has more to lose."""
+    went_on, promoted_unseen = primary(1, epoch=3), promoted(2, epoch=2)
+    assert not supersedes(promoted_unseen, went_on)
+    assert not supersedes(went_on, promoted_unseen)

@@ -37,6 +37,7 @@ from keydb_runbooks.runbooks.steps import (
     Pause,
     Promote,
     RecordLineage,
+    Reinstate,
     Route,
     SaveConfiguration,
     Step,
@@ -355,6 +356,11 @@ class World:
         server.pause = max(server.pause, step.milliseconds)
 
     def _Unpause(self, step: Unpause, server: Server) -> None:
+        server.pause = 0
+        self._replicate()
+
+    def _Reinstate(self, step: Reinstate, server: Server) -> None:
+        server.node = replace(server.node, epoch=step.epoch)
         server.pause = 0
         self._replicate()
 
