@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
-from pyinfra.api import FactBase, StringCommand
+from pyinfra.api import StringCommand
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
-
-Value = TypeVar("Value")
 
 
 def run_quietly(
@@ -36,9 +34,3 @@ def try_quietly(
     connector |= {} if timeout_seconds is None else {"_timeout": timeout_seconds}
     command = command if isinstance(command, StringCommand) else StringCommand(command)
     return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
-
-
-def get_quietly(host: Host, fact: type[FactBase[Value]], **arguments: Any) -> Value:
-    """What ``host.get_fact`` returns, with nothing of it printed. A command that fails is unknown, and no failure."""
-    lines = run_quietly(host, fact().command(**arguments))
-    return fact().process(lines) if lines else fact.default()

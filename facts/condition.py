@@ -16,9 +16,9 @@ from typing import Any
 import gevent
 import redis
 
+from keydb_runbooks.connectors.ahead import Question, get_quietly
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, in_parallel, link, ping
-from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts.machine import MachineState
 from keydb_runbooks.runbooks.condition import SETTINGS, Condition, Machine, has_client_descriptor, with_settings
 from keydb_runbooks.runbooks.replication import Address, InfoError, Node, node_from_info
@@ -61,12 +61,17 @@ def read_condition(condition: Condition, answers: Sequence[Any]) -> Condition:
     return with_settings(condition, {str(name): str(value) for name, value in pairs}, descriptor)
 
 
+def state_of(entry: NodeEntry) -> Question:
+    """What a node's machine is asked for."""
+    return MachineState, {"pid_file": entry.data("keydb_pid_file"), "directory": entry.data("keydb_data_directory")}
+
+
 def read_machine(entry: NodeEntry) -> Machine | None:
     """Ask the node's own machine; None if it can't be asked or says nothing in time."""
     if not entry.host.connected:
         return None
-    paths = {"pid_file": entry.data("keydb_pid_file"), "directory": entry.data("keydb_data_directory")}
-    ask = partial(get_quietly, entry.host, MachineState, **paths)
+    fact, arguments = state_of(entry)
+    ask = partial(get_quietly, entry.host, fact, **arguments)
     state = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
     return None if state is None else Machine(**state)
 

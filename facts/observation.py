@@ -13,10 +13,19 @@ from functools import partial
 import gevent
 import redis
 
+from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_as
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
-from keydb_runbooks.facts.condition import QUESTIONS, look_again, moment, read_condition, read_machine, round_trip
+from keydb_runbooks.facts.condition import (
+    QUESTIONS,
+    look_again,
+    moment,
+    read_condition,
+    read_machine,
+    round_trip,
+    state_of,
+)
 from keydb_runbooks.facts.keydb import Configured, KeydbConfigured, KeydbProcess
 from keydb_runbooks.facts.made import read_made
 from keydb_runbooks.facts.proxies import newcomers
@@ -200,8 +209,18 @@ def _hangs_blocked(connection: redis.Connection, observer: Client, deadline: flo
     return None
 
 
+def configured_of(entry: NodeEntry) -> Question:
+    """How a node's machine is asked what its configuration file says of its role."""
+    return KeydbConfigured, {"path": entry.config_file}
+
+
+def questions_of(entry: NodeEntry) -> tuple[Question, ...]:
+    """What ``observe`` will want to know of a node's machine, for ``ahead.ask``."""
+    return state_of(entry), configured_of(entry)
+
+
 def _configured(entry: NodeEntry) -> Configured | None:
-    found: Configured | None = entry.host.get_fact(KeydbConfigured, path=entry.config_file)
+    found: Configured | None = answer(entry.host, configured_of(entry))
     return found
 
 

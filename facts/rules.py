@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.host import Host
 
+from keydb_runbooks.connectors.ahead import Question
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.runbooks.drift_firewall import Loaded
@@ -59,6 +61,28 @@ def ask(host: Host, table: str, mark: str, unit: str, rules: str) -> Asked | Non
     return Asked(told["nft"], Loaded(told["loaded"]), "enabled" in told)
 
 
-def left(host: Host, table: str, files: list[str]) -> tuple[str, ...]:
-    """What there is of a table and of these files, as far as the user may see it."""
-    return tuple(run_quietly(host, script(LEFT, table, *files)) or ())
+class RulesLeft(FactBase[list[str]]):
+    """Returns what there is of a table and of files, as far as the user may see it.
+
+    + table: its name
+    + files: paths
+
+    .. code:: python
+
+        ["/etc/keydb/firewall.nft", "table runbooks_keydb"]
+    """
+
+    def command(self, table: str, files: list[str]) -> StringCommand:
+        return script(LEFT, table, *files)
+
+    @staticmethod
+    def default() -> list[str]:
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+def left_of(table: str, files: list[str]) -> Question:
+    """What a machine is asked for to tell what there is of a table and of files."""
+    return RulesLeft, {"table": table, "files": files}

@@ -12,9 +12,9 @@ from functools import partial
 import redis
 from pyinfra.api.host import Host
 
+from keydb_runbooks.connectors.ahead import Question, answer, quiet_answer
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError, explain, in_parallel, link
-from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.haproxy import HaproxyProcess
 from keydb_runbooks.facts.keydb import KeydbProcess
@@ -26,6 +26,8 @@ from keydb_runbooks.runbooks.drift_server import RunningServer, ServerState
 from keydb_runbooks.runbooks.fencing import with_fence
 from keydb_runbooks.runbooks.replication import InfoError, node_from_info, read_info
 from keydb_runbooks.runbooks.topology import Topology
+
+LISTENERS: Question = (Listeners, {})
 
 RUNTIME_QUESTIONS = ("show info", "show stat", "show servers state", "show env HAPROXY_CFGFILES")
 
@@ -44,6 +46,38 @@ def read_proxies(group: Group, topology: Topology, wanted: Callable[[ProxyEntry]
     :param wanted: the text of a proxy's ``haproxy.cfg`` that the inventory asks for
     """
     return tuple(in_parallel(partial(_proxy, topology, wanted), group.proxies))
+
+
+def questions_of_server(entry: NodeEntry) -> tuple[Question, ...]:
+    """What ``read_servers`` will want to know of a node's machine, for ``ahead.ask``."""
+    return text_of(entry.config_file), directory_of(entry), recorded_of(entry), LISTENERS
+
+
+def questions_of_proxy(entry: ProxyEntry) -> tuple[Question, ...]:
+    """What ``read_proxies`` will want to know of a proxy's machine, for ``ahead.ask``."""
+    return text_of(proxy_config_of(entry)), recorded_of(entry), LISTENERS
+
+
+def text_of(path: str) -> Question:
+    """What a machine is asked for to tell a file's text."""
+    return FileText, {"path": path}
+
+
+def directory_of(entry: NodeEntry) -> Question:
+    """What a node's machine is asked for to tell where its data really are."""
+    return RealDirectory, {"path": entry.data("keydb_data_directory")}
+
+
+def recorded_of(entry: NodeEntry | ProxyEntry) -> Question:
+    """What a machine is asked for to tell which process a pid file names."""
+    if isinstance(entry, NodeEntry):
+        return KeydbProcess, {"pid_file": entry.data("keydb_pid_file")}
+    return HaproxyProcess, {"pid_file": entry.data("haproxy_pid_file")}
+
+
+def proxy_config_of(entry: ProxyEntry) -> str:
+    """Where a proxy's configuration is."""
+    return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
 
 
 def _server(topology: Topology, wanted: Callable[[NodeEntry], str], entry: NodeEntry) -> ServerState:
@@ -99,7 +133,7 @@ def _ask(entry: NodeEntry, state: ServerState) -> ServerState:
         values=None if isinstance(values, Exception) else {**_texts(values), **_told_by_info(fields)},
         users=None if isinstance(users, Exception) else tuple(users),
         config_file=fields.get("config_file", [""])[0],
-        process=_process(entry, answering, entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))),
+        process=_process(entry, answering, answer(entry.host, recorded_of(entry))),
     )
     return replace(state, running=running, detail="; ".join(refused))
 
@@ -117,11 +151,8 @@ def _told_by_info(fields: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _proxy(topology: Topology, wanted: Callable[[ProxyEntry], str], entry: ProxyEntry) -> ProxyState:
-    path = f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
-    state = ProxyState(entry.name, wanted(entry), read_text(entry.host, path), None)
-    recorded = (
-        entry.host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file")) if entry.host.connected else None
-    )
+    state = ProxyState(entry.name, wanted(entry), read_text(entry.host, proxy_config_of(entry)), None)
+    recorded = answer(entry.host, recorded_of(entry)) if entry.host.connected else None
     if entry.name not in {proxy.name for proxy in topology.proxies}:
         return replace(state, stopped=recorded == 0)
     try:
@@ -142,17 +173,17 @@ def _ask_proxy(entry: ProxyEntry) -> RunningProxy:
 
 def read_text(host: Host, path: str) -> File:
     """A file of a machine, whose text is unknown if the machine is off or the user may not read it."""
-    found = get_quietly(host, FileText, path=path) if host.connected else None
+    found = quiet_answer(host, text_of(path)) if host.connected else None
     return File(path, None) if found is None else File(path, found["text"], found["changed"])
 
 
 def _real_directory(entry: NodeEntry) -> str | None:
     if not entry.host.connected:
         return None
-    found: str | None = entry.host.get_fact(RealDirectory, path=entry.data("keydb_data_directory"))
+    found: str | None = answer(entry.host, directory_of(entry))
     return found
 
 
 def _process(entry: NodeEntry | ProxyEntry, answering: int, recorded: int | None) -> Process:
-    rows = entry.host.get_fact(Listeners)
+    rows = answer(entry.host, LISTENERS)
     return Process(answering, recorded, None if rows is None else tuple(Listener(**row) for row in rows))

@@ -17,9 +17,10 @@ from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from keydb_runbooks.connectors.ahead import get_quietly
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_as
-from keydb_runbooks.connectors.quiet import get_quietly, run_quietly
+from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.unit import UnitStart

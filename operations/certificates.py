@@ -11,13 +11,13 @@ from pathlib import Path
 
 from cryptography import x509
 
+from keydb_runbooks.connectors.ahead import Question, quiet_answer
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError, certificate_of, in_parallel
-from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.connectors.tls import Certificate, fingerprint_of
 from keydb_runbooks.facts.machine import Checksums
-from keydb_runbooks.facts.running import read_text
+from keydb_runbooks.facts.running import read_text, text_of
 from keydb_runbooks.operations import haproxy, keydb, manifests
 from keydb_runbooks.operations.pod_objects import SECRET_FILES, is_pod, objects_of
 from keydb_runbooks.operations.pods_drift import is_installed
@@ -85,9 +85,30 @@ def of_proxies(proxies: Iterable[ProxyEntry]) -> list[Certificates | None]:
     return in_parallel(look, proxies)
 
 
+def questions_of_server(entry: NodeEntry) -> tuple[Question, ...]:
+    """What ``of_servers`` will want to know of a node's machine, for ``ahead.ask``."""
+    paths = {} if is_pod(entry) else keydb.certificate_paths(entry)
+    if not paths:
+        return ()
+    own = paths.get("keydb_tls_certificate")
+    return checksums_of(paths.values()), *((text_of(own),) if own else ())
+
+
+def questions_of_proxy(entry: ProxyEntry) -> tuple[Question, ...]:
+    """What ``of_proxies`` will want to know of a proxy's machine, for ``ahead.ask``."""
+    if not entry.data("keydb_tls_ca") or is_pod(entry):
+        return ()
+    return (checksums_of([haproxy.ca_path(entry)]),)
+
+
+def checksums_of(paths: Iterable[str]) -> Question:
+    """What a machine is asked for to tell what is in files."""
+    return Checksums, {"paths": list(paths)}
+
+
 def _held(entry: NodeEntry | ProxyEntry, paths: Mapping[str, str], given: Given, shown: Shown | None) -> Certificates:
     wanted: dict[str, str] = {paths[key]: _checksum(content) for key, content in given.files.items()}
-    found: dict[str, str] = get_quietly(entry.host, Checksums, paths=list(wanted)) if wanted else {}
+    found: dict[str, str] = quiet_answer(entry.host, checksums_of(wanted)) if wanted else {}
     own = paths.get("keydb_tls_certificate")
     return Certificates(
         source=given.source,

@@ -13,12 +13,12 @@ from pyinfra.api.host import Host
 from rich.console import Console
 from rich.text import Text
 
+from keydb_runbooks.connectors import ahead
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import in_parallel
-from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts import machine as facts
-from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.facts.running import read_proxies, read_servers
+from keydb_runbooks.facts.observation import observe, questions_of
+from keydb_runbooks.facts.running import questions_of_proxy, questions_of_server, read_proxies, read_servers
 from keydb_runbooks.operations import (
     asked,
     certificates,
@@ -83,6 +83,7 @@ def report(host: Host) -> None:
 
 def look(group: Group) -> Report:
     """Read a whole group and judge it."""
+    _ask_ahead(group)
     topology = observe(group)
     servers = [
         dataclasses.replace(server, firewall=filtered, exposure=exposed, certificates=held)
@@ -115,13 +116,28 @@ def look(group: Group) -> Report:
     )
 
 
+def _ask_ahead(group: Group) -> None:
+    """Ask each machine by one command for all that is compared."""
+    for node in group.nodes:
+        beside = (*firewall.questions_of(node), *certificates.questions_of_server(node))
+        ahead.ask(node.host, (*questions_of(node), *questions_of_server(node), *_exposure_of(node), *beside))
+    for proxy in (proxy for proxy in group.proxies if not proxy.adopted):
+        beside = certificates.questions_of_proxy(proxy)
+        ahead.ask(proxy.host, (*questions_of_proxy(proxy), *_exposure_of(proxy), *beside))
+
+
 def _exposure(entry: NodeEntry | ProxyEntry) -> Exposure | None:
     """Who may read an entry's passwords on its machine. In a container there is nobody else."""
-    if not entry.host.connected or is_pod(entry):
-        return None
+    found = [ahead.quiet_answer(entry.host, question) for question in _exposure_of(entry) if entry.host.connected]
+    return Exposure(**found[0]) if found else None
+
+
+def _exposure_of(entry: NodeEntry | ProxyEntry) -> tuple[ahead.Question, ...]:
+    if is_pod(entry):
+        return ()
     paths = [kept for path in passwords.files(entry) for kept in (path, f"{path}.previous")]
     pid_file = str(entry.data("keydb_pid_file")) if isinstance(entry, NodeEntry) else ""
-    return Exposure(**get_quietly(entry.host, facts.Exposure, paths=paths, pid_file=pid_file))
+    return ((facts.Exposure, {"paths": paths, "pid_file": pid_file}),)
 
 
 def print_reports(reports: Iterable[Report]) -> None:

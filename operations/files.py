@@ -14,12 +14,13 @@ from secrets import token_hex
 from types import EllipsisType
 from weakref import WeakKeyDictionary
 
-from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api import FactBase, QuoteString, StringCommand
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from keydb_runbooks.connectors.ahead import Question, quiet_answer
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
 
@@ -112,21 +113,40 @@ class Seen:
 _ahead: WeakKeyDictionary[State, dict[tuple[str, str], Seen]] = WeakKeyDictionary()
 
 
+class Files(FactBase[dict[int, list[str]]]):
+    """What there is of many files, by their places in the list; for ``look_ahead``."""
+
+    def command(self, paths: Sequence[str]) -> StringCommand:
+        return script(LOOK_AHEAD, *paths)
+
+    @staticmethod
+    def default() -> dict[int, list[str]]:
+        return {}
+
+    def process(self, output: list[str]) -> dict[int, list[str]]:
+        seen: dict[int, list[str]] = {}
+        number = 0
+        for line in output:
+            if line.startswith("@"):
+                number = int(line[1:])
+                seen[number] = []
+            else:
+                seen[number].append(line)
+        return seen
+
+
+def files_of(paths: Sequence[str]) -> Question:
+    """What a machine is asked for by ``look_ahead``."""
+    return Files, {"paths": list(paths)}
+
+
 def look_ahead(target: Host, paths: Sequence[str]) -> None:
     """Look at many files and directories by one command; each is then seen so once, by whoever looks first.
 
     A command by SSH costs as much whatever it reads. Only what is there is kept: what is missing may soon be brought.
     """
-    seen: list[list[str]] = []
-    numbers: list[int] = []
-    for line in run_quietly(target, script(LOOK_AHEAD, *paths)) or ():
-        if line.startswith("@"):
-            numbers.append(int(line[1:]))
-            seen.append([])
-        else:
-            seen[-1].append(line)
     kept = _ahead.setdefault(target.state, {})
-    for number, lines in zip(numbers, seen, strict=True):
+    for number, lines in quiet_answer(target, files_of(paths)).items():
         found = seen_in(lines) if lines else None
         if found is not None:
             kept[target.name, paths[number - 1]] = found

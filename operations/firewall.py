@@ -17,11 +17,12 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from keydb_runbooks.connectors.ahead import Question, quiet_answer
 from keydb_runbooks.connectors.group import Group, NodeEntry, all_groups
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import Peers
-from keydb_runbooks.facts.rules import Asked, ask, left
-from keydb_runbooks.facts.running import read_text
+from keydb_runbooks.facts.rules import Asked, ask, left_of
+from keydb_runbooks.facts.running import read_text, text_of
 from keydb_runbooks.operations import keydb, owners, systemctl
 from keydb_runbooks.operations.files import READABLE, put_file
 from keydb_runbooks.operations.service import has_systemd, server_unit
@@ -83,7 +84,7 @@ def none() -> Generator[PyinfraCommand, None, None]:
         firewall.none(name="Let everybody reach the server")
     """
     entry = keydb.this_node(host)
-    if not left(host, table_of(entry), files(entry)):
+    if not quiet_answer(host, left_of(table_of(entry), files(entry))):
         host.noop(f"{host.name} has no rules of install's")
         return
     yield taken_away(entry)
@@ -94,12 +95,20 @@ def taken_away(entry: NodeEntry) -> StringCommand:
     return script(REMOVE, unit_of(entry), table_of(entry), *files(entry))
 
 
+def questions_of(entry: NodeEntry) -> tuple[Question, ...]:
+    """What ``found`` will want to know of a node's machine, for ``ahead.ask``."""
+    if not has_systemd(entry.host):
+        return ()
+    return tuple(map(text_of, files(entry))) if wanted(entry) else (left_of(table_of(entry), files(entry)),)
+
+
 def found(group: Group, entry: NodeEntry) -> Rules | Left | None:
     """What a node's machine has of the rules, for ``drift``; None where install writes none, or if it is off."""
     if not (has_systemd(entry.host) and entry.host.connected):
         return None
     if not wanted(entry):
-        return Left(left(entry.host, table_of(entry), files(entry)), entry.names("keydb_firewall"))
+        there = quiet_answer(entry.host, left_of(table_of(entry), files(entry)))
+        return Left(tuple(there), entry.names("keydb_firewall"))
     asked = _asked(group, entry)
     nft, loaded, enabled = (NFT, None, None) if asked is None else (asked.nft, asked.loaded, asked.enabled)
     rules_file, unit_file = (read_text(entry.host, path) for path in files(entry))

@@ -16,12 +16,14 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.local import LocalConnector
 
+from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.group import Group, PodProxies, ProxyEntry, all_groups
 from keydb_runbooks.connectors.ports import is_free
 from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
+from keydb_runbooks.facts.running import recorded_of
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.pod_objects import SECRET_FILES
@@ -66,13 +68,10 @@ def configuration(program: str, without: str = "") -> Commands:
     group, entry = this_proxy(host)
     path = config_path(entry)
     wanted = wanted_configuration(group, entry, without)
-    pid_file = entry.data("haproxy_pid_file")
     changes = put_file(host, path, wanted, partial(_check, program), owners.roots(entry, "600"))
     yield from changes
     # A run that died behind the rename left a proxy that doesn't know its new file.
-    runs = host.get_fact(HaproxyProcess, pid_file=pid_file)
-    paths = [path, *([ca_path(entry)] if entry.data("keydb_tls_ca") else [])]
-    if runs and host.get_fact(HaproxyOutdated, paths=paths, pid_file=pid_file):
+    if answer(host, recorded_of(entry)) and _is_outdated(entry, changed=bool(changes)):
         yield FunctionCommand(_carry_over, (group, entry, without), {})
         yield from reload_proxy(entry, program, path)
         # Whoever starts much later shall not believe it.
@@ -112,7 +111,7 @@ def running(program: str) -> Commands:
         haproxy.running(name="Start the proxy", program="/usr/sbin/haproxy")
     """
     _, entry = this_proxy(host)
-    pid = host.get_fact(HaproxyProcess, pid_file=entry.data("haproxy_pid_file"))
+    pid = answer(host, recorded_of(entry))
     if pid is None:
         raise OperationError(f"{entry.name}: it is unknown whether HAProxy runs; look at its pid file")
     if pid:
@@ -120,6 +119,17 @@ def running(program: str) -> Commands:
         return
     yield FunctionCommand(_ports_are_free, (entry,), {})
     yield from start_proxy(entry, program, config_path(entry))
+
+
+def _is_outdated(entry: ProxyEntry, *, changed: bool) -> bool:
+    fact, arguments = outdated_of(entry)
+    return bool(host.get_fact(fact, **arguments) if changed else answer(host, (fact, arguments)))
+
+
+def outdated_of(entry: ProxyEntry) -> Question:
+    """What a machine is asked for to tell whether HAProxy runs with files that were written later."""
+    paths = [config_path(entry), *([ca_path(entry)] if entry.data("keydb_tls_ca") else [])]
+    return HaproxyOutdated, {"paths": paths, "pid_file": entry.data("haproxy_pid_file")}
 
 
 def this_proxy(target: Host) -> tuple[Group, ProxyEntry]:

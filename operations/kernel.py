@@ -17,6 +17,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
+from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.kernel import KernelSettings, Setting
 from keydb_runbooks.operations.files import READABLE, put_file
@@ -42,6 +43,9 @@ for pair; do
 done
 """
 
+SETTINGS: Question = (KernelSettings, {"file": PATH, "names": list(WANTED)})
+"""What a machine is asked for."""
+
 _seen: WeakKeyDictionary[State, dict[str, Mapping[str, Setting]]] = WeakKeyDictionary()
 """What was advised by, for the operation that comes next."""
 
@@ -56,9 +60,7 @@ def settings() -> Generator[PyinfraCommand, None, None]:
 
         kernel.settings(name="Let the kernel be as the server asks")
     """
-    seen = _seen.get(host.state, {}).pop(host.name, None) or host.get_fact(
-        KernelSettings, file=PATH, names=list(WANTED)
-    )
+    seen = _seen.get(host.state, {}).pop(host.name, None) or answer(host, SETTINGS)
     if seen is None:
         raise OperationError(f"{host.name}: its kernel's settings can't be read; look at /proc/sys there")
     now = {name: WANTED[name] for name in lacking(seen) if seen[name]["writable"]}
@@ -87,7 +89,7 @@ def lacking(seen: Mapping[str, Setting]) -> Iterator[str]:
 
 def advise(target: Host) -> None:
     """Tell a person what the machine itself can't change, as a container can't; nothing depends on it."""
-    seen = target.get_fact(KernelSettings, file=PATH, names=list(WANTED)) or {}
+    seen = answer(target, SETTINGS) or {}
     _seen.setdefault(target.state, {})[target.name] = seen
     for name in lacking(seen):
         if not seen[name]["writable"]:

@@ -19,9 +19,11 @@ from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from keydb_runbooks.connectors.ahead import answer
 from keydb_runbooks.connectors.group import Credentials, NodeEntry, all_groups
 from keydb_runbooks.connectors.link import Client, LinkError, explain, link
 from keydb_runbooks.facts.keydb import KeydbProcess
+from keydb_runbooks.facts.running import recorded_of
 from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import look, mend_access, put_file, replace_file
@@ -160,7 +162,7 @@ def running(program: str) -> Commands:
         keydb.running(name="Start the server", program="/usr/bin/keydb-server")
     """
     entry = this_node(host)
-    pid = host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))
+    pid = answer(host, recorded_of(entry))
     if pid is None:
         raise OperationError(
             f"{entry.name}: it is unknown whether the server runs; look at {entry.data('keydb_pid_file')}"

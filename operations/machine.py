@@ -10,6 +10,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.operations import files
 
+from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import HasUser
 from keydb_runbooks.operations.files import Access, seen_ahead
@@ -28,6 +29,11 @@ done
 """
 
 
+def has_user(user: str) -> Question:
+    """What a machine is asked for to tell whether there is a user."""
+    return HasUser, {"user": user}
+
+
 @operation()
 def system_user(user: str, home: str) -> Generator[PyinfraCommand, None, None]:
     """Let there be a user that nobody logs in as. One that is there stays as a package made it.
@@ -41,7 +47,7 @@ def system_user(user: str, home: str) -> Generator[PyinfraCommand, None, None]:
 
         machine.system_user(name="Make the server's user", user="keydb", home="/var/lib/keydb")
     """
-    known = host.get_fact(HasUser, user=user)
+    known = answer(host, has_user(user))
     if known is None:
         raise OperationError(f"{host.name}: it is unknown whether there is a user {user}; try `id {user}` there")
     if known:

@@ -7,6 +7,7 @@ from pyinfra.api.host import Host
 from pyinfra.connectors.local import LocalConnector
 from pyinfra.facts.server import Which
 
+from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 
 SERVERS = {
@@ -39,12 +40,32 @@ def from_archive(node: NodeEntry) -> str:
     return f"{ARCHIVES}/{str(node.data('keydb_program_sha256'))[:16].lower()}/{SERVERS[node.data('keydb_engine')][0]}"
 
 
+def questions_of_server(node: NodeEntry) -> tuple[Question, ...]:
+    """What ``server`` will want to know of a node's machine at first, for ``ahead.ask``."""
+    if node.data("keydb_server") or node.data("keydb_program_source") or node.data("keydb_package"):
+        return ()
+    return (path_of(SERVERS[node.data("keydb_engine")][0]),)
+
+
+def questions_of_proxy(entry: ProxyEntry) -> tuple[Question, ...]:
+    """What ``proxy`` will want to know of a proxy's machine, for ``ahead.ask``."""
+    if entry.data("haproxy_package"):
+        return ()
+    named = entry.data("haproxy_program")
+    return tuple(map(path_of, ("socat",) if named else ("socat", "haproxy")))
+
+
+def path_of(program: str) -> Question:
+    """What a machine is asked for to tell where a shell finds a program."""
+    return Which, {"command": program}
+
+
 def nft(entry: NodeEntry) -> str:
     """Path of nftables' program on a node.
 
     :raises OperationError: if there is none
     """
-    found = entry.host.get_fact(Which, command="nft")
+    found = answer(entry.host, path_of("nft"))
     if not found:
         told = "no nft on PATH, which keydb_firewall needs; install it (apt-get install nftables), or leave that out"
         raise OperationError(f"{entry.host.name}: {told}")
@@ -56,7 +77,7 @@ def for_tls(entry: NodeEntry) -> None:
 
     :raises OperationError: if it has not
     """
-    if not entry.host.get_fact(Which, command="openssl"):
+    if not answer(entry.host, path_of("openssl")):
         told = "no openssl on PATH, and by it the boot guard asks other nodes; install it (apt-get install openssl)"
         raise OperationError(f"{entry.host.name}: {told}")
 
@@ -76,7 +97,7 @@ def proxy(entry: ProxyEntry) -> str:
     named = entry.data("haproxy_program")
     if entry.data("haproxy_package"):
         return str(named or "/usr/sbin/haproxy")
-    if not issubclass(entry.host.connector_cls, LocalConnector) and not entry.host.get_fact(Which, command="socat"):
+    if not issubclass(entry.host.connector_cls, LocalConnector) and not answer(entry.host, path_of("socat")):
         told = "no socat on PATH, and only by it the runtime socket is reached; install it (apt-get install socat)"
         raise OperationError(f"{entry.host.name}: {told}")
     return str(named) if named else _which(entry.host, ("haproxy",), "haproxy_program")
@@ -84,7 +105,7 @@ def proxy(entry: ProxyEntry) -> str:
 
 def _which(host: Host, names: tuple[str, ...], key: str) -> str:
     for name in names:
-        found = host.get_fact(Which, command=name)
+        found = answer(host, path_of(name))
         if found:
             return str(found)
     raise OperationError(f"{host.name}: no {' or '.join(names)} on PATH; install it, or set {key} in the inventory")

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from keydb_runbooks.connectors import ahead
 from keydb_runbooks.connectors.link import in_parallel
-from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.facts.observation import observe, questions_of
 from keydb_runbooks.operations import asked, endings, scope
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.replication import Node, Unread
@@ -36,6 +37,8 @@ def report(host: Host) -> None:
     shown = asked.one_of(host, "format", "text", "json")
     if not scope.speaks_for_all(host):
         return
+    for node in (node for group in groups for node in group.nodes):
+        ahead.ask(node.host, questions_of(node))
     topologies = in_parallel(observe, groups)
     if shown == "json":
         print(topologies_json(topologies))

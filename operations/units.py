@@ -15,6 +15,7 @@ from pyinfra.api.exceptions import OperationError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.group import NodeEntry, ProxyEntry
 from keydb_runbooks.facts.unit import Started, Unit, UnitStart
 from keydb_runbooks.facts.unit import State as UnitState
@@ -183,12 +184,17 @@ def _text(path: str) -> str:
     return seen.text if seen is not None else read_file(host, path) or ""
 
 
+def state_of(unit: str) -> Question:
+    """What a machine is asked for to tell how a unit is."""
+    return Unit, {"unit": unit}
+
+
 def _ask(unit: str) -> UnitState:
     """How a unit is, on a machine where units can be changed.
 
     :raises OperationError: if they can't
     """
-    state: UnitState | None = host.get_fact(Unit, unit=unit)
+    state: UnitState | None = answer(host, state_of(unit))
     if state is None:
         raise OperationError(f"{host.name}: systemd does not say how {unit} is; try `systemctl status {unit}` there")
     if not state["systemd"]:

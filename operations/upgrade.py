@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from pyinfra.api.exceptions import OperationError
 
+from keydb_runbooks.connectors.ahead import get_quietly
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
-from keydb_runbooks.connectors.quiet import get_quietly
 from keydb_runbooks.facts.program import ServerProgram
 from keydb_runbooks.operations import pods_restart, programs
 from keydb_runbooks.operations.pod_objects import are_pods

@@ -27,10 +27,15 @@ PLENTY = 1 << 40
 ROLES = ("application", "replication", "operator", "monitoring", "check")
 
 
+class Stage:
+    """What pyinfra calls the state of a run: here nothing is known of it."""
+
+
 class Machine:
     """What pyinfra calls a host, as far as the runbooks ask it."""
 
     connected = True
+    state = Stage()
     connector = None
     connector_cls = LocalConnector
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from keydb_runbooks.connectors import ahead
 from keydb_runbooks.operations import files
 from keydb_runbooks.operations.files import LOOK, Access, Seen, mend_access, replace_file, seen_in
 
@@ -191,6 +192,7 @@ def shell(monkeypatch):
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
 
     monkeypatch.setattr(files, "run_quietly", run)
+    monkeypatch.setattr(ahead, "run_quietly", run)
     return asked
 
 
