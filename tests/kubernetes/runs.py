@@ -159,7 +159,7 @@ class Runs:
             return
 
     def _locked(self, pod: str) -> bool:
-        with closing(self.client(pod, "admin")) as client:
+        with closing(self.client(pod, "operator")) as client:
             return any(row["name"].startswith(f"{PREFIX}:") for row in client.client_list())
 
     # The Service and its clients
