@@ -27,7 +27,8 @@ KEYRING = "/etc/apt/keyrings/keydb-runbooks.asc"
 SOURCES = "/etc/apt/sources.list.d/keydb-runbooks.sources"
 ARMOR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
-# $1 the unit that the package brings, or nothing; $2 the package; $3 its version, or nothing.
+# $1 the unit that the package brings, or nothing; $2 the package; $3 its version, or nothing. What a package needs in
+# its own version (KeyDB's and Redis' servers lie in their tools' package) apt would take in the newest one, and refuse.
 INSTALL = """
 unit=$1 package=$2 version=$3
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
@@ -36,8 +37,25 @@ if [ -n "$unit" ]; then
     systemctl mask --runtime --quiet "$unit" || exit 1
     trap 'systemctl unmask --runtime --quiet "$unit"' EXIT
 fi
+needs() {
+    apt-cache show "$1=$version" 2>/dev/null | awk -v same="(= $version)" '
+        sub(/^(Pre-)?Depends: /, "") {
+            for (n = split($0, needed, /, */); n > 0; n--) {
+                name = needed[n]; sub(/[ :].*/, "", name)
+                if (index(needed[n], same)) print name
+            }
+        }'
+}
 apt update || exit 1
-apt install -y --no-install-recommends --allow-change-held-packages "$package${version:+=$version}" || exit 1
+wanted=$package${version:+=$version} left=${version:+$package}
+while [ -n "$left" ]; do
+    more=
+    for name in $(for one in $left; do needs "$one"; done); do
+        case " $wanted " in *" $name=$version "*) ;; *) wanted="$wanted $name=$version" more="$more $name" ;; esac
+    done
+    left=$more
+done
+apt install -y --no-install-recommends --allow-change-held-packages $wanted || exit 1
 [ -z "$version" ] || apt-mark -qq hold "$package" >/dev/null
 """
 

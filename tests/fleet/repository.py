@@ -1,6 +1,7 @@
-"""A small signed apt repository on machines, with a package packed from the server's program that is here.
+"""A small signed apt repository on machines, with packages packed from the server's program that is here.
 
-The package behaves as a distribution's: it brings a unit, a configuration file and a user, and starts what it brought.
+They behave as a distribution's and as KeyDB's own: the server's brings a unit, a configuration file and a user, and starts
+what it brought; the program is in another one, which it needs in its very version.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ STARTED = "/run/started-by-the-package"
 """Is there as soon as the unit started as the package has it, with nothing of ours."""
 
 CONTROL = """Package: {package}
+Version: {version}
+Architecture: amd64
+Depends: adduser, {tools} (= {version})
+Maintainer: The tests <tests@example.invalid>
+Description: a server, packed for a test
+"""
+
+CONTROL_OF_TOOLS = """Package: {tools}
 Version: {version}
 Architecture: amd64
 Maintainer: The tests <tests@example.invalid>
@@ -50,7 +59,7 @@ class Repository:
     """Packages by their versions, and the key that signs for them."""
 
     def __init__(self, home: Path, engine: str) -> None:
-        self.engine, self.package = engine, f"{engine}-server"
+        self.engine, self.package, self.tools = engine, f"{engine}-server", f"{engine}-tools"
         self.files, self._gpg = home / "files", home / "gpg"
         self.key = home / "key.asc"
         self.files.mkdir()
@@ -64,9 +73,15 @@ class Repository:
         return f"file:{PLACE} ./"
 
     def add(self, version: str, program: str | Path) -> None:
-        """Pack a program as this version of the package."""
-        tree = self.files.with_name(f"tree-{version}")
-        names = {"package": self.package, "engine": self.engine, "version": version}
+        """Pack a program as this version of the packages."""
+        names = {"package": self.package, "tools": self.tools, "engine": self.engine, "version": version}
+        tree = self.files.with_name(f"tools-{version}")
+        for folder in ("DEBIAN", "usr/bin"):
+            (tree / folder).mkdir(parents=True)
+        (tree / "DEBIAN" / "control").write_text(CONTROL_OF_TOOLS.format(**names))
+        shutil.copy2(program, tree / "usr" / "bin" / self.package)
+        self._pack(tree, self.tools, version)
+        tree = self.files.with_name(f"server-{version}")
         texts = {
             "DEBIAN/control": CONTROL,
             "DEBIAN/postinst": POSTINST,
@@ -79,9 +94,7 @@ class Repository:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.format(**names))
         (tree / "DEBIAN" / "postinst").chmod(0o755)
-        (tree / "usr" / "bin").mkdir(parents=True)
-        shutil.copy2(program, tree / "usr" / "bin" / self.package)
-        _run("dpkg-deb", "--root-owner-group", "--build", tree, self.files / f"{self.package}_{version}_amd64.deb")
+        self._pack(tree, self.package, version)
 
     def put_on(self, machine: Machine) -> None:
         """Sign what is there and put it on a machine, in the place of what was there before."""
@@ -92,6 +105,9 @@ class Repository:
         (self.files / "InRelease").unlink(missing_ok=True)
         self._run_gpg("--clearsign", "--output", self.files / "InRelease", self.files / "Release")
         shutil.copytree(self.files, machine.root / PLACE.lstrip("/"), dirs_exist_ok=True)
+
+    def _pack(self, tree: Path, package: str, version: str) -> None:
+        _run("dpkg-deb", "--root-owner-group", "--build", tree, self.files / f"{package}_{version}_amd64.deb")
 
     def _entry(self, path: Path) -> str:
         content = path.read_bytes()

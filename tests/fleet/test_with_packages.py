@@ -17,9 +17,13 @@ from tests.sandbox.versions import renamed, version_of
 
 @pytest.fixture
 def repository(installed: Fleet, tmp_path: Path) -> Iterator[Repository]:
-    """On all nodes, which have no group and no data any more; afterwards they have the group of the other tests."""
+    """On all nodes, which have no group and no data any more; afterwards they have the group of the other tests.
+
+    It has a version that is newer than any that is asked for.
+    """
     made = Repository(tmp_path, installed.engine)
-    made.add("1-1", installed.program)
+    for version in ("1-1", "3-1"):
+        made.add(version, installed.program)
     installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
     for machine in installed.nodes:
         machine.shell("rm -rf /var/lib/apt/lists/*")
@@ -27,7 +31,10 @@ def repository(installed: Fleet, tmp_path: Path) -> Iterator[Repository]:
     yield made
     installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
     for machine in installed.nodes:
-        machine.shell(f"apt-get purge -y -qq --allow-change-held-packages {made.package} >/dev/null 2>&1", check=False)
+        machine.shell(
+            f"apt-get purge -y -qq --allow-change-held-packages {made.package} {made.tools} >/dev/null 2>&1",
+            check=False,
+        )
     installed.run("install").ok()
     eventually(lambda: is_healthy(installed, "keydb-1"), "the group of the other tests is back", 30)
 
