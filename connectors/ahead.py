@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from secrets import token_hex
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
+from paramiko import SSHException
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
@@ -24,7 +26,8 @@ from keydb_runbooks.connectors.shell import script
 Value = TypeVar("Value")
 
 FRESH_SECONDS = 10.0
-"""For so long an answer counts: in a big fleet others may be at work for minutes before an operation gets to a host."""
+"""For so long an answer counts, and is waited for, from the question on: in a big fleet others may be at work for
+minutes before an operation gets to a host."""
 
 # $1 a word that no answer has; behind it commands. Behind each one's output comes the word, with its exit code.
 TOGETHER = """
@@ -88,9 +91,12 @@ def _value(fact: type[FactBase[Value]], lines: list[str] | None) -> Value:
 def _told(host: Host, question: Question) -> list[str] | None:
     """What was answered before, None if this has to be asked now: it was not asked, or its command failed."""
     place = _answers.get(host.state, {}).pop(_key(host, question), None)
-    if place is None or time.monotonic() - place.asked > FRESH_SECONDS or _is_changed(host):
+    if place is None:
         return None
-    answers: list[list[str] | None] = place.run.get()
+    place.run.join(timeout=max(0.0, place.asked + FRESH_SECONDS - time.monotonic()))
+    if not place.run.successful() or time.monotonic() - place.asked > FRESH_SECONDS or _is_changed(host):
+        return None
+    answers = place.run.value or []
     return answers[place.number]
 
 
@@ -111,11 +117,14 @@ def _command(question: Question) -> str:
 
 
 def _run(host: Host, commands: list[str]) -> list[list[str] | None]:
-    """The lines that each command printed, None for one that failed."""
+    """The lines that each command printed, None for one that failed, or that was not reached."""
     word = token_hex(16)
     answers: list[list[str] | None] = []
     lines: list[str] = []
-    for line in run_quietly(host, script(TOGETHER, word, *commands)) or ():
+    printed: list[str] | None = None
+    with suppress(OSError, SSHException):  # whoever asks alone hears of it
+        printed = run_quietly(host, script(TOGETHER, word, *commands))
+    for line in printed or ():
         if not line.startswith(word):
             lines.append(line)
             continue
