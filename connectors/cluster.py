@@ -186,11 +186,7 @@ class Cluster:
                 config.load_incluster_config(client_configuration=configuration)
                 return _quick(client, configuration), None
             self._exists()
-            contexts, current = config.list_kube_config_contexts(self._path)
-            names = [one["name"] for one in contexts]
-            if context is not None and context not in names:
-                told = f"kubeconfig {self._path} has no context {context!r}; it has {', '.join(names)}"
-                raise ClusterError("not-configured", told)
+            context = self._known(config, context)
             config.load_kube_config(self._path, context=context, client_configuration=configuration)
         except ConfigException as error:
             raise ClusterError("not-configured", f"kubeconfig {self._path} is not usable: {error}") from None
@@ -199,7 +195,19 @@ class Cluster:
         except Exception as error:  # a file that is no kubeconfig fails anywhere in the library
             told = f"kubeconfig {self._path} can't be read: {type(error).__name__}: {_reason(error)}"
             raise ClusterError("not-configured", told) from None
-        return _quick(client, configuration), context or str(current["name"])
+        return _quick(client, configuration), context
+
+    def _known(self, config: Any, context: str | None) -> str:
+        """The context that is meant; a kubeconfig that names none as its current one may be asked for any."""
+        merged = config.kube_config.KubeConfigMerger(self._path).config
+        names = [str(one["name"]) for one in merged["contexts"]]
+        if context is None:
+            _, current = config.list_kube_config_contexts(self._path)
+            return str(current["name"])
+        if context not in names:
+            told = f"kubeconfig {self._path} has no context {context!r}; it has {', '.join(names)}"
+            raise ClusterError("not-configured", told)
+        return context
 
     def _exists(self) -> None:
         # Several files may be named, as in PATH; the library merges them.

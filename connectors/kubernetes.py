@@ -83,6 +83,8 @@ class KubernetesConnector(BaseConnector):
     .. code:: python
 
         keydb = ["@kubernetes/cache/statefulset/keydb"]  # the hosts are called keydb-0, keydb-1, ...
+
+    Those of a StatefulSet have their ``keydb_address``: their names of its headless Service.
     """
 
     handles_execution = True
@@ -110,8 +112,7 @@ class KubernetesConnector(BaseConnector):
         if not namespace or not whole or kind not in ("", "statefulset", "deployment"):
             told = "is no pod; allowed are @kubernetes/NAMESPACE/POD and @kubernetes/NAMESPACE/statefulset/NAME"
             raise InventoryError(f"{PREFIX}{name or ''}: {told}, or deployment/NAME")
-        also = {"kubernetes_deployment": whole} if kind == "deployment" else {}
-        for pod in _named(namespace, kind, whole):
+        for pod, also in _named(namespace, kind, whole):
             yield pod, {"kubernetes_namespace": namespace, "kubernetes_pod": pod, **also}, ["@kubernetes"]
 
     @property
@@ -273,14 +274,17 @@ class _Lines:
             echo(f"{self._prefix}{text if name == 'stdout' else format_text(text, 'red')}", err=True)
 
 
-def _named(namespace: str, kind: str, name: str) -> list[str]:
+def _named(namespace: str, kind: str, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Pods, and what is known of each beside its name."""
     if kind == "deployment":
-        return _pods_of_deployment(namespace, name)
-    return _pods_of(namespace, name) if kind else [name]
+        return [(pod, {"kubernetes_deployment": name}) for pod in _pods_of_deployment(namespace, name)]
+    return _pods_of(namespace, name) if kind else [(name, {})]
 
 
-def _pods_of(namespace: str, name: str) -> list[str]:
-    """The names of a StatefulSet's pods, by their number and not by who is there just now.
+def _pods_of(namespace: str, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """A StatefulSet's pods by their number and not by who is there just now, each with the name that its peers use.
+
+    That name is one that stays, unless the inventory gives another one.
 
     :raises InventoryError: with why it can't be told
     """
@@ -292,7 +296,9 @@ def _pods_of(namespace: str, name: str) -> list[str]:
     count, first = seen["spec"].get("replicas", 1), seen["spec"].get("ordinals", {}).get("start", 0)
     if not count:
         raise InventoryError(f"{PREFIX}{namespace}/statefulset/{name}: it has no pods (replicas: 0)")
-    return [f"{name}-{number}" for number in range(first, first + count)]
+    peers = f"{seen['spec'].get('serviceName') or name}.{namespace}.svc.cluster.local"
+    pods = [f"{name}-{number}" for number in range(first, first + count)]
+    return [(pod, {"keydb_address": f"{pod}.{peers}"}) for pod in pods]
 
 
 @lru_cache(maxsize=32)

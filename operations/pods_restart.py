@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from pyinfra.api.exceptions import ConnectError
 
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.operations.pod_objects import connector_of, objects_at, objects_of
-from keydb_runbooks.operations.pods_ready import older, why_not
+from keydb_runbooks.operations.pod_objects import connector_of, objects_at
+from keydb_runbooks.operations.pods_ready import REVISION, why_not
 from keydb_runbooks.operations.waits import until
 
 POLL_SECONDS = 0.2
@@ -56,7 +54,16 @@ def replace_pod(entry: NodeEntry) -> None:
 
 
 def outdated(group: Group) -> frozenset[str]:
-    """The nodes whose pods run as they were installed before; nobody, where that can't be told."""
-    with suppress(ClusterError):
-        return frozenset(pod["metadata"]["name"] for pod in older(group, objects_of(group)))
-    return frozenset()
+    """The nodes whose pods are of an older template than their StatefulSet has now, whoever made them.
+
+    :raises ClusterError: if that can't be told of one
+    """
+    return frozenset(node.name for node in group.nodes if _is_outdated(node))
+
+
+def _is_outdated(entry: NodeEntry) -> bool:
+    objects = objects_at(entry)
+    found = (objects.read("Pod", entry.name) or {}).get("metadata", {})
+    owners = [one["name"] for one in found.get("ownerReferences", ()) if one["kind"] == "StatefulSet"]
+    wanted = [((objects.read("StatefulSet", name) or {}).get("status") or {}).get("updateRevision") for name in owners]
+    return any(one and found.get("labels", {}).get(REVISION) != one for one in wanted)

@@ -28,14 +28,28 @@ COMPONENT = "keydb-runbooks"
 def at_work(group: Group, task: Task) -> None:
     """Show who works on a group, in ``kubectl get lease``."""
     now = _now()
-    identity = f"{task.user}@{task.machine}: {task.verb} (for {task.node})"
-    held = {"holderIdentity": identity, "acquireTime": now, "renewTime": now, "leaseDurationSeconds": GONE_SECONDS}
+    held = {
+        "holderIdentity": _identity(task),
+        "acquireTime": now,
+        "renewTime": now,
+        "leaseDurationSeconds": GONE_SECONDS,
+    }
     _leave(group, "Lease", lambda objects: objects.apply(_lease(group, held), force=True))
 
 
-def done(group: Group) -> None:
-    """Show that nobody does any more."""
-    _leave(group, "Lease", lambda objects: objects.apply(_lease(group, {"renewTime": _now()}), force=True))
+def done(group: Group, task: Task) -> None:
+    """Show that nobody does any more, unless another run does by now."""
+
+    def end(objects: Objects) -> None:
+        seen = objects.read("Lease", _lease(group, {})["metadata"]["name"]) or {}
+        if seen.get("spec", {}).get("holderIdentity") == _identity(task):
+            objects.apply(_lease(group, {"renewTime": _now()}), force=True)
+
+    _leave(group, "Lease", end)
+
+
+def _identity(task: Task) -> str:
+    return f"{task.user}@{task.machine}: {task.verb} (for {task.node})"
 
 
 def moved(group: Group, plan: Plan, task: Task) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pyinfra.api.exceptions import OperationError
 
 from keydb_runbooks.connectors.ahead import get_quietly
+from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.facts.program import ServerProgram
@@ -20,7 +21,10 @@ from keydb_runbooks.runbooks.topology import Topology
 def asked(group: Group) -> Callable[[Topology, Request, int], Answer]:
     """The verb for the programs that the nodes of a group have now."""
     if are_pods(group):
-        return upgrade.of_pods(pods_restart.outdated(group))
+        try:
+            return upgrade.of_pods(pods_restart.outdated(group))
+        except ClusterError as error:
+            return upgrade.of_pods(frozenset(), unread=error.detail)
     found = in_parallel(_program, group.nodes)
     return upgrade.planned({node.name: program for node, program in zip(group.nodes, found, strict=True)})
 

@@ -45,13 +45,14 @@ def planned(programs: Mapping[str, Program]) -> Callable[[Topology, Request, int
     return plan
 
 
-def of_pods(outdated: frozenset[str]) -> Callable[[Topology, Request, int], Answer]:
+def of_pods(outdated: frozenset[str], unread: str = "") -> Callable[[Topology, Request, int], Answer]:
     """The verb for pods: Kubernetes knows which of them run as they were installed before.
 
     What a new image's program reads can't be asked before a pod runs it: the first replica shows it, and if that one
     doesn't come back in sync, nobody else is touched.
 
     :param outdated: names of the nodes that do
+    :param unread: why that can't be told, "" if it can
     """
 
     def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
@@ -59,6 +60,10 @@ def of_pods(outdated: frozenset[str]) -> Callable[[Topology, Request, int], Answ
 
         :param min_replicas: ``min-replicas-to-write`` that a new primary has after its promotion
         """
+
+        if unread:
+            hint = "get the right to read pods and statefulsets (docs/kubernetes.md, Rights); or run restart"
+            return Refusal("pods-unread", topology.group, unread, hint)
 
         def due(node: Node) -> bool:
             return node.name in outdated if request.processes is None else node.run_id in request.processes

@@ -39,6 +39,21 @@ def test_all_pods_of_a_statefulset_are_hosts(runs):
     assert all(f"[{pod}] here {pod}" in text for pod in PODS)
 
 
+OF_A_STATEFULSET = """import runpy
+_, _data = runpy.run_path("inventories/kubernetes.py")["keydb"][0]
+_data.pop("keydb_address")
+keydb = (["@kubernetes/{namespace}/statefulset/keydb"], _data)
+"""
+
+
+def test_a_group_may_be_all_pods_of_a_statefulset(runs, tmp_path):
+    """Their names in the headless Service are known without anybody's help."""
+    path = tmp_path / "inventory.py"
+    path.write_text(OF_A_STATEFULSET.format(namespace=runs.group.namespace))
+    text = runs.pyinfra("deploys/status.py", inventory=str(path)).ok().text
+    assert all(pod in text for pod in PODS) and "healthy: nothing found" in text, text
+
+
 def test_the_exit_code_and_both_outputs_come_back(runs):
     ended = runs.pyinfra(*SERVER, "exec", "--", "echo one; echo two >&2; exit 7", inventory=host(runs))
     assert ended.code == 1

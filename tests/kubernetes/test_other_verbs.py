@@ -76,6 +76,13 @@ def test_who_may_leave_no_trace_in_the_cluster_is_told_and_moves_the_role_all_th
     assert runs.primary() != before
 
 
+def test_an_upgrade_that_cannot_see_what_pods_are_made_of_is_refused(runs):
+    """Pods that a person or a chart made are told from newer ones by their StatefulSet alone."""
+    assert "nothing to do" in runs.run("upgrade").ok().text
+    account = {"KUBECONFIG": str(runs.group.account("blind", without="statefulsets"))}
+    runs.run("upgrade", environment=account).refused("pods-unread keydb", "get the right to read pods and statefulsets")
+
+
 def test_a_backup_of_a_pod_is_whole_on_this_machine(runs, tmp_path):
     with runs.writing(clients=2) as writer:
         eventually(lambda: writer.acknowledged() > 100, "there is something to save", 30)

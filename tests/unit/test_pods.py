@@ -9,6 +9,7 @@ import pytest
 import websocket
 from pyinfra.api.exceptions import ConnectError, InventoryError
 
+from keydb_runbooks.connectors import cluster as clusters
 from keydb_runbooks.connectors import kubernetes, pods
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
@@ -16,6 +17,30 @@ from keydb_runbooks.connectors.pods import STDOUT, Pod, PodSocket
 
 BINARY, CLOSE = websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_CLOSE
 PORT = struct.pack("<H", 6379)
+
+
+KUBECONFIG = """apiVersion: v1
+kind: Config
+clusters: [{name: one, cluster: {server: https://127.0.0.1:1}}]
+users: [{name: me, user: {token: "0"}}]
+contexts: [{name: first, context: {cluster: one, user: me}}, {name: second, context: {cluster: one, user: me}}]
+"""
+
+
+@pytest.mark.parametrize(
+    "current", ["", "current-context: ''\n", "current-context: gone\n", "current-context: first\n"]
+)
+def test_a_context_that_is_named_needs_no_current_one(tmp_path, current):
+    path = tmp_path / "kubeconfig"
+    path.write_text(KUBECONFIG + current)
+    assert clusters.Cluster("second", str(path)).told == f"context second of {path}"
+    with pytest.raises(ClusterError, match="has no context 'third'; it has first, second"):
+        clusters.Cluster("third", str(path))
+    if "first" in current:
+        assert clusters.Cluster(None, str(path)).context == "first"
+        return
+    with pytest.raises(ClusterError, match="is not usable"):
+        clusters.Cluster(None, str(path))
 
 
 class Stream:

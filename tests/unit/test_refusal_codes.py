@@ -33,6 +33,7 @@ WITHOUT_A_STATE = {
     "several-versions": "all nodes of a sandbox have one program",
     "last-node": "every sandbox has three nodes; the rows of tests/unit/runbooks have it",
     "mixed": "it takes a group of which somebody made one half by hand; the rows of tests/unit/runbooks have it",
+    "pods-unread": "it takes pods; tests/kubernetes/test_other_verbs.py has it",
     "kind-unknown": "it takes a server that dies between two commands of one look",
 }
 

@@ -76,7 +76,7 @@ def test_a_refusal_names_the_fact_the_node_and_the_way_on(program, others, sente
 
 
 def test_every_refusal_has_a_case():
-    assert codes("Refusal", "upgrade") == {sentence.split()[0] for *_, sentence in REFUSALS}
+    assert codes("Refusal", "upgrade") - {"pods-unread"} == {sentence.split()[0] for *_, sentence in REFUSALS}
 
 
 @pytest.mark.parametrize("program", [replace(NEW, format=8), replace(NEW, format=None)])
@@ -112,3 +112,10 @@ def test_a_primary_on_an_old_pod_gives_the_role_away_and_all_labels_are_set_at_t
 def test_a_run_stays_with_the_processes_that_it_saw_first_whatever_their_pods_are_by_now():
     request = Request(processes=frozenset({THREE[1].run_id}))
     assert lines(pods("keydb-3", request=request))[0] == "LookAgain keydb-2"
+
+
+def test_where_pods_cannot_be_told_apart_nothing_is_called_up_to_date():
+    assert str(of_pods(frozenset(), unread="pods is forbidden")(group(*THREE[:3], service(1)), ANY, 1)) == (
+        "refused: pods-unread demo: pods is forbidden; get the right to read pods and statefulsets "
+        "(docs/kubernetes.md, Rights); or run restart"
+    )
