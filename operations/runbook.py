@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 
 from pyinfra import host as pyinfra_host
@@ -34,6 +35,7 @@ from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
 from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
 from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks.evidence import gather
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.plan import Answer, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import LINK_ALIVE_SECONDS
@@ -76,6 +78,8 @@ def carry_out(
         shown = Refusal(
             "no-answer-possible", group.name, "nobody can be asked: standard input is no terminal", "give -y"
         )
+    if isinstance(shown, Plan) and not shown.evidence:
+        shown = replace(shown, evidence=gather(seen, shown.former or shown.primary))
     if not isinstance(shown, Plan):
         told.answered(shown)
         told.observed(seen, list(truths(seen)))
