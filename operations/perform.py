@@ -13,7 +13,7 @@ import redis
 
 from keydb_runbooks.connectors.link import Client, LinkError, explain
 from keydb_runbooks.connectors.runtime import RuntimeSocketError
-from keydb_runbooks.operations.failures import NotSaved, StepFailed
+from keydb_runbooks.operations.failures import LeftBehind, NotSaved, StepFailed
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.runbooks.replication import (
@@ -24,11 +24,13 @@ from keydb_runbooks.runbooks.replication import (
     write_ancestors,
 )
 from keydb_runbooks.runbooks.steps import (
+    ENDLESS_PAUSE_MILLISECONDS,
     LINEAGE_KEY,
     LINEAGE_LENGTH,
     SAVE,
     Promote,
     RecordLineage,
+    Reinstate,
     Step,
 )
 from keydb_runbooks.runbooks.steps_fence import SAVE_USERS, Fence, Unfence
@@ -103,6 +105,20 @@ def _set_or_full(client: Client, commands: tuple[tuple[str, ...], ...]) -> bool:
     except redis.OutOfMemoryError:
         return True
     return False
+
+
+@perform.register
+def _reinstate(step: Reinstate, links: Links) -> str:
+    """Whoever comes behind one that failed shall see the sign that this one saw: the pause."""
+    client, silent = links.node(step.where), " and ".join(step.silent)
+    try:
+        full = _set_or_full(client, step.commands)
+    except redis.ResponseError:
+        client.execute_command("CLIENT", "PAUSE", ENDLESS_PAUSE_MILLISECONDS, "WRITE")
+        raise
+    if full:
+        raise LeftBehind(f"the memory of {step.where} is full, so epoch {step.epoch} is not counted: stop {silent}")
+    return f"goes on as epoch {step.epoch}, whatever {silent} became"
 
 
 @perform.register

@@ -375,7 +375,7 @@ class Run:
         self._close()
         self._signals.close()
         if self.task is not None:
-            traces.done(self.group)
+            traces.done(self.group, self.task)
         if self.task is not None and outcome in (Outcome.DONE, Outcome.FAILED_INCOMPLETE) and self.committed:
             traces.moved(self.group, self.plan, self.task)
         self.report.ends(outcome, sentence, code=code, where=where)

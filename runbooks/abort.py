@@ -19,7 +19,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_rivals,
 )
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.superseded import refuse_superseded, reinstate
+from keydb_runbooks.runbooks.superseded import lost_silently, refuse_superseded, reinstate
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -28,7 +28,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
 
     That no run is alive is proved by its lock, which this verb takes before it acts.
 
-    :param min_replicas: ``min-replicas-to-write`` of a primary that has a replica
+    :param min_replicas: ``min-replicas-to-write`` of the primary
     """
     refusal = refuse_mode(topology) or refuse_nobody(topology) or refuse_rivals(topology)
     if refusal is not None:
@@ -48,11 +48,9 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     if not held:
         told = f"nobody holds writes back, and everybody who answers follows {primary.name}"
         return NothingToDo("nothing-to-undo", topology.group, told)
-    if primary in held:
-        # As if it were proved: who is silent may have been promoted by the run that died.
-        paused = replace(primary, paused=True)
-        if refusal := refuse_superseded(topology, paused, request) or refuse_older(topology, primary):
-            return refusal
+    refusal = refuse_superseded(topology, primary, request) or refuse_older(topology, primary)
+    if refusal is not None and primary in held:
+        return refusal
     return _plan(topology, primary, held, away, min_replicas)
 
 
@@ -67,7 +65,7 @@ def _refuse_promoted(topology: Topology, primary: Node) -> Refusal | None:
 
 
 def _plan(topology: Topology, primary: Node, held: tuple[Node, ...], away: tuple[Node, ...], min_replicas: int) -> Plan:
-    ends = reinstate(topology, primary, min_replicas if len(topology.nodes) > 1 else 0) if primary in held else ()
+    ends = reinstate(topology, primary, min_replicas) if primary in held else ()
     others = release(node for node in held if node is not primary)
     proxies = tuple(proxy for proxy in topology.proxies if proxy.writes_go_to == (primary.name,))
     services = tuple(service for service in topology.services if service.writes_go_to == (primary.name,))
@@ -77,7 +75,7 @@ def _plan(topology: Topology, primary: Node, held: tuple[Node, ...], away: tuple
         primary=primary.name,
         former=primary.name,
         steps=(*ends, *others, *verify(replace(topology, proxies=proxies, services=services), primary, ())),
-        loss=Loss(0, "no role moves; what waits is executed now"),
+        loss=lost_silently(ends) or Loss(0, "no role moves; what waits is executed now"),
         proof=f"{primary.name} is the only primary",
         gap="it ends with the first step",
         warnings=tuple(f"{node.name} does not follow {primary.name}: run rejoin" for node in away),

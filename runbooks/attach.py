@@ -23,7 +23,7 @@ from keydb_runbooks.runbooks.steps import (
     VerifyWrite,
 )
 from keydb_runbooks.runbooks.steps_service import ServiceLeads
-from keydb_runbooks.runbooks.superseded import refuse_superseded, reinstate
+from keydb_runbooks.runbooks.superseded import lost_silently, refuse_superseded, reinstate
 from keydb_runbooks.runbooks.topology import Topology
 
 SYNC_TIMEOUT_SECONDS = 60.0
@@ -98,8 +98,9 @@ def finish(
     former = left_by(topology, (node for node in nodes if node.is_primary))
     record = (RecordLineage(primary.name, needed),) if unrecorded(primary) else ()
     saved_first = tuple(node for node in joining if node in held)
+    reinstated = reinstate(topology, primary, min_replicas)
     steps: tuple[Step, ...] = (
-        *reinstate(topology, primary, needed),
+        *reinstated,
         *record,
         *unsaved,
         *settle(nodes, held, primary),
@@ -120,8 +121,6 @@ def finish(
         return NothingToDo("already-primary", primary.name, "; ".join((sentence, *left_out(held))))
     relations = [topology.relation(node, primary) for node in joining]
     accepted = [relation.lost_bytes for relation in relations if not relation.harmless]
-    if primary.paused and topology.unread:
-        accepted.append(None)
     return Plan(
         verb=verb,
         group=topology.group,
@@ -133,7 +132,7 @@ def finish(
             *end_latecomers(topology, former, primary),
             *label(topology, primary, (node.name for node in topology.nodes if node is not primary)),
         ),
-        loss=_loss(accepted, primary),
+        loss=lost_silently(reinstated) or _loss(accepted, primary),
         proof=f"{primary.name} is the only rightful primary",
         gap=_gap(topology, primary, steps),
         warnings=(

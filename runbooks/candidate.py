@@ -46,12 +46,13 @@ def _perhaps_followers(topology: Topology, node: Node) -> tuple[str, ...]:
     return tuple(silent.name for silent in topology.unread if came_back and not silent.stopped)
 
 
-def given_up_unread(topology: Topology, candidate: Node) -> tuple[str, ...]:
+def given_up_unread(topology: Topology, candidate: Node, request: Request) -> tuple[str, ...]:
     """What a person gave up with accept_loss that nobody could look at, a sentence for each node."""
     return tuple(
         f"{silent} may follow {candidate.name} already: when it wakes it is made a copy of it, and what {silent} alone "
         "holds is gone, saved by nobody (accepted by accept_loss)"
         for silent in _perhaps_followers(topology, candidate)
+        if silent in request.accept_loss
     )
 
 

@@ -8,6 +8,7 @@ primary"). So whoever would follow it is sent nowhere first, and only then looke
 from __future__ import annotations
 
 from keydb_runbooks.runbooks.attach import release, routes, verify
+from keydb_runbooks.runbooks.cost import resyncs
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, lead, left_by
 from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.plan import Loss, Plan, Refusal
@@ -81,4 +82,5 @@ def replace_empty(topology: Topology, primary: Node, candidate: Node, min_replic
         gap="since the primary lost its data; it ends when the routes have moved",
         undo=(Unpause(primary.name),),
         warnings=left_out(held),
+        needs=resyncs(topology, candidate, tuple(node for node in ordered if node not in held), frozenset()),
     )

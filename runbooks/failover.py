@@ -6,7 +6,7 @@ it still acknowledge writes, and who has the most of its data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from keydb_runbooks.runbooks.attach import finish, release, routes, verify
 from keydb_runbooks.runbooks.candidate import given_up_unread, refuse_candidate
@@ -29,6 +29,7 @@ from keydb_runbooks.runbooks.refusals import (
 )
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.rescue import left_out, settle, sole_holders
+from keydb_runbooks.runbooks.silence import Proof, prove_silence, when_it_wakes
 from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -63,67 +64,6 @@ LAST_NODE = (
     "nobody follows it at once, so min-replicas-to-write becomes 0, or it would refuse all writes; "
     "run install when the others follow, it restores the setting"
 )
-
-
-@dataclass(frozen=True)
-class Proof:
-    """Why the silent nodes acknowledge no writes, or why that is not known.
-
-    ``passing`` if a moment may prove it; ``blind`` if nothing that is done to them can be seen from here.
-    """
-
-    sufficient: bool
-    sentence: str
-    passing: bool = False
-    blind: bool = False
-
-
-def prove_silence(topology: Topology) -> Proof:
-    """Look for one proof that holds for every node that can't be read.
-
-    ``stopped``: its own machine says that no server runs there (and whoever starts it starts it
-    guarded). ``routes``: clients can't go around the proxies, all of these answered, and none leads there.
-    """
-    doubtful = [node for node in topology.unread if not node.stopped]
-    if strangers := _strangers(topology):
-        return Proof(
-            False, f"{' and '.join(strangers)}, which is no node of {topology.group} and may still take writes"
-        )
-    if not topology.unread:
-        return Proof(True, "every node answers and none is a primary")
-    if not doubtful:
-        names = " and ".join(node.name for node in topology.unread)
-        return Proof(True, f"no server process runs on {names}")
-    names = " and ".join(node.name for node in doubtful)
-    return _prove_by_routes(topology, {node.name for node in doubtful}, names)
-
-
-def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proof:
-    """A server that is down keeps the sessions that nobody cut (keydb-facts, "HAProxy in front")."""
-    if topology.clients_only_through_proxies and topology.proxies and not topology.unread_proxies:
-        ways = [way for proxy in topology.proxies for way in proxy.writers if way.node in doubtful]
-        if not any(way.up or way.sessions for way in ways):
-            return Proof(True, f"clients can't go around the proxies, and none of these leads to {names}")
-        if any(way.up for way in ways):
-            # A check that fails has to fail more than once.
-            return Proof(False, f"{names} may still take writes", passing=True)
-        held = f"{sum(way.sessions for way in ways):,} sessions"
-        return Proof(False, f"the proxies still hold {held} to {names}, which may take writes", passing=True)
-    if topology.services or topology.unread_services:
-        held = "moving the Service leaves connections that are open where they are"
-        blind = any(node.name in doubtful and node.machine is None for node in topology.unread)
-        return Proof(False, f"{names} may still take writes: {held}", blind=blind)
-    return Proof(False, f"{names} may still take writes")
-
-
-def _strangers(topology: Topology) -> tuple[str, ...]:
-    """Who follows an address that the inventory doesn't have: a primary that was taken out of it, for instance."""
-    return tuple(
-        f"{node.name} follows {link.primary}"
-        for node in topology.nodes
-        for link in node.links
-        if not link.guarded and topology.at(link.primary) is None
-    )
 
 
 def _refuse_start(topology: Topology, request: Request) -> Refusal | None:
@@ -166,8 +106,12 @@ def _primary_lost_its_data(topology: Topology, primary: Node, request: Request, 
     candidate = _candidate(topology, request, ranking)
     if isinstance(candidate, Refusal):
         return replace(candidate, ranking=ranking.places)
+    found = check("failover", _situation(topology, candidate, request, min_replicas))
+    if refusal := together(list(found.refusals), found.warnings):
+        return replace(refusal, ranking=ranking.places)
     made = replace_empty(topology, primary, candidate, min_replicas, prove_silence(topology).sentence)
-    return replace(made, ranking=ranking.places)
+    told = (*made.warnings, *given_up_unread(topology, candidate, request), *found.warnings)
+    return replace(made, ranking=ranking.places, warnings=told)
 
 
 def _refuse_followed(topology: Topology) -> Refusal | None:
@@ -281,7 +225,8 @@ def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: i
         warnings=(
             *(() if proof.sufficient else (f"accepted by accept_split: {proof.sentence}",)),
             *left_out(held),
-            *given_up_unread(topology, candidate),
+            *given_up_unread(topology, candidate, request),
+            *(when_it_wakes(topology, min_replicas) if proof.sufficient else ()),
             *((LAST_NODE,) if not joining and min_replicas else ()),
             *warnings,
         ),

@@ -102,9 +102,9 @@ class Unpause(Step):
 
 @dataclass(frozen=True)
 class Reinstate(Step):
-    """End a primary's pause although a silent node may have been promoted over it, and outrank that, in one segment.
+    """Let a primary go on although a silent node may have been promoted over it, and outrank that, in one segment.
 
-    ``min_replicas`` as with ``Promote``.
+    A pause comes first, or it would hold the epoch back; ``min_replicas`` as with ``Promote``.
     """
 
     silent: tuple[str, ...]
@@ -122,7 +122,7 @@ class Reinstate(Step):
 
     @property
     def sentence(self) -> str:
-        return f"end the pause, and go on as epoch {self.epoch}, whatever {' and '.join(self.silent)} became"
+        return f"go on as epoch {self.epoch}, whatever {' and '.join(self.silent)} became, and end a pause"
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,8 @@ class Guard(Step):
 
     The address is one that fails at once and leaves KeyDB's file descriptor 0 alone (keydb-facts, "Empty primary").
     """
+
+    lasting: ClassVar[bool] = True
 
     @property
     def commands(self) -> tuple[Command, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from keydb_runbooks.runbooks.lineage import descends
-from keydb_runbooks.runbooks.plan import Refusal, Request
+from keydb_runbooks.runbooks.plan import Loss, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.steps import Reinstate, Step, Unpause
 from keydb_runbooks.runbooks.topology import Topology
@@ -19,6 +21,16 @@ def refuse_superseded(topology: Topology, primary: Node, request: Request) -> Re
     return None
 
 
+def refuse_unsettled(topology: Topology, primary: Node) -> Refusal | None:
+    """For verbs that don't settle who is the rightful primary themselves, by ``reinstate``."""
+    for silent in topology.unread:
+        told = _sign(topology, primary, silent)
+        if told is not None:
+            way = f"start or reach {silent.name}, or first rejoin allow_unread={silent.name}"
+            return Refusal("perhaps-superseded", primary.name, told, f"{way} if you can spare what it acknowledged")
+    return None
+
+
 def reinstate(topology: Topology, primary: Node, min_replicas: int) -> tuple[Step, ...]:
     """Steps that let a primary take writes again, and keep it the rightful one whatever wakes.
 
@@ -31,14 +43,21 @@ def reinstate(topology: Topology, primary: Node, min_replicas: int) -> tuple[Ste
     return () if primary.paused is False else (Unpause(primary.name),)
 
 
+def lost_silently(steps: Iterable[Step]) -> Loss | None:
+    """What is lost with a promotion that nobody saw, if these steps outrank it."""
+    silent = [name for step in steps if isinstance(step, Reinstate) for name in step.silent]
+    return Loss(None, f"accepted by you: what {' and '.join(silent)} may have acknowledged") if silent else None
+
+
 def _sign(topology: Topology, primary: Node, silent: Unread) -> str | None:
     """What says that a silent node may have been promoted over a primary, None if nothing does.
 
-    A primary that holds writes back is half of a switchover; whoever follows the silent node was sent to it by a run,
-    unless it is from before this primary's own promotion: then the silent node is the old primary.
+    A primary that holds writes back, or may, is half of a switchover; whoever follows the silent node was sent to it by
+    a run, unless it is from before this primary's own promotion: then the silent node is the old primary.
     """
-    if primary.paused:
-        return f"holds writes back for a switchover that died, and {silent.name} may have been promoted by it"
+    if primary.paused is not False:
+        holds = "holds writes back" if primary.paused else "perhaps holds writes back"
+        return f"{holds} for a switchover that died, and {silent.name} may have been promoted by it"
     follower = next((node for node in topology.nodes if _was_sent(node, silent, primary)), None)
     if follower is not None:
         return f"may be superseded: {follower.name} follows {silent.name}, which can't be read"

@@ -43,7 +43,7 @@ from keydb_runbooks.runbooks.steps import (
     Step,
     Unpause,
 )
-from keydb_runbooks.runbooks.superseded import refuse_superseded
+from keydb_runbooks.runbooks.superseded import refuse_unsettled
 from keydb_runbooks.runbooks.topology import Topology
 
 CATCH_UP_SECONDS = 1.0
@@ -76,7 +76,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     situation = _situation(topology, primary, target, request, min_replicas)
     found = check("switchover", situation)
     standing = (
-        refuse_superseded(topology, primary, request),
+        refuse_unsettled(topology, primary),
         refuse_lost(topology, primary, request),
         refuse_harm(topology, situation.others, primary, request),
     )

@@ -93,13 +93,14 @@ class Topology:
                     yield node, node.link, source
 
     def relation(self, node: Node, primary: Node) -> Relation:
-        """As ``lineage.relate``; a replica of a node that holds writes back got nothing but PINGs from it.
+        """As ``lineage.relate``; a replica of a primary that holds writes back got nothing but PINGs from it.
 
-        What comes from the primary through other replicas was only read a moment later than the primary itself.
+        That is known as long as it is linked to it: what it had before came from anywhere. What comes from the primary
+        through other replicas was only read a moment later than the primary itself.
         """
         if node.replication_id == primary.replication_id and self._fed_by(node, primary):
             node = changed(node, offset=min(node.offset, primary.offset))
-        held = any(source.paused and node.follows(source) for source in self.nodes)
+        held = any(one.is_primary and one.paused and self._fed_by(node, one) for one in self.nodes)
         return relate(node, primary, held)
 
     def _fed_by(self, node: Node, primary: Node) -> bool:

@@ -7,7 +7,7 @@ from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusa
 from keydb_runbooks.runbooks.refusals import refuse_empty, refuse_older
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps_fence import TryWrites, Unfence
-from keydb_runbooks.runbooks.superseded import refuse_superseded
+from keydb_runbooks.runbooks.superseded import refuse_unsettled
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -43,7 +43,7 @@ def _refuse_second_writer(topology: Topology, node: Node, request: Request) -> R
         if silent.name not in request.allow_unread and not silent.stopped:
             hint = f"mend that, or allow_unread={silent.name} if you know that it is no primary"
             return Refusal(f"node-{silent.code}", silent.name, silent.detail, hint)
-    refusal = refuse_superseded(topology, node, request) or refuse_older(topology, node)
+    refusal = refuse_unsettled(topology, node) or refuse_older(topology, node)
     return refusal or refuse_empty(topology, node)
 
 

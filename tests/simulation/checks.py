@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS, VERIFY_KEY
+from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS, VERIFY_KEY, Reinstate
 from tests.simulation.server import UP, Connection, Server
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ CHECKS = {
     "two-runs": "a run changes nothing once another one has taken the lock and changed something",
     "no-outcome": "a run ends in done, nothing to do, refused, failed and unchanged, or incomplete",
     "refused-changed": "a run that was refused changed nothing",
-    "unchanged-changed": "a run that says failed and unchanged has left no role moved and no endless pause",
+    "unchanged-changed": "a run that says failed and unchanged has moved no role, repointed nobody and left no endless pause",
     "lost-write": "in the end every acknowledged write is there, or its loss was announced",
     "never-healed": "in a healed world a verb ends in done, if its hints are followed",
     "unhealthy": "after that there is one primary, all follow it, nobody is paused, and routes and files say the same",
@@ -122,13 +122,19 @@ class Watch:
             return None
         assert promoter.topology is not None
         silent = [one.name for one in promoter.topology.unread if not one.stopped]
-        if server.name not in silent:
+        if server.name not in silent or not self._announced_waking(promoter, silent):
             return None
         if not server.min_replicas:
             return "woken-without-lease"
         if len(silent) > server.min_replicas:
             return "woken-with-replica"
         return None if promoter.outcome == "done" else "woken-early"
+
+    def _announced_waking(self, promoter: Operator, silent: list[str]) -> bool:
+        """Whether its plan told that those who are silent may take writes when they wake."""
+        names = " and ".join(silent)
+        warnings = promoter.plan.warnings if promoter.plan is not None else ()
+        return any(one.startswith((f"{names} is not stopped", f"{names} are not stopped")) for one in warnings)
 
     def copies(self, write: int) -> list[str]:
         """The servers that hold a write, in memory or on a disk."""
@@ -191,7 +197,7 @@ class Watch:
             told = f"does {' '.join(words)}" if changes else "is looked at"
             self.world.tell(f"{operator.name}: {server.name} {told}")
         if changes:
-            self._changes(operator, words)
+            self._changes(operator, server, words)
 
     def locked(self, connection: Connection) -> None:
         """A run holds the lock on a node from now on."""
@@ -204,7 +210,7 @@ class Watch:
             self.world.tell(f"{operator.name}: {text}")
             operator.changes += 1
 
-    def _changes(self, operator: Operator, words: tuple[str, ...]) -> None:
+    def _changes(self, operator: Operator, server: Server, words: tuple[str, ...]) -> None:
         """One run at a time: whoever took the lock later is the only one who may change anything on a server.
 
         A proxy's socket holds no lock. A run that loses its lock in the very moment in which it tells a proxy
@@ -212,7 +218,9 @@ class Watch:
         The write by which a run verifies a proxy goes through that as a client's does, and nobody reads it.
         """
         operator.changes += 1
-        if words[:2] == ("CLIENT", "UNPAUSE"):
+        operator.repointed = operator.repointed or words[0] == "REPLICAOF"
+        steps = operator.plan.steps if operator.plan is not None else ()
+        if any(isinstance(step, Reinstate) and step.where == server.name for step in steps):
             # The other way to make a node the one that takes writes.
             self._give_up_named(operator)
         if not operator.alive or operator.minority or words[:2] == ("SET", VERIFY_KEY):
@@ -287,9 +295,11 @@ class Watch:
     def _woke(self, operator: Operator, lost: list[int]) -> bool:
         """Whether a primary that was silent to a run's last look, and not stopped, took all of these writes since then."""
         assert operator.topology is not None
-        silent = [self.world.servers[one.name] for one in operator.topology.unread if not one.stopped]
-        woken = [one for one in silent if one.alive and one.is_primary]
-        return all(any(self._took(one, write, operator.looked_at) for one in woken) for write in lost)
+        names = [one.name for one in operator.topology.unread if not one.stopped]
+        woken = [one for one in map(self.world.servers.__getitem__, names) if one.alive and one.is_primary]
+        return self._announced_waking(operator, names) and all(
+            any(self._took(one, write, operator.looked_at) for one in woken) for write in lost
+        )
 
     def _took(self, server: Server, write: int, since: float) -> bool:
         place = self.world.places[write]
@@ -344,6 +354,10 @@ class Watch:
         if root.unguarded:
             self.given_up |= set(lost)
             return
+        promoter = self.promoters.get(root.term)
+        if promoter is not None and self._woke(promoter, lost):
+            # They were acknowledged in front of the promotion, and arrived behind it.
+            raise KnownHole("woken-early")
         if self._announced_copy(replica, root):
             self.given_up |= set(lost)
             return
@@ -422,6 +436,8 @@ class Watch:
     def _unchanged(self, operator: Operator) -> None:
         if any(one.name == operator.name for one in self.promoters.values()):
             raise Violation("unchanged-changed", f"{operator.name} says unchanged, but has promoted a node")
+        if operator.repointed:
+            raise Violation("unchanged-changed", f"{operator.name} says unchanged, but has sent a node elsewhere")
         for server in self.world.servers.values():
             endless = server.pause_until > self.world.now + ENDLESS_PAUSE_MILLISECONDS / 2
             if endless and server.running and operator.changes and server.name == getattr(operator.plan, "former", ""):

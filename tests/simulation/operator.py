@@ -83,6 +83,7 @@ class Operator:
     said: str = ""
     signalled: bool = False
     phase: int = 0
+    repointed: bool = False
     locked_at: float = 0.0
     last_term: int = 0
     looked_at: float = 0.0

@@ -140,6 +140,8 @@ def play_many(runs: int, seed: int, jobs: int) -> Summary:
     with ProcessPoolExecutor(jobs) as pool:
         for part in pool.map(play_seeds, chunks):
             summary.add(part)
+            for failure in part.failures:
+                print(f"seed {failure.seed}: {failure.check}: {failure.seen}", file=sys.stderr, flush=True)
             if summary.runs % PROGRESS == 0:
                 print(
                     f"{summary.runs:,} of {runs:,} runs, {len(summary.failures):,} failed", file=sys.stderr, flush=True

@@ -3,6 +3,8 @@
 import pytest
 
 from keydb_runbooks.operations import lock
+from keydb_runbooks.runbooks import abort
+from keydb_runbooks.runbooks.steps import Unpause
 from tests.simulation.doors import installed
 from tests.simulation.runner import play
 from tests.simulation.scripts import Script
@@ -157,3 +159,14 @@ def test_the_lock_is_what_keeps_the_pause_of_another_run(monkeypatch, broken):
         failure = play(Script(Shape(), acts, ("rejoin", None)))
     assert failure is not None
     assert failure.check == "two-runs"
+
+
+def test_who_goes_on_over_a_silent_node_outranks_it_or_that_is_found(monkeypatch):
+    acts, _ = FOUND[
+        "half a switchover's new primary is frozen, and wakes beside the old one that went on in spite of it"
+    ]
+    monkeypatch.setattr(abort, "reinstate", lambda _topology, primary, _min_replicas: (Unpause(primary.name),))
+    with installed():
+        failure = play(Script(Shape(), acts, ("rejoin", None)))
+    assert failure is not None
+    assert failure.check == "two-writers"

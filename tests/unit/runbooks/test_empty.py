@@ -1,10 +1,13 @@
 """A primary that came up without its data: nobody follows it, and the best of the others takes its role."""
 
+from dataclasses import replace
+
 import pytest
 from worlds import World, codes, group, guarded, lines, orphan, primary, proxy, silent, stream
 
 from keydb_runbooks.runbooks import failover, rejoin, switchover
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
+from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer
 from keydb_runbooks.runbooks.steps import Guard, Promote, RecordLineage, Unpause
 from keydb_runbooks.runbooks.steps_save import StillHolds
 from keydb_runbooks.runbooks.topology import find
@@ -58,6 +61,27 @@ def test_what_such_a_failover_says_of_itself():
     assert plan.steps[1] == StillHolds("keydb-1", "run-e", keys=False)
     assert StillHolds("keydb-2", "run-2", keys=True) in plan.steps
     assert Promote("keydb-2", 2, 1) in plan.steps
+
+
+def test_whoever_it_promotes_passes_the_same_checks_as_in_any_failover():
+    unfit = orphan(2)
+    unfit = replace(unfit, condition=replace(unfit.condition, config_file=""))
+    told = decide(empty(), unfit, request=Request(to="keydb-2"))
+    assert isinstance(told, Plan) and told.warnings[0].startswith("no-config-file keydb-2")
+    servers = (ProxyServer("keydb-1", True, "UP", "L7OK", 0), ProxyServer("keydb-2", False, "DOWN", "L4TOUT", 0))
+    out_of_reach = Proxy("proxy-1", "demo-write", "demo-read", servers, (), round_trip_seconds=0.002)
+    refused = decide(empty(), orphan(2), out_of_reach)
+    assert isinstance(refused, Refusal) and refused.code == "target-unreached" and refused.ranking
+
+
+def test_it_tells_what_the_old_primary_needs_to_follow():
+    assert [one.split(":")[0] for one in decide(*LOST).needs] == ["full resync of keydb-1 from keydb-2"]
+
+
+def test_who_is_given_up_without_a_look_is_told_here_as_well():
+    given_up = Request(accept_split=True, accept_loss=frozenset({"keydb-3"}))
+    plan = decide(empty(), guarded(2), silent(3), request=given_up)
+    assert any(one.startswith("keydb-3 may follow keydb-2 already: ") for one in plan.warnings)
 
 
 def test_who_is_guarded_already_or_empty_too_is_in_no_danger():

@@ -26,6 +26,7 @@ from keydb_runbooks.runbooks import failover, rejoin
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Role
+from keydb_runbooks.runbooks.silence import Proof, prove_silence, when_it_wakes
 from keydb_runbooks.runbooks.steps import Follow, InSync, Promote, RecordLineage, Route, SaveConfiguration, VerifyWrite
 from keydb_runbooks.runbooks.topology import find
 
@@ -138,14 +139,14 @@ SILENCE = [
 
 @pytest.mark.parametrize("members, changes, sufficient, sentence", SILENCE)
 def test_a_proof_that_the_silent_nodes_acknowledge_nothing(members, changes, sufficient, sentence):
-    proof = failover.prove_silence(group(*members, **changes))
+    proof = prove_silence(group(*members, **changes))
     assert (proof.sufficient, proof.sentence) == (sufficient, sentence)
 
 
 def test_a_route_that_is_down_but_still_has_sessions_proves_nothing():
     """Idle connections survive maint, drain and down (keydb-facts, "HAProxy in front")."""
     seen = group(silent(1), orphan(2), proxy(sessions=3), clients_only_through_proxies=True)
-    assert failover.prove_silence(seen) == failover.Proof(
+    assert prove_silence(seen) == Proof(
         False, "the proxies still hold 3 sessions to keydb-1, which may take writes", passing=True
     )
 
@@ -374,3 +375,32 @@ def test_who_is_given_up_without_a_look_is_told_in_the_plan():
     assert told not in decide(silent(1), orphan(2), request=given_up).warnings
     empty = decide(silent(1), guarded(2, keys=0), request=given_up)
     assert isinstance(empty, Refusal) and empty.code == "target-empty"
+
+
+LEASE = "writes that get there are acknowledged, and lost, until its replicas have left it, which takes milliseconds"
+FOLLOWED = (
+    "writes that get there are acknowledged, and lost, until one of them is demoted, if the others still follow it"
+)
+NO_LEASE = (
+    "writes that get there are acknowledged, and lost, until it is demoted, since keydb_min_replicas_to_write is 0"
+)
+
+
+@pytest.mark.parametrize(
+    "members, min_replicas, told",
+    [
+        ((silent(1), orphan(2)), 1, (f"keydb-1 is not stopped: when it wakes, {LEASE}",)),
+        ((silent(1), orphan(2)), 0, (f"keydb-1 is not stopped: when it wakes, {NO_LEASE}",)),
+        ((silent(1), orphan(2), silent(3)), 1, (f"keydb-1 and keydb-3 are not stopped: when they wake, {FOLLOWED}",)),
+        ((silent(1), orphan(2), silent(3)), 2, (f"keydb-1 and keydb-3 are not stopped: when they wake, {LEASE}",)),
+        ((DEAD, orphan(2), silent(3)), 1, (f"keydb-3 is not stopped: when it wakes, {LEASE}",)),
+        ((DEAD, orphan(2)), 0, ()),
+    ],
+)
+def test_what_nobody_can_prove_of_who_is_not_stopped_is_told(members, min_replicas, told):
+    assert when_it_wakes(group(*members), min_replicas) == told
+
+
+def test_a_failover_over_a_frozen_primary_tells_what_that_does_when_it_wakes():
+    plan = decide(silent(1), orphan(2), orphan(3), proxy(), clients_only_through_proxies=True)
+    assert plan.warnings == (f"keydb-1 is not stopped: when it wakes, {LEASE}",)

@@ -194,7 +194,7 @@ def test_what_it_costs_to_finish_that_is_told_as_well():
 def test_what_a_silent_node_may_hold_that_was_promoted_is_no_loss_of_nothing():
     halved = (old(primary(1, paused=True)), old(replica(2)), old(replica(3)), silent(4), proxy(1))
     told = asked(*halved, request=replace(ALL, allow_unread=frozenset({"keydb-4"})))
-    assert str(told.loss) == "unknown (accepted by you: no known history tells how much)"
+    assert str(told.loss) == "unknown (accepted by you: what keydb-4 may have acknowledged)"
 
 
 def test_what_was_left_is_finished_though_nobody_is_restarted():

@@ -45,7 +45,7 @@ def test_a_step_says_what_it_does_and_sends_nothing_else(row):
     assert (step.sentence, [" ".join(command) for command in step.commands]) == (row["sentence"], row["commands"])
     assert (step.code, step.changes, step.commits) == (row["step"], row["changes"], row["step"] == "Promote")
     assert step.spare == (row["step"] in ("Route", "LabelPods"))
-    assert step.lasting == (row["step"] in ("Follow", "Restart", "RestartAlone", "UseProgram", "Leave"))
+    assert step.lasting == (row["step"] in ("Follow", "Guard", "Restart", "RestartAlone", "UseProgram", "Leave"))
     assert step.ends == (row["step"] == "Leave" or type(step).__module__ == steps_restart.__name__)
 
 

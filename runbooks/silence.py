@@ -1,0 +1,86 @@
+"""Whether those who are silent can acknowledge writes, and what can be proved of nobody who isn't stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keydb_runbooks.runbooks.topology import Topology
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why the silent nodes acknowledge no writes, or why that is not known.
+
+    ``passing`` if a moment may prove it; ``blind`` if nothing that is done to them can be seen from here.
+    """
+
+    sufficient: bool
+    sentence: str
+    passing: bool = False
+    blind: bool = False
+
+
+def prove_silence(topology: Topology) -> Proof:
+    """Look for one proof that holds for every node that can't be read.
+
+    ``stopped``: its own machine says that no server runs there (and whoever starts it starts it
+    guarded). ``routes``: clients can't go around the proxies, all of these answered, and none leads there.
+    """
+    doubtful = [node for node in topology.unread if not node.stopped]
+    if strangers := _strangers(topology):
+        return Proof(
+            False, f"{' and '.join(strangers)}, which is no node of {topology.group} and may still take writes"
+        )
+    if not topology.unread:
+        return Proof(True, "every node answers and none is a primary")
+    if not doubtful:
+        names = " and ".join(node.name for node in topology.unread)
+        return Proof(True, f"no server process runs on {names}")
+    names = " and ".join(node.name for node in doubtful)
+    return _prove_by_routes(topology, {node.name for node in doubtful}, names)
+
+
+def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proof:
+    """A server that is down keeps the sessions that nobody cut (keydb-facts, "HAProxy in front")."""
+    if topology.clients_only_through_proxies and topology.proxies and not topology.unread_proxies:
+        ways = [way for proxy in topology.proxies for way in proxy.writers if way.node in doubtful]
+        if not any(way.up or way.sessions for way in ways):
+            return Proof(True, f"clients can't go around the proxies, and none of these leads to {names}")
+        if any(way.up for way in ways):
+            # A check that fails has to fail more than once.
+            return Proof(False, f"{names} may still take writes", passing=True)
+        held = f"{sum(way.sessions for way in ways):,} sessions"
+        return Proof(False, f"the proxies still hold {held} to {names}, which may take writes", passing=True)
+    if topology.services or topology.unread_services:
+        held = "moving the Service leaves connections that are open where they are"
+        blind = any(node.name in doubtful and node.machine is None for node in topology.unread)
+        return Proof(False, f"{names} may still take writes: {held}", blind=blind)
+    return Proof(False, f"{names} may still take writes")
+
+
+def when_it_wakes(topology: Topology, min_replicas: int) -> tuple[str, ...]:
+    """What can be proved of nobody who is silent but not stopped: what it does when it wakes, as a sentence.
+
+    :param min_replicas: ``min-replicas-to-write``, of the silent ones as well, as far as the inventory knows
+    """
+    doubtful = [node.name for node in topology.unread if not node.stopped]
+    if not doubtful:
+        return ()
+    are, wakes = ("is", "when it wakes") if len(doubtful) == 1 else ("are", "when they wake")
+    until = "until its replicas have left it, which takes milliseconds"
+    if not min_replicas:
+        until = "until it is demoted, since keydb_min_replicas_to_write is 0"
+    elif len(doubtful) > min_replicas:
+        until = "until one of them is demoted, if the others still follow it"
+    names = " and ".join(doubtful)
+    return (f"{names} {are} not stopped: {wakes}, writes that get there are acknowledged, and lost, {until}",)
+
+
+def _strangers(topology: Topology) -> tuple[str, ...]:
+    """Who follows an address that the inventory doesn't have: a primary that was taken out of it, for instance."""
+    return tuple(
+        f"{node.name} follows {link.primary}"
+        for node in topology.nodes
+        for link in node.links
+        if not link.guarded and topology.at(link.primary) is None
+    )
