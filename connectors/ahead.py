@@ -93,7 +93,8 @@ def _told(host: Host, question: Question) -> list[str] | None:
     place = _answers.get(host.state, {}).pop(_key(host, question), None)
     if place is None:
         return None
-    place.run.join(timeout=max(0.0, place.asked + FRESH_SECONDS - time.monotonic()))
+    if (left := place.asked + FRESH_SECONDS - time.monotonic()) > 0:
+        place.run.join(timeout=left)
     if not place.run.successful() or time.monotonic() - place.asked > FRESH_SECONDS or _is_changed(host):
         return None
     answers = place.run.value or []

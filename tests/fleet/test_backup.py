@@ -1,4 +1,4 @@
-"""A backup from a machine, a restore onto machines under writers, and a node that is taken away and comes back."""
+"""A backup from a machine, a restore onto machines, and a node that is taken away and comes back."""
 
 from __future__ import annotations
 

@@ -201,6 +201,16 @@ def test_a_silent_node_may_be_what_the_dead_run_promoted(group: Sandbox) -> None
     eventually(group.writable, "keydb-1 takes writes")
 
 
+def test_a_promotion_that_nobody_saw_is_not_outranked_if_memory_is_full_and_that_is_said(group: Sandbox) -> None:
+    assert group.run(FAULTS, verb="switchover", to="keydb-2", die_after="Promote:1").code == -9
+    group.freeze("keydb-2")
+    group.ask("keydb-1", "CONFIG", "SET", "maxmemory", "1")
+    ended = group.run("abort", allow_unread="keydb-2")
+    assert ended.code == 1
+    assert "the memory of keydb-1 is full, so epoch 3 is not counted: stop keydb-2" in " ".join(ended.text.split())
+    assert not group.paused("keydb-1")
+
+
 def test_who_was_promoted_unseen_is_not_the_rightful_primary_when_it_wakes(group: Sandbox) -> None:
     """A person gave up what it acknowledged, so nobody may go back to it without another person."""
     killed = group.run(FAULTS, verb="switchover", to="keydb-2", die_after="Promote:1")

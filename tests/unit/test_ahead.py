@@ -4,7 +4,9 @@ import subprocess
 from collections import defaultdict
 from types import SimpleNamespace
 
+import gevent
 import pytest
+from paramiko import SSHException
 from pyinfra.api import FactBase
 from pyinfra.facts.server import Which
 
@@ -149,6 +151,26 @@ def test_a_machine_that_answers_nothing_is_asked_again_by_each(monkeypatch, tmp_
     ahead.ask(host, [directory])
     assert ahead.answer(host, directory) == str(tmp_path)
     assert len(host.asked) == 1
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), TimeoutError(), SSHException("closed")])
+def test_a_connection_that_breaks_meanwhile_is_no_error_of_whoever_asked_for_nothing(monkeypatch, tmp_path, error):
+    host, directory = Host(), (RealDirectory, {"path": str(tmp_path)})
+
+    def breaks(*_):
+        raise error
+
+    monkeypatch.setattr(ahead, "run_quietly", breaks)
+    ahead.ask(host, [directory])
+    assert ahead.answer(host, directory) == str(tmp_path)
+
+
+def test_a_machine_that_hangs_is_waited_for_as_long_as_an_answer_counts(monkeypatch, tmp_path):
+    host, directory = Host(), (RealDirectory, {"path": str(tmp_path)})
+    monkeypatch.setattr(ahead, "FRESH_SECONDS", 0.1)
+    monkeypatch.setattr(ahead, "run_quietly", lambda *_: gevent.sleep(60))
+    ahead.ask(host, [directory])
+    assert ahead.answer(host, directory) == str(tmp_path)
 
 
 def test_hosts_and_runs_do_not_hear_of_each_other(tmp_path):
