@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gevent
 from pyinfra.api import StringCommand
 from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
@@ -17,6 +18,7 @@ def run_quietly(
 
     :param stdin: what it gets on its standard input
     :param timeout_seconds: how long it may take, instead of what the inventory says
+    :raises TimeoutError: if it took longer
     :returns: the lines of its standard output, None if it failed
     """
     done, output = try_quietly(host, command, stdin=stdin, timeout_seconds=timeout_seconds)
@@ -33,4 +35,6 @@ def try_quietly(
     connector |= {} if stdin is None else {"_stdin": stdin}
     connector |= {} if timeout_seconds is None else {"_timeout": timeout_seconds}
     command = command if isinstance(command, StringCommand) else StringCommand(command)
-    return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
+    # pyinfra's own time-out begins when the command runs; paramiko waits an hour for a machine that went silent before.
+    with gevent.Timeout(timeout_seconds, TimeoutError(f"{host.name} did not answer within {timeout_seconds} s")):
+        return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)

@@ -140,5 +140,8 @@ def _on(node: NodeEntry) -> list[str] | None:
         return None
     path = node.data("keydb_history_file")
     command = script(READ, path)
-    lines = run_quietly(node.host, command, timeout_seconds=NODE_SECONDS)
+    try:
+        lines = run_quietly(node.host, command, timeout_seconds=NODE_SECONDS)
+    except OSError:  # TimeoutError is one
+        return None
     return lines[:-1] if lines and lines[-1] == "end" else None

@@ -126,10 +126,13 @@ class Fleet:
 
     # Running pyinfra
 
-    def start(self, *arguments: str, program: str = "pyinfra") -> subprocess.Popen[str]:
-        """Start ``pyinfra`` with these arguments on the group's inventory, and don't wait for it."""
+    def start(self, *arguments: str, program: str | list[str] = "pyinfra") -> subprocess.Popen[str]:
+        """Start ``pyinfra`` with these arguments on the group's inventory, and don't wait for it.
+
+        :param program: another one, or the words that begin it
+        """
         return subprocess.Popen(
-            [program, self.group.inventory, *arguments],
+            [*([program] if isinstance(program, str) else program), self.group.inventory, *arguments],
             cwd=base.REPOSITORY,
             env={**self.environment, "PYINFRA_PROGRESS": "off", "COLUMNS": "200"},
             stdin=subprocess.DEVNULL,

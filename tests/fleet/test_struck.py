@@ -1,0 +1,109 @@
+"""A machine is struck while a switchover or a failover is at work: in front of the promotion, and straight behind it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.fleet import NODES, SERVER_PORT, Fleet
+from tests.fleet.machine import Machine, eventually
+from tests.fleet.test_verbs import group, is_healthy, rejoin  # noqa: F401 - a fixture of theirs
+from tests.fleet.writer import writing
+
+Strike = Callable[[Machine], None]
+
+FAULTS: dict[str, tuple[Strike, Strike]] = {
+    "power_off": (Machine.power_off, lambda machine: (machine.power_on(), machine.wait())[1]),
+    "reboot": (Machine.reboot, Machine.wait),
+    "freeze": (Machine.freeze, Machine.thaw),
+    "cut": (Machine.cut, Machine.heal),
+    "refuse": (lambda machine: machine.refuse_port(SERVER_PORT), Machine.accept_port),
+}
+"""How a machine is struck, and how it is mended."""
+
+OLD, NEW = "keydb-1", "keydb-2"
+MOMENTS = {
+    ("switchover", "Promote", OLD): "writers wait, and nothing is promoted yet",
+    ("switchover", "Promote", NEW): "the target goes in the moment in which it is to be promoted",
+    ("switchover", "RecordLineage", NEW): "it has the role, and nobody follows it yet",
+    ("failover", "RecordLineage", NEW): "the same, and the old primary is off",
+}
+IN_CI = {("power_off", 0), ("cut", 1), ("freeze", 2), ("refuse", 3)}
+
+CASES = [
+    pytest.param(fault, *moment, marks=[] if (fault, number) in IN_CI else pytest.mark.slow, id=f"{fault}-{'-'.join(moment)}")
+    for fault in FAULTS
+    for number, moment in enumerate(MOMENTS)
+]  # fmt: skip
+
+
+def run_struck(fleet: Fleet, verb: str, step: str, folder: Path, strike: Callable[[], None]) -> str:
+    """Run a verb, and strike when it stands in front of a step; what it printed."""
+    folder.mkdir()
+    data = ("--data", f"to={NEW}") if verb == "switchover" else ()
+    words = [sys.executable, "tests/fleet/waiting.py", step, str(folder)]
+    process = fleet.start(f"deploys/{verb}.py", *data, "-y", program=words)
+    try:
+        eventually(lambda: (folder / "there").exists() or process.poll() is not None, f"{verb} stands", 60)
+        if process.poll() is None:
+            strike()
+            (folder / "go").touch()
+        text, _ = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert (folder / "there").exists(), text
+    return str(text)
+
+
+def recovers(fleet: Fleet) -> None:
+    """What a person does behind it: the verb that status names, as often as one is named."""
+    for _ in range(6):
+        seen = fleet.status()["findings"]
+        if not [one for one in seen if one["severity"] == "critical"]:  # type: ignore[attr-defined,index]
+            break
+        told = " ".join(str(one["sentence"]) for one in seen)  # type: ignore[attr-defined,index]
+        if "no-primary" in {one["code"] for one in seen}:  # type: ignore[attr-defined,index]
+            fleet.run("failover", accept="descriptor-target")
+        elif "run abort" in told:
+            fleet.run("abort")
+        rejoin(fleet)
+    rejoin(fleet)
+
+
+@pytest.mark.parametrize(("fault", "verb", "step", "struck"), CASES)
+def test_a_machine_that_is_struck_in_the_middle_leaves_a_group_that_can_be_made_whole(
+    group: Fleet,  # noqa: F811
+    tmp_path: Path,
+    fault: str,
+    verb: str,
+    step: str,
+    struck: str,
+) -> None:
+    strike, mend = FAULTS[fault]
+    machine = group[struck]
+    with writing(group) as writer:
+        if verb == "failover":
+            group[OLD].power_off()
+        try:
+            text = run_struck(group, verb, step, tmp_path / "stands", lambda: strike(machine))
+        finally:
+            mend(machine)
+            if verb == "failover":
+                group[OLD].power_on()
+                group[OLD].wait()
+        assert re.search(r"done: |refused: |failed and (unchanged|incomplete)", text), text
+        assert "Traceback" not in text, text
+        group.run("start")
+        recovers(group)
+        (primary,) = group.primaries()
+        eventually(lambda: is_healthy(group, primary), f"the group is whole behind {text}", 60)
+        writer.goes_on()
+        lost = writer.lost(tmp_path)
+        assert verb == "failover" or lost == 0, f"{lost} of {writer.acknowledged()} writes are lost:\n{text}"
+    assert {*group.replicas_of(primary), primary} == {*NODES}
