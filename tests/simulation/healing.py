@@ -95,7 +95,8 @@ def _follow_hint(world: World, operator: Operator) -> Wish:
         return Wish("unfence", Request(node=fenced[1]))
     verb, to = (operator.verb, None) if "leave to= out" in told else _other_verb(operator, told)
     named = re.search(r"accept_loss=(keydb-\d+)", told)
-    return Wish(verb, Request(to=to, accept_loss=request.accept_loss | ({named[1]} if named else set())))
+    node = request.node if verb == operator.verb else None
+    return Wish(verb, Request(to=to, node=node, accept_loss=request.accept_loss | ({named[1]} if named else set())))
 
 
 def _to_stop(world: World, told: str) -> str:
