@@ -46,7 +46,7 @@ def run_struck(fleet: Fleet, verb: str, step: str, folder: Path, strike: Callabl
     """Run a verb, and strike when it stands in front of a step; what it printed."""
     folder.mkdir()
     data = ("--data", f"to={NEW}") if verb == "switchover" else ()
-    words = [sys.executable, "tests/fleet/waiting.py", step, str(folder)]
+    words = [sys.executable, "tests/waiting.py", step, str(folder)]
     process = fleet.start(f"deploys/{verb}.py", *data, "-y", program=words)
     try:
         eventually(lambda: (folder / "there").exists() or process.poll() is not None, f"{verb} stands", 60)

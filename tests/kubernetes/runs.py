@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -66,6 +67,19 @@ class Runs:
         ended = self._ended(words, {})
         assert ended.code == -9, ended.text
         eventually(lambda: not any(map(self._locked, PODS)), "the lock of a run that was killed ends with it", 20)
+
+    def struck_before(self, step: str, verb: str, folder: Path, strike: Callable[[], None], **data: str) -> Result:
+        """Run a deploy, and strike when it stands in front of a step."""
+        given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
+        words = [sys.executable, "tests/waiting.py", step, str(folder), INVENTORY, f"deploys/{verb}.py", *given, "-y"]
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(self._ended, words, {})
+            eventually(lambda: (folder / "there").exists() or ended.done(), f"{verb} stands before {step}", 60)
+            try:
+                strike()
+            finally:
+                (folder / "go").touch()
+            return ended.result()
 
     def told(self, verb: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
         """What a verb tells of the group as JSON. No password is in it."""

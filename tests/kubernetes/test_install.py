@@ -187,6 +187,30 @@ def test_upgrade_replaces_the_pods_that_run_as_they_were_installed_before_and_no
     runs.run("upgrade", dry=True).ok()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["the old primary", "the target"])
+def test_a_pod_that_is_evicted_in_the_middle_of_a_switchover_costs_no_write(runs, tmp_path, which):
+    from kubernetes.client import V1Eviction, V1ObjectMeta
+
+    former = runs.primary()
+    target = next(pod for pod in PODS if pod != former)
+    pod = former if which == "the old primary" else target
+    before = runs.uid(pod)
+    evict = lambda: runs.group.core.create_namespaced_pod_eviction(  # noqa: E731
+        pod, runs.group.namespace, V1Eviction(metadata=V1ObjectMeta(name=pod))
+    )
+    with runs.writing(clients=2, patience_seconds=60) as writer:
+        ended = runs.struck_before("Promote", "switchover", tmp_path, evict, to=target, accept="descriptor-target")
+        assert "Traceback" not in ended.text, ended.text
+        eventually(lambda: runs.uid(pod) not in (None, before), f"{pod} is another pod", 120)
+        runs.comes_back(pod)
+        runs.run("rejoin")
+        writer.goes_on(60)
+        assert writer.lost(tmp_path) == 0, ended.text
+    assert runs.primary() == runs.service_leads_to()
+    eventually(lambda: runs.findings() == [], "the group is well", 60)
+
+
 def test_fewer_pods_never_without_a_switchover_first_and_more_join(runs):
     # Tests before it killed primaries: KeyDB has closed descriptor 0 then, and a probe of the pod may have it.
     if runs.primary() != PODS[-1]:
