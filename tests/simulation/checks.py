@@ -219,16 +219,23 @@ class Watch:
         """
         operator.changes += 1
         operator.repointed = operator.repointed or words[0] == "REPLICAOF"
-        steps = operator.plan.steps if operator.plan is not None else ()
-        if any(isinstance(step, Reinstate) and step.where == server.name for step in steps):
-            # The other way to make a node the one that takes writes.
-            self._give_up_named(operator)
+        if words[:2] == ("CLIENT", "UNPAUSE"):
+            self._reinstating(server, operator)
         if not operator.alive or operator.minority or words[:2] == ("SET", VERIFY_KEY):
             return
         for other in self.world.operators.values():
             if other.changes and other.locked_at > operator.locked_at and not other.minority:
                 told = f"{operator.name} changes something, but {other.name} took the lock after it and changed things"
                 raise Violation("two-runs", told)
+
+    def _reinstating(self, server: Server, operator: Operator) -> None:
+        """The other way to make a node the primary: whoever may have been promoted over it is outranked, and given up."""
+        steps = operator.plan.steps if operator.plan is not None else ()
+        if operator.alive and any(isinstance(step, Reinstate) and step.where == server.name for step in steps):
+            self._give_up_named(operator)
+            server.term = self.world.new_term()
+            self.promoters[server.term] = operator
+            self.split.add(server.term)
 
     def promoting(self, server: Server, connection: Connection) -> None:
         """A node is about to become a primary; what isn't on it now is lost."""

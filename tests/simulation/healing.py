@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SETTLE_MILLISECONDS = 3000
-PATIENCE = 10
+PATIENCE = 16
 """How many verbs a person tries in a healed world."""
 
 STOP = (
