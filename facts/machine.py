@@ -15,14 +15,17 @@ FILE = (
     '[ -r "$1" ] && echo "$changed" && cat -- "$1"; true'
 )
 
-# Builtins as far as possible: a command for every process of the machine would take seconds.
+# Builtins as far as possible: a command for every process of the machine would take seconds. Of all that a process has
+# open only what listens is told: a machine may have many servers, and each of them many clients.
 LISTENERS = (
-    'grep -hs " 0A " /proc/net/tcp /proc/net/tcp6; set --; '
+    'sockets=$(grep -hs " 0A " /proc/net/tcp /proc/net/tcp6); '
+    'inodes=$(echo "$sockets" | while read -r _ _ _ _ _ _ _ _ _ inode _; do printf \'%s|\' "$inode"; done); '
+    '[ -z "$sockets" ] || echo "$sockets"; set --; '
     "for directory in /proc/[0-9]*; do "
     '{ read -r pid name _ parent _ <"$directory/stat"; } 2>/dev/null || continue; '
     'case "$name" in "("*keydb*")"|"("*redis*")"|"("*valkey*")"|"(haproxy"*")") ;; *) continue;; esac; '
     'echo "process $pid $parent"; set -- "$@" "$directory/fd"; '
-    'done; [ $# = 0 ] || ls -l -- "$@" 2>/dev/null /proc/self/fd | grep -E "^/|socket:"; true'
+    'done; [ $# = 0 ] || ls -ln -- "$@" 2>/dev/null /proc/self/fd | grep -E "^/|socket:.(${inodes}none)]"; true'
 )
 
 # $1 a port, as the kernel writes it.
@@ -62,7 +65,7 @@ EXPOSURE = (
     f"pid=$({PROCESS % SERVERS}); shift; "
     'while read -r name value; do [ "$name" != Umask: ] || echo "umask $value"; done '
     '2>/dev/null <"/proc/${pid:-0}/status"; '
-    'for path; do mode=$(stat -L -c %a -- "$path" 2>/dev/null) && echo "mode $mode $path"; done; true'
+    '[ $# = 0 ] || stat -L -c "mode %a %n" -- "$@" 2>/dev/null; true'
 )
 
 # Files. What is missing can be told only where its folder can be looked into.
