@@ -37,7 +37,7 @@ help:
 	@echo "make test-fleet  the tests on such machines (root; ARGS='-k install' picks some; ten minutes, and one more the first time)"
 	@echo "make kubernetes-lab   a shell beside a Kubernetes of one node (root, Go; KUBECONFIG takes another one; RUN='pyinfra ...' instead of the shell)"
 	@echo "make test-kubernetes  the tests on pods (ARGS='-k switchover' picks some, ARGS='-m slow' the slow ones; twelve minutes, and eight more the first time)"
-	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; 20,000 runs take two to three minutes of one core)"
+	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; 20,000 runs take two minutes of one core)"
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
 	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3 FAILOVERS=3; three minutes)"
