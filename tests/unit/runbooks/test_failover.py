@@ -17,6 +17,7 @@ from worlds import (
     promoted,
     proxy,
     replica,
+    service,
     silent,
     silent_proxy,
     stream,
@@ -149,6 +150,11 @@ def test_a_route_that_is_down_but_still_has_sessions_proves_nothing():
     assert prove_silence(seen) == Proof(
         False, "the proxies still hold 3 sessions to keydb-1, which may take writes", passing=True
     )
+
+
+def test_a_service_that_is_moved_proves_nothing():
+    told = "keydb-1 may still take writes: moving the Service leaves connections that are open where they are"
+    assert prove_silence(group(silent(1), orphan(2), service(1))) == Proof(False, told, blind=True)
 
 
 def test_going_on_without_a_proof_is_said_in_the_plan():
