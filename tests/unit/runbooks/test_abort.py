@@ -112,5 +112,10 @@ def test_a_silent_node_that_was_not_promoted_may_be_left_out():
     assert unproved.steps == (Reinstate("keydb-1", ("keydb-2", "keydb-3"), 8, 1),)
 
 
+def test_a_primary_that_holds_nothing_back_is_not_touched_whoever_may_have_been_promoted():
+    members = (primary(1), orphan(3, of=2, paused=True), silent(2))
+    assert lines(decide(*members)) == ["Unpause keydb-3"]
+
+
 def test_every_refusal_has_a_case():
     assert codes("Refusal", "abort") - {sentence.split()[1] for *_, sentence in REFUSALS} == set()

@@ -70,8 +70,9 @@ def test_whoever_it_promotes_passes_the_same_checks_as_in_any_failover():
     assert isinstance(told, Plan) and told.warnings[0].startswith("no-config-file keydb-2")
     servers = (ProxyServer("keydb-1", True, "UP", "L7OK", 0), ProxyServer("keydb-2", False, "DOWN", "L4TOUT", 0))
     out_of_reach = Proxy("proxy-1", "demo-write", "demo-read", servers, (), round_trip_seconds=0.002)
-    refused = decide(empty(), orphan(2), out_of_reach)
+    refused = decide(empty(), unfit, out_of_reach)
     assert isinstance(refused, Refusal) and refused.code == "target-unreached" and refused.ranking
+    assert refused.warnings[0].startswith("no-config-file keydb-2")
 
 
 def test_it_tells_what_the_old_primary_needs_to_follow():
