@@ -19,7 +19,6 @@ Strike = Callable[[Machine], None]
 
 FAULTS: dict[str, tuple[Strike, Strike]] = {
     "power_off": (Machine.power_off, lambda machine: (machine.power_on(), machine.wait())[1]),
-    "reboot": (Machine.reboot, Machine.wait),
     "freeze": (Machine.freeze, Machine.thaw),
     "cut": (Machine.cut, Machine.heal),
     "refuse": (lambda machine: machine.refuse_port(SERVER_PORT), Machine.accept_port),
