@@ -6,7 +6,7 @@ it still acknowledge writes, and who has the most of its data.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from keydb_runbooks.runbooks.attach import finish, release, routes, verify
 from keydb_runbooks.runbooks.candidate import given_up_unread, refuse_candidate
@@ -15,7 +15,7 @@ from keydb_runbooks.runbooks.checks_server import Situation
 from keydb_runbooks.runbooks.cost import predict_gap, rate_of_stream, resyncs, writes_in
 from keydb_runbooks.runbooks.empty import lost_its_data, refuse_emptied, replace_empty
 from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
-from keydb_runbooks.runbooks.grounds import Evidence
+from keydb_runbooks.runbooks.grounds import Evidence, Place
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import FAILOVER, Ranking, Wish, rank
@@ -49,15 +49,11 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
     evidence = gather(topology, former.name if former is not None else None)
     if refusal := _refuse_alive(topology, request, former, evidence):
         return replace(refusal, evidence=evidence)
-    ranking = _rank(topology, request, min_replicas)
-    candidate = _candidate(topology, request, ranking)
-    if isinstance(candidate, Refusal):
-        return replace(candidate, evidence=evidence, ranking=ranking.places)
-    found = check("failover", _situation(topology, candidate, request, min_replicas))
-    if refusal := together(list(found.refusals), found.warnings):
-        return replace(refusal, evidence=evidence, ranking=ranking.places)
-    made = _plan(topology, candidate, request, min_replicas, found.warnings)
-    return replace(made, evidence=evidence, ranking=ranking.places)
+    chosen = _choose(topology, request, min_replicas)
+    if isinstance(chosen, Refusal):
+        return replace(chosen, evidence=evidence)
+    made = _plan(topology, chosen.node, request, min_replicas, chosen.warnings)
+    return replace(made, evidence=evidence, ranking=chosen.ranking)
 
 
 LAST_NODE = (
@@ -102,6 +98,24 @@ def _primary_lost_its_data(topology: Topology, primary: Node, request: Request, 
     refusal = refuse_loading(primary) or refuse_emptied(topology, primary) or _refuse_writers(topology, request)
     if refusal:
         return refusal
+    chosen = _choose(topology, request, min_replicas)
+    if isinstance(chosen, Refusal):
+        return chosen
+    made = replace_empty(topology, primary, chosen.node, min_replicas, prove_silence(topology).sentence)
+    told = (*made.warnings, *given_up_unread(topology, chosen.node, request), *chosen.warnings)
+    return replace(made, ranking=chosen.ranking, warnings=told)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The node that takes the role, everybody's place in the ranking, and what the pre-checks warn of."""
+
+    node: Node
+    ranking: tuple[Place, ...]
+    warnings: tuple[str, ...]
+
+
+def _choose(topology: Topology, request: Request, min_replicas: int) -> Choice | Refusal:
     ranking = _rank(topology, request, min_replicas)
     candidate = _candidate(topology, request, ranking)
     if isinstance(candidate, Refusal):
@@ -109,9 +123,7 @@ def _primary_lost_its_data(topology: Topology, primary: Node, request: Request, 
     found = check("failover", _situation(topology, candidate, request, min_replicas))
     if refusal := together(list(found.refusals), found.warnings):
         return replace(refusal, ranking=ranking.places)
-    made = replace_empty(topology, primary, candidate, min_replicas, prove_silence(topology).sentence)
-    told = (*made.warnings, *given_up_unread(topology, candidate, request), *found.warnings)
-    return replace(made, ranking=ranking.places, warnings=told)
+    return Choice(candidate, ranking.places, found.warnings)
 
 
 def _refuse_followed(topology: Topology) -> Refusal | None:

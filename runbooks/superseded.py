@@ -13,21 +13,20 @@ from keydb_runbooks.runbooks.topology import Topology
 
 def refuse_superseded(topology: Topology, primary: Node, request: Request) -> Refusal | None:
     """Only a person can know that nobody was promoted, or spare what that one acknowledged."""
-    for silent in topology.unread:
-        told = _sign(topology, primary, silent)
-        if told is not None and silent.name not in request.allow_unread:
-            hint = f"start or reach {silent.name}, or allow_unread={silent.name} if you can spare what it acknowledged"
-            return Refusal("perhaps-superseded", primary.name, told, hint)
-    return None
+    return _refuse(topology, primary, request.allow_unread, "allow_unread")
 
 
 def refuse_unsettled(topology: Topology, primary: Node) -> Refusal | None:
     """For verbs that don't settle who is the rightful primary themselves, by ``reinstate``."""
+    return _refuse(topology, primary, frozenset(), "first rejoin allow_unread")
+
+
+def _refuse(topology: Topology, primary: Node, spared: frozenset[str], option: str) -> Refusal | None:
     for silent in topology.unread:
         told = _sign(topology, primary, silent)
-        if told is not None:
-            way = f"start or reach {silent.name}, or first rejoin allow_unread={silent.name}"
-            return Refusal("perhaps-superseded", primary.name, told, f"{way} if you can spare what it acknowledged")
+        if told is not None and silent.name not in spared:
+            hint = f"start or reach {silent.name}, or {option}={silent.name} if you can spare what it acknowledged"
+            return Refusal("perhaps-superseded", primary.name, told, hint)
     return None
 
 
