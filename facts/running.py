@@ -13,7 +13,7 @@ import redis
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.ahead import Question, answer, quiet_answer
-from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.group import Group, NodeEntry, PodProxies, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError, explain, in_parallel, link
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.haproxy import HaproxyProcess
@@ -75,7 +75,7 @@ def recorded_of(entry: NodeEntry | ProxyEntry) -> Question:
     return HaproxyProcess, {"pid_file": entry.data("haproxy_pid_file")}
 
 
-def proxy_config_of(entry: ProxyEntry) -> str:
+def proxy_config_of(entry: ProxyEntry | PodProxies) -> str:
     """Where a proxy's configuration is."""
     return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import PurePosixPath
-
-from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.ahead import Question, ask
 from keydb_runbooks.connectors.group import Group, NodeEntry, ProxyEntry
@@ -39,39 +36,24 @@ def of_node(group: Group, node: NodeEntry) -> None:
         *units.paths(node),
         kernel.PATH,
     ]
-    _look(node.host, [*files, *rules, *directories], _questions_of_node(node))
-
-
-def _questions_of_node(node: NodeEntry) -> Iterable[Question]:
-    yield from programs.questions_of_server(node)
-    if user := owners.system_user(node):
-        yield machine.has_user(user)
-    if service.has_systemd(node.host):
-        yield units.state_of(service.server_unit(node))
-        if node.data("keydb_kernel_settings"):
-            yield kernel.SETTINGS
-    yield recorded_of(node)
-    # What the group is asked for, before it is given its first primary.
-    yield from questions_of(node)
+    settings = [kernel.SETTINGS] if service.has_systemd(node.host) and node.data("keydb_kernel_settings") else []
+    # What the group is asked for, before it is given its first primary, comes last.
+    questions = [*programs.questions_of_server(node), *settings, *questions_of(node)]
+    _look(node, service.server_unit(node), [*files, *rules, *directories], questions)
 
 
 def of_proxy(proxy: ProxyEntry) -> None:
     """Look at what a proxy's install looks at."""
     ca = [haproxy.ca_path(proxy)] if proxy.data("keydb_tls_ca") else []
     files = [haproxy.config_path(proxy), *ca, *units.paths_of_proxy(proxy), proxy.data("haproxy_config_directory")]
-    _look(proxy.host, files, _questions_of_proxy(proxy))
+    questions = [*programs.questions_of_proxy(proxy), haproxy.outdated_of(proxy)]
+    _look(proxy, service.proxy_unit(proxy), files, questions)
 
 
-def _questions_of_proxy(proxy: ProxyEntry) -> Iterable[Question]:
-    yield from programs.questions_of_proxy(proxy)
-    if user := owners.system_user(proxy):
-        yield machine.has_user(user)
-    if service.has_systemd(proxy.host):
-        yield units.state_of(service.proxy_unit(proxy))
-    yield recorded_of(proxy)
-    yield haproxy.outdated_of(proxy)
-
-
-def _look(host: Host, files: list[str], questions: Iterable[Question]) -> None:
-    ask(host, [files_of(files), *questions])
-    look_ahead(host, files)
+def _look(entry: NodeEntry | ProxyEntry, unit: str, files: list[str], questions: list[Question]) -> None:
+    """Ask for files, for what both kinds of machine are asked for, and for more."""
+    user = owners.system_user(entry)
+    users = [machine.has_user(user)] if user else []
+    states = [units.state_of(unit)] if service.has_systemd(entry.host) else []
+    ask(entry.host, [files_of(files), *users, *states, recorded_of(entry), *questions])
+    look_ahead(entry.host, files)

@@ -23,7 +23,7 @@ from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.haproxy import HaproxyOutdated, HaproxyProcess
-from keydb_runbooks.facts.running import recorded_of
+from keydb_runbooks.facts.running import proxy_config_of, recorded_of
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import put_file
 from keydb_runbooks.operations.pod_objects import SECRET_FILES
@@ -145,7 +145,7 @@ def this_proxy(target: Host) -> tuple[Group, ProxyEntry]:
 
 
 def config_path(entry: ProxyEntry | PodProxies) -> str:
-    return f"{entry.data('haproxy_config_directory')}/haproxy.cfg"
+    return proxy_config_of(entry)
 
 
 def states_path(entry: ProxyEntry) -> str:

@@ -132,13 +132,22 @@ def _outdated(group: Group, objects: Objects) -> Commands:
     yield from ()
 
 
+def newest(objects: Objects, statefulset: str) -> str | None:
+    """The revision that a StatefulSet makes pods of now, None if that isn't told.
+
+    :raises ClusterError: as ``Cluster.get``
+    """
+    revision = ((objects.read("StatefulSet", statefulset) or {}).get("status") or {}).get("updateRevision")
+    return None if revision is None else str(revision)
+
+
 def older(group: Group, objects: Objects) -> list[dict[str, Any]]:
     """The pods that were made of an older template.
 
     :raises ClusterError: as ``Cluster.get``
     """
     name = manifests.ordinals(group).name
-    wanted = ((objects.read("StatefulSet", name) or {}).get("status") or {}).get("updateRevision")
+    wanted = newest(objects, name)
     pods = objects.chosen("Pod", f"{manifests.INSTANCE}={name}")
     return [pod for pod in pods if wanted and pod["metadata"].get("labels", {}).get(REVISION) != wanted]
 

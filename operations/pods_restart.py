@@ -8,7 +8,7 @@ from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.pod_objects import connector_of, objects_at
-from keydb_runbooks.operations.pods_ready import REVISION, why_not
+from keydb_runbooks.operations.pods_ready import REVISION, newest, why_not
 from keydb_runbooks.operations.waits import until
 
 POLL_SECONDS = 0.2
@@ -65,5 +65,5 @@ def _is_outdated(entry: NodeEntry) -> bool:
     objects = objects_at(entry)
     found = (objects.read("Pod", entry.name) or {}).get("metadata", {})
     owners = [one["name"] for one in found.get("ownerReferences", ()) if one["kind"] == "StatefulSet"]
-    wanted = [((objects.read("StatefulSet", name) or {}).get("status") or {}).get("updateRevision") for name in owners]
+    wanted = [newest(objects, name) for name in owners]
     return any(one and found.get("labels", {}).get(REVISION) != one for one in wanted)

@@ -41,7 +41,7 @@ def done(group: Group, task: Task) -> None:
     """Show that nobody does any more, unless another run does by now."""
 
     def end(objects: Objects) -> None:
-        seen = objects.read("Lease", _lease(group, {})["metadata"]["name"]) or {}
+        seen = objects.read("Lease", _lease_name(group)) or {}
         if seen.get("spec", {}).get("holderIdentity") == _identity(task):
             objects.apply(_lease(group, {"renewTime": _now()}), force=True)
 
@@ -80,8 +80,12 @@ def _leave(group: Group, what: str, act: Callable[[Objects], None]) -> None:
 
 
 def _lease(group: Group, spec: dict[str, Any]) -> dict[str, Any]:
-    name = re.sub(r"[^a-z0-9-]+", "-", f"{COMPONENT}-{group.name}".lower()).strip("-")
-    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}, "spec": spec}
+    named = {"name": _lease_name(group)}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": named, "spec": spec}
+
+
+def _lease_name(group: Group) -> str:
+    return re.sub(r"[^a-z0-9-]+", "-", f"{COMPONENT}-{group.name}".lower()).strip("-")
 
 
 def _tell(objects: Objects, pod: str, sentence: str) -> None:
