@@ -58,6 +58,9 @@ class Start(NamedTuple):
 _HALF: tuple[Act, ...] = (("begin", "Z", "switchover", "keydb-2"), ("until", "Z", 8), ("die", "Z"))
 """A switchover that died directly behind the promotion."""
 
+_POWER_LOSS: tuple[Act, ...] = (("lose power", "none", "keydb-1", "keydb-2", "keydb-3"),)
+"""All die at once and come back, guarded."""
+
 STARTS = {
     "switchover": Start((), "switchover", "keydb-2"),
     "failover of a killed primary": Start((("kill", "keydb-1"),), "failover"),
@@ -84,6 +87,12 @@ STARTS = {
         ),
         "unfence",
         "keydb-1",
+    ),
+    "fence of the primary": Start((), "fence", "keydb-1"),
+    "unfence of the primary": Start((("begin", "Y", "fence", "keydb-1"), ("end", "Y")), "unfence", "keydb-1"),
+    "promote behind a power loss": Start(_POWER_LOSS, "promote", "keydb-2"),
+    "demote of a primary that was replaced": Start(
+        (("kill", "keydb-1"), ("begin", "Z", "failover"), ("end", "Z"), ("start", "keydb-1", "plain")), "demote", "keydb-1"
     ),
     "failover among returned nodes": Start(
         (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover"
