@@ -24,7 +24,7 @@ from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.unit import UnitStart
-from keydb_runbooks.operations import ahead, keydb, owners, programs, scope, together
+from keydb_runbooks.operations import ahead, haproxy, keydb, owners, programs, scope, together
 from keydb_runbooks.operations.files import OURS, look, read_file, seen_ahead
 from keydb_runbooks.operations.service import has_systemd, server_unit
 from keydb_runbooks.operations.show import wrap
@@ -80,9 +80,7 @@ def _look(there: Member) -> list[str]:
     """Why a node can't be installed on; none if it can. What install will look at is looked at by the way."""
     group, node = there
     if isinstance(node, ProxyEntry):
-        if not node.adopted:
-            ahead.of_proxy(node)
-        return []
+        return [] if node.adopted else _unreadable(node)
     ahead.of_node(group, node)
     if not node.adopted:
         return _foreign(node)
@@ -94,6 +92,19 @@ def _look(there: Member) -> list[str]:
     if not told:
         _show(node, found.text or "")
     return told
+
+
+def _unreadable(proxy: ProxyEntry) -> list[str]:
+    """A machine on which nothing can be read, since sudo isn't there or wants a password."""
+    ahead.of_proxy(proxy)
+    path = haproxy.config_path(proxy)
+    try:
+        # What is missing is not seen ahead, and neither is anything if the look ahead failed.
+        if seen_ahead(proxy.host, path, keep=True) is None:
+            read_file(proxy.host, path)
+    except OperationError as error:
+        return [str(error)]
+    return []
 
 
 def _foreign(node: NodeEntry) -> list[str]:

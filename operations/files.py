@@ -21,7 +21,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.ahead import Question, quiet_answer
-from keydb_runbooks.connectors.quiet import run_quietly
+from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.connectors.shell import script
 
 # $1 the new file, $2 the one that it replaces, $3 and $4 its owner and mode, if these are told. A run that was killed
@@ -227,10 +227,11 @@ def look(target: Host, path: str) -> Seen | None:
     """
     if seen := seen_ahead(target, path):
         return seen
-    lines = run_quietly(target, script(LOOK, path))
-    if lines is None:
-        raise OperationError(f"{target.name}: {path} can't be read")
-    return seen_in(lines)
+    done, output = try_quietly(target, script(LOOK, path))
+    if not done:
+        why = next((f": {line.strip()}" for line in reversed(output.stderr_lines) if line.strip()), "")
+        raise OperationError(f"{target.name}: {path} can't be read{why}")
+    return seen_in(list(output.stdout_lines))
 
 
 def seen_in(lines: Sequence[str]) -> Seen | None:

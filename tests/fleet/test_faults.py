@@ -50,6 +50,22 @@ def test_a_machine_is_reached_by_ssh_as_an_ordinary_user_who_has_sudo(fleet: Fle
     assert f"[keydb-1] VERSION_CODENAME={base.SUITE}" in said["yes"]
 
 
+def test_where_sudo_wants_a_password_install_says_so_and_changes_nothing(fleet: Fleet) -> None:
+    for name in ("keydb-2", "proxy-1"):
+        fleet[name].shell(f"mv /etc/sudoers.d/{base.USER} /root/kept-sudoers")
+    try:
+        result = fleet.run("install")
+    finally:
+        for name in ("keydb-2", "proxy-1"):
+            fleet[name].shell(f"mv /root/kept-sudoers /etc/sudoers.d/{base.USER}")
+    told = " ".join(result.text.split())
+    assert result.code == 3, result.text
+    assert "nothing was changed" in told
+    for name, path in (("keydb-2", "keydb/keydb.conf"), ("proxy-1", "haproxy/haproxy.cfg")):
+        assert f"{name}: /etc/{path} can't be read: sudo: a password is required" in told, result.text
+    assert "Traceback" not in told
+
+
 def test_every_machine_runs_a_systemd_of_its_own_and_no_unit_failed(fleet: Fleet) -> None:
     for machine in fleet.machines.values():
         eventually(

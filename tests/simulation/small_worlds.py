@@ -92,7 +92,9 @@ STARTS = {
     "unfence of the primary": Start((("begin", "Y", "fence", "keydb-1"), ("end", "Y")), "unfence", "keydb-1"),
     "promote behind a power loss": Start(_POWER_LOSS, "promote", "keydb-2"),
     "demote of a primary that was replaced": Start(
-        (("kill", "keydb-1"), ("begin", "Z", "failover"), ("end", "Z"), ("start", "keydb-1", "plain")), "demote", "keydb-1"
+        (("kill", "keydb-1"), ("begin", "Z", "failover"), ("end", "Z"), ("start", "keydb-1", "plain")),
+        "demote",
+        "keydb-1",
     ),
     "failover among returned nodes": Start(
         (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover"
