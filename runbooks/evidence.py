@@ -112,6 +112,8 @@ def _by_machine(seen: Node | Unread) -> Iterator[Evidence]:
     machine = seen.machine or Machine()
     stopped = isinstance(seen, Unread) and seen.stopped
     if seen.machine is None and not stopped:
+        if isinstance(seen, Unread):
+            yield Evidence("its machine", seen.name, "could not be asked", seen.observed_at, Verdict.NEITHER)
         return
     told = "has an unknown process" if machine.process is None else "has a server process"
     if stopped or machine.process is False:

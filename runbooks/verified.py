@@ -39,7 +39,7 @@ def verify(plan: Plan, topology: Topology) -> Verification:
     Only what one of its steps was about can be wrong: who was left alone may be what it likes.
     """
     checks = tuple(_verified(plan, topology))
-    return Verification(checks, tuple(_not_verified(topology, ended(plan))), tuple(_wrong(plan, topology)))
+    return Verification(checks, tuple(_not_verified(plan, topology)), tuple(_wrong(plan, topology)))
 
 
 def ended(plan: Plan) -> frozenset[str]:
@@ -129,8 +129,8 @@ def _verified(plan: Plan, topology: Topology) -> Iterator[Check]:
             yield Check("route", service.name, f"its selector: writes go to {plan.primary} alone")
 
 
-def _not_verified(topology: Topology, ended: Container[str]) -> Iterator[Check]:
-    for unread in (node for node in topology.unread if node.name not in ended):
+def _not_verified(plan: Plan, topology: Topology) -> Iterator[Check]:
+    for unread in (node for node in topology.unread if node.name not in ended(plan)):
         yield Check("everything", unread.name, unread.detail)
     for silent in topology.unread_fronts:
         yield Check("everything", silent.name, silent.detail)
@@ -139,6 +139,10 @@ def _not_verified(topology: Topology, ended: Container[str]) -> Iterator[Check]:
             yield Check("file", node.name, "its configuration file could not be read")
         if node.paused is None:
             yield Check("pause", node.name, "whether it holds writes back could not be proved")
+    tried = {step.where for step in plan.steps if isinstance(step, VerifyWrite)}
+    for proxy in topology.proxies:
+        if proxy.name not in tried:
+            yield Check("a write", proxy.name, f"{plan.verb} sends none through it")
     for service in topology.services:
         yield Check("a write", service.name, "no write was sent through it: only pods reach it")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from worlds import broken, group, guarded, primary, proxy, replica, service, silent, silent_proxy, stream
 
-from keydb_runbooks.runbooks import founding, switchover
+from keydb_runbooks.runbooks import fence, founding, switchover
 from keydb_runbooks.runbooks.plan import Plan, Request
 from keydb_runbooks.runbooks.steps import Unpause
 from keydb_runbooks.runbooks.verified import Check, can_be_read, left, truths, verify, whose_reads
@@ -40,6 +40,13 @@ def test_what_could_not_be_read_is_named_and_nothing_is_wrong_with_it():
     unknown = verify(PLAN, group(replica(1, of=2, config_replicaof=None), primary(2, paused=None), replica(3, of=2)))
     assert [(check.what, check.where) for check in unknown.not_verified] == [("file", "keydb-1"), ("pause", "keydb-2")]
     assert ("file", "keydb-1") not in [(check.what, check.where) for check in unknown.verified]
+
+
+def test_a_verb_that_sends_no_write_through_a_proxy_says_so():
+    plan = fence.plan(group(primary(1), replica(2), proxy(1)), Request(node="keydb-1"), 1)
+    assert isinstance(plan, Plan)
+    seen = verify(plan, group(primary(1), replica(2), proxy(1)))
+    assert seen.not_verified == (Check("a write", "proxy-1", "fence sends none through it"),)
 
 
 def test_another_stream_another_file_and_another_route_are_not_called_verified():
