@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import pyinfra
 from pyinfra.api.host import Host
@@ -59,3 +60,19 @@ def command_line(host: Host, group: str, changes: Mapping[str, str]) -> str:
     for key, value in {**given, "group": group, **changes}.items():
         words += [f"{key}={value}"] if called_as else ["--data", f"{key}={value}"]
     return shlex.join([*words, "-y"] if not called.asks else words)
+
+
+def command_of(verb: str, changes: Mapping[str, str]) -> str:
+    """The command that does something else on the same inventory, to be pasted.
+
+    :param changes: its options
+    """
+    called = invocation()
+    words = [*called_as[:-1], verb] if called_as else ["pyinfra", called.inventory, _beside(called.deploy, verb)]
+    for key, value in changes.items():
+        words += [f"{key}={value}"] if called_as else ["--data", f"{key}={value}"]
+    return shlex.join(words)
+
+
+def _beside(deploy: str, verb: str) -> str:
+    return str(PurePath(deploy).with_name(f"{verb}.py"))

@@ -19,9 +19,9 @@ from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.observation import observe
 from keydb_runbooks.operations import asked, scope, together
 from keydb_runbooks.operations.users import ACL
+from keydb_runbooks.runbooks.findings import Finding, Severity, find
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide
-from keydb_runbooks.runbooks.topology import Finding, Severity, find
 
 Commands = Generator[PyinfraCommand, None, None]
 

@@ -15,12 +15,16 @@ from rich.text import Text
 from rich.tree import Tree
 
 from keydb_runbooks.connectors import ahead
+from keydb_runbooks.connectors.group import all_groups
 from keydb_runbooks.connectors.link import in_parallel
 from keydb_runbooks.facts.observation import observe, questions_of
 from keydb_runbooks.operations import asked, endings, scope
+from keydb_runbooks.operations.invocation import command_of
 from keydb_runbooks.runbooks.exit_codes import ExitCode
+from keydb_runbooks.runbooks.findings import Finding, Severity, find
+from keydb_runbooks.runbooks.incident import next_verb
 from keydb_runbooks.runbooks.replication import Node, Unread
-from keydb_runbooks.runbooks.topology import Finding, Severity, Topology, find
+from keydb_runbooks.runbooks.topology import Topology
 
 VERSION = 1
 """Of the JSON document; a new one is a document that a program for the old one may misread."""
@@ -43,7 +47,7 @@ def report(host: Host) -> None:
     if shown == "json":
         print(topologies_json(topologies))
     else:
-        print_topologies(topologies)
+        print_topologies(topologies, several=len(all_groups(host.inventory)) > 1)
         for group in groups:
             scope.advise(group)
     silent = any(one.unread or one.unread_proxies for one in topologies)
@@ -51,13 +55,22 @@ def report(host: Host) -> None:
     raise SystemExit(1 if host.state.failed_hosts else 0)
 
 
-def print_topologies(topologies: Iterable[Topology]) -> None:
-    """Print each group as a tree, with what each proxy believes and what is wrong."""
+def print_topologies(topologies: Iterable[Topology], *, several: bool) -> None:
+    """Print each group as a tree, with what each proxy believes, what is wrong, and the command that comes next.
+
+    :param several: whether the inventory has more groups than one, so that a command has to name its own
+    """
     console = Console()
     for number, topology in enumerate(topologies):
         if number:
             console.print()
-        console.print(Group(_tree(topology), _proxies(topology), _findings(find(topology))))
+        findings = find(topology)
+        console.print(Group(_tree(topology), _proxies(topology), _findings(findings)))
+        if following := next_verb(findings):
+            verb, node = following
+            options = {**({"group": topology.group} if several else {}), **({} if node is None else {"node": node})}
+            # It is pasted, so it stays on one line.
+            console.print(Text(f"next: {command_of(verb, options)}", style="bold"), soft_wrap=True)
 
 
 def topologies_json(topologies: Iterable[Topology]) -> str:
@@ -95,6 +108,8 @@ def _row(node: Node, primary: Node | None) -> Text:
         text.append("  in sync" if node.link.alive else "  no link", style="green" if node.link.alive else "red")
     if node is primary:
         text.append(f"  epoch {'unknown' if node.epoch is None else node.epoch}", style="default")
+    for held, word in ((node.paused, "paused"), (node.fenced, "fenced")):
+        text.append(f"  {word}" if held else "", style=STYLES[Severity.CRITICAL])
     return text
 
 

@@ -9,6 +9,7 @@ from keydb_runbooks.runbooks.plan import Request
 from keydb_runbooks.runbooks.ranking import ROOM_SHARE, lacks
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.writable import failing_disk
 
 USUAL_LAG_BYTES = 32 * 1024
 """What a target may lack at the second look without being refused. A replica in order lacks nothing then."""
@@ -77,12 +78,7 @@ def enough(size: int) -> str:
 
 
 def refusing_writes(seen: Situation) -> Iterator[Found]:
-    told = seen.target.condition
-    if told.saved is False and told.stops:
-        sentence = "could not save its data, and refuses every write until it can (stop-writes-on-bgsave-error)"
-        yield Found(seen.target.name, sentence, "look at its log and its disk, or choose another target")
-    elif told.aof and told.logged is False:
-        sentence = "can't write its AOF, and refuses every write until it can"
+    if sentence := failing_disk(seen.target.condition):
         yield Found(seen.target.name, sentence, "look at its log and its disk, or choose another target")
 
 

@@ -41,11 +41,14 @@ class Condition:
     ``behind_bytes`` is what a replica still lacked, at a second look, of what its primary had at the first.
     ``input_bytes_per_second`` is all that it gets, health checks among it; ``stream_bytes_per_second`` only what a
     replica gets of its primary, which KeyDB doesn't count.
+    ``evicts`` is whether it throws keys away when its memory is full, ``uncounted_bytes`` what its limit doesn't count.
     ``client_descriptor`` is whether a client has file descriptor 0. ``uptime_seconds`` is since when it runs, and
     ``began_seconds`` that moment by the operator's clock, in seconds since 1970, exact to a second.
     """
 
     dataset_bytes: int | None = None
+    evicts: bool | None = None
+    uncounted_bytes: int | None = None
     saved: bool | None = None
     logged: bool | None = None
     saving: bool | None = None
@@ -87,10 +90,13 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
     """Read what INFO tells, field by field; one that is missing or no number is unknown."""
     saves = [_is(fields, name, "ok") for name in ("rdb_last_bgsave_status", "aof_last_bgrewrite_status")]
     busy = [_is(fields, name, "1") for name in ("rdb_bgsave_in_progress", "aof_rewrite_in_progress")]
+    keeps = _is(fields, "maxmemory_policy", "noeviction")
     microseconds = _number(fields, "server_time_usec")
     return Condition(
         uptime_seconds=_whole(fields, "uptime_in_seconds"),
         dataset_bytes=dataset_bytes(fields),
+        evicts=None if keeps is None else not keeps,
+        uncounted_bytes=_whole(fields, "mem_not_counted_for_evict"),
         saved=_all(saves),
         logged=_is(fields, "aof_last_write_status", "ok"),
         saving=_any(busy),

@@ -1,6 +1,6 @@
 """Is a group as it should be: roles, lineage, configuration and routes, each told once.
 
-``drift`` joins what ``topology.find`` finds with what servers, proxies and their files say. It judges what was seen at
+``drift`` joins what ``findings.find`` finds with what servers, proxies and their files say. It judges what was seen at
 one moment; whoever moves a role meanwhile is seen half-way.
 """
 
@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from keydb_runbooks.runbooks.drift_proxy import ProxyState, proxy_drift
 from keydb_runbooks.runbooks.drift_server import ServerState, server_drift
 from keydb_runbooks.runbooks.drift_values import Drift, Verdict, unknown
+from keydb_runbooks.runbooks.findings import Finding, Severity, find
 from keydb_runbooks.runbooks.lineage import unrecorded
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Unread
-from keydb_runbooks.runbooks.topology import Finding, Severity, Topology, find
+from keydb_runbooks.runbooks.topology import Topology
 
 UNREACHABLE = "unreachable-host"
 

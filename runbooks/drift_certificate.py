@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.drift_values import Drift, Verdict, unknown
-from keydb_runbooks.runbooks.topology import Severity
+from keydb_runbooks.runbooks.findings import Severity
 
 HOUR_SECONDS, DAY_SECONDS = 3600.0, 86400.0
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 from keydb_runbooks.runbooks.drift_machine import File, file_drift
 from keydb_runbooks.runbooks.drift_values import Drift, Verdict, unknown
-from keydb_runbooks.runbooks.topology import Severity
+from keydb_runbooks.runbooks.findings import Severity
 
 
 class Loaded(Enum):

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.drift_values import UNSEEN, Drift, Value, Verdict, unknown
+from keydb_runbooks.runbooks.findings import Severity
 from keydb_runbooks.runbooks.objects import GROUP, Field, Tried, path_of
 from keydb_runbooks.runbooks.plan import Refusal
-from keydb_runbooks.runbooks.topology import Severity
 
 FIELDS_TOLD = 8
 """So many fields of one object are told by name."""

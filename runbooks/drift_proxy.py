@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from keydb_runbooks.runbooks.drift_certificate import Certificates, certificate_drift
 from keydb_runbooks.runbooks.drift_machine import Exposure, File, Process, exposure_drift, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import Drift, Value, Verdict, unknown
-from keydb_runbooks.runbooks.topology import Severity
+from keydb_runbooks.runbooks.findings import Severity
 
 HUNKS_SHOWN = 3
 LINE_LENGTH = 60

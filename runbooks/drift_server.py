@@ -24,7 +24,7 @@ from keydb_runbooks.runbooks.drift_firewall import Left, Rules, firewall_drift
 from keydb_runbooks.runbooks.drift_machine import Exposure, File, Process, exposure_drift, file_drift, process_drift
 from keydb_runbooks.runbooks.drift_values import UNSEEN, Drift, Unseen, Value, Verdict, unknown
 from keydb_runbooks.runbooks.fencing import KEPT
-from keydb_runbooks.runbooks.topology import Severity
+from keydb_runbooks.runbooks.findings import Severity
 
 USER = "user"
 DEFAULT_USER = "user default"

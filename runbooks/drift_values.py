@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from keydb_runbooks.runbooks.topology import Severity
+from keydb_runbooks.runbooks.findings import Severity
 
 
 class Verdict(Enum):

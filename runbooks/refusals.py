@@ -10,6 +10,7 @@ from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.writable import full_memory
 
 WAIT = "wait until status says that it is done"
 
@@ -97,8 +98,8 @@ def refuse_target(node: Node) -> Refusal | None:
     if node.priority == 0:
         told = "has replica-priority 0: it must never be the primary"
         return Refusal("target-never-primary", node.name, told, "choose another target, or change its priority")
-    if 0 < node.memory_limit <= node.memory_used:
-        told = f"uses {node.memory_used:,} bytes of {node.memory_limit:,}: as the primary it would refuse every write"
+    if full := full_memory(node):
+        told = f"{full}: as the primary it would refuse every write"
         return Refusal("memory-full", node.name, told, "raise keydb_maxmemory, or choose another target")
     return refuse_fenced(node, ", or choose another target")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from keydb_runbooks.runbooks.findings import Severity, find
 from keydb_runbooks.runbooks.plan import Refusal
-from keydb_runbooks.runbooks.topology import Severity, Topology, find
+from keydb_runbooks.runbooks.topology import Topology
 
 
 @dataclass(frozen=True)

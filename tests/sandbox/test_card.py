@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 
 import pytest
+import redis
 from kit import FAULTS, NODES, Sandbox, eventually
 
 from tests.unit.card import first_row
@@ -43,7 +45,29 @@ def switchover_killed_behind_its_promotion(group: Sandbox) -> None:
     assert group.run(FAULTS, verb="switchover", to="keydb-2", die_after="Promote:1").code == -9
 
 
+def memory_full(group: Sandbox) -> None:
+    """What the inventory gave it before is too little now; the same inventory without this option has raised it."""
+    group.run("install", keydb_maxmemory="100kb").ok()
+    with pytest.raises(redis.ResponseError, match="command not allowed"):
+        group.client("keydb-1", "application").set("more", "x")
+
+
+def save_failed(group: Sandbox) -> None:
+    """It could write no file for a moment, as on a full disk; until the next save that succeeds it refuses writes."""
+    pid = group.pid("keydb-1")
+    assert pid is not None
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+    group.ask("keydb-1", "BGSAVE")
+    eventually(lambda: group.info("keydb-1")["rdb_last_bgsave_status"] == "err", "it could not save")
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    with pytest.raises(redis.ResponseError, match="MISCONF"):
+        group.client("keydb-1", "application").set("more", "x")
+
+
 INCIDENTS = [
+    memory_full,
+    save_failed,
     primary_killed,
     power_lost,
     proxy_killed,
@@ -86,6 +110,17 @@ def follow_the_card(group: Sandbox) -> list[str]:
         raise AssertionError(f"{error}: {done}, told was {told}") from None
     assert len(done) <= 8, done
     return done
+
+
+def test_the_command_that_status_calls_next_can_be_pasted(group: Sandbox) -> None:
+    group.run("fence", node="keydb-1").ok()
+    shown = group.run("status").ok().text
+    assert "keydb-1    primary" in shown and "epoch 1  fenced" in shown
+    [line] = [line for line in shown.splitlines() if line.startswith("next: ")]
+    assert line == "next: pyinfra inventories/sandbox.py deploys/unfence.py --data node=keydb-1"
+    group.pyinfra(*line.split()[2:], "-y").ok()
+    assert "next:" not in group.run("status").ok().text
+    group.healthy("keydb-1")
 
 
 def test_findings_of_a_switchover_that_died_behind_its_promotion_name_one_verb(group: Sandbox) -> None:

@@ -1,20 +1,22 @@
 """The verbs' pages and README's incident card: headings, refusals, commands. Samples are tests/sandbox/test_pages.py's."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from card import card, first_row, rows
-from worlds import codes, fenced, group, guarded, orphan, primary, promoted, proxy, replica, silent, stream
+from worlds import GOOD, codes, fenced, group, guarded, orphan, primary, promoted, proxy, replica, silent, stream
 
 from keydb_runbooks.operations.options import OPTIONS
-from keydb_runbooks.runbooks import abort, failover, rejoin
+from keydb_runbooks.runbooks import abort, failover, rejoin, switchover
+from keydb_runbooks.runbooks.findings import find
+from keydb_runbooks.runbooks.incident import next_verb
 from keydb_runbooks.runbooks.kinds import HINTS
 from keydb_runbooks.runbooks.made import HINTS as MADE
 from keydb_runbooks.runbooks.plan import Plan, Request
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import SILENT
-from keydb_runbooks.runbooks.topology import find
 from tests.unit.test_refusal_codes import first_words, proxy_codes
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +86,7 @@ def test_each_state_on_the_incident_card_is_a_finding():
     named = {one.split()[0].rstrip(":") for says, _ in rows() for one in says}
     assert len(named) >= 12
     silent_codes = {*(f"node-{code}" for code in SILENT), "proxy-refused"}
-    assert named <= codes("Finding", "topology") | silent_codes
+    assert named <= codes("Finding", "findings") | silent_codes
 
 
 STOPPED = [silent(number, "refused", stopped=True) for number in (1, 2, 3)]
@@ -112,6 +114,12 @@ STATES = [
         failover,
     ),
     ((fenced(primary(1)), replica(2), replica(3), proxy(1)), ["unfence"], None),
+    (
+        (primary(1, condition=replace(GOOD, saved=False)), replica(2), replica(3), proxy(1)),
+        ["switchover"],
+        switchover,
+    ),
+    ((primary(1, memory_limit=9, memory_used=9), replica(2), replica(3), proxy(1)), ["install"], None),
     ((primary(1), replica(2), replica(3), proxy(1)), [], None),
 ]
 
@@ -120,6 +128,8 @@ STATES = [
 def test_the_first_row_of_the_incident_card_that_is_there_is_right(members, deploys, verb):
     seen = group(*members)
     assert first_row((one.code, one.severity.value, one.sentence) for one in find(seen)) == deploys
+    # What status calls next is the same row's verb, if no person has something to do first.
+    assert next_verb(find(seen)) is None or next_verb(find(seen))[0] == deploys[0]
     if verb is not None:
         assert isinstance(verb.plan(seen, Request(), 1), Plan)
 
@@ -128,7 +138,7 @@ def test_every_finding_is_on_the_page_of_findings_and_no_other():
     """Codes stand in the first column of its tables; those of who can't be read are made of the links' codes."""
     cells = [line.split("|")[1] for line in (DOCS / "findings.md").read_text().splitlines() if line.startswith("| `")]
     shown = [code for cell in cells for code in re.findall("`([^`]+)`", cell)]
-    told = {code for code in codes("Finding", "topology") if not code.endswith("*")}
+    told = {code for code in codes("Finding", "findings") if not code.endswith("*")}
     nodes = {f"node-{code}" for code in first_words("LinkError", "connectors")}
     proxies = {f"proxy-{code}" for code in proxy_codes()}
     assert len(told) > 20 and len(nodes) > 8 and len(proxies) > 3
@@ -136,7 +146,7 @@ def test_every_finding_is_on_the_page_of_findings_and_no_other():
 
 
 def test_how_bad_a_finding_is_stands_on_the_page_as_status_tells_it():
-    text = (ROOT / "runbooks" / "topology.py").read_text()
+    text = (ROOT / "runbooks" / "findings.py").read_text()
     for line in (DOCS / "findings.md").read_text().splitlines():
         if line.startswith("| `"):
             _, first, bad, *_ = line.split("|")

@@ -4,9 +4,9 @@ import pytest
 from worlds import World, codes, group, guarded, lines, orphan, primary, promoted, proxy, replica, silent
 
 from keydb_runbooks.runbooks import abort, switchover
+from keydb_runbooks.runbooks.findings import find
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.steps import Reinstate
-from keydb_runbooks.runbooks.topology import find
 
 ANY = Request()
 BOTH = Request(allow_unread=frozenset({"keydb-2", "keydb-3"}))

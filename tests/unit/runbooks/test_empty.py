@@ -6,11 +6,11 @@ import pytest
 from worlds import World, codes, group, guarded, lines, orphan, primary, proxy, silent, stream
 
 from keydb_runbooks.runbooks import failover, rejoin, switchover
+from keydb_runbooks.runbooks.findings import find
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.proxy import Proxy, ProxyServer
 from keydb_runbooks.runbooks.steps import Guard, Promote, RecordLineage, Unpause
 from keydb_runbooks.runbooks.steps_save import StillHolds
-from keydb_runbooks.runbooks.topology import find
 
 ANY = Request()
 

@@ -24,12 +24,12 @@ from worlds import (
 )
 
 from keydb_runbooks.runbooks import failover, rejoin
+from keydb_runbooks.runbooks.findings import find
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Role
 from keydb_runbooks.runbooks.silence import Proof, prove_silence, when_it_wakes
 from keydb_runbooks.runbooks.steps import Follow, InSync, Promote, RecordLineage, Route, SaveConfiguration, VerifyWrite
-from keydb_runbooks.runbooks.topology import find
 
 ANY = Request()
 SPLIT = Request(accept_split=True)

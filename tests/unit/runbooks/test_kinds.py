@@ -6,10 +6,10 @@ import pytest
 from worlds import WRITES, group, guarded, link, orphan, primary, promoted, replica, silent, virgin
 
 from keydb_runbooks.runbooks import failover, founding, rejoin, steps, steps_fence, switchover
+from keydb_runbooks.runbooks.findings import Severity, find
 from keydb_runbooks.runbooks.kinds import CONTAINERS, HINTS, NEEDED, OLDEST, kind_of, name_of
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.replication import Address, Rights, Role
-from keydb_runbooks.runbooks.topology import Severity, find
 
 UPGRADE = "upgrade it first: Redis 6.2.6, KeyDB 6.2.1 and every Valkey have what verbs need"
 SENTINEL = "use SENTINEL FAILOVER there, or take the group from every Sentinel with SENTINEL REMOVE first"

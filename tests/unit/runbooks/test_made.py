@@ -8,9 +8,9 @@ from worlds import codes, group, primary, replica
 from keydb_runbooks.runbooks import checks_group, switchover
 from keydb_runbooks.runbooks.checks import CHECKS
 from keydb_runbooks.runbooks.checks_server import Found, Situation
+from keydb_runbooks.runbooks.findings import find
 from keydb_runbooks.runbooks.made import HINTS, MOVERS, UNREAD, Undoing, judge
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
-from keydb_runbooks.runbooks.topology import find
 
 SET = {"kind": "StatefulSet", "name": "keydb"}
 VOLUMES = [

@@ -23,6 +23,7 @@ from worlds import (
 )
 
 from keydb_runbooks.runbooks import rejoin, switchover
+from keydb_runbooks.runbooks.findings import find
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.steps import (
     CatchUp,
@@ -37,7 +38,6 @@ from keydb_runbooks.runbooks.steps import (
     Unpause,
     VerifyWrite,
 )
-from keydb_runbooks.runbooks.topology import find
 
 HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
 TO_2 = Request(to="keydb-2")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from worlds import (
+    GOOD,
     HELD,
     address,
     broken,
@@ -24,9 +25,10 @@ from worlds import (
     stream,
 )
 
+from keydb_runbooks.runbooks.findings import Severity, find
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import Address, Link, Replica, Role
-from keydb_runbooks.runbooks.topology import Severity, find, supersedes
+from keydb_runbooks.runbooks.topology import supersedes
 
 HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
 
@@ -44,9 +46,22 @@ STOPPED = "does not answer within 2 s; its machine says that no server process r
 NO_SOCKET = "HAProxy does not listen on /run/haproxy/admin.sock: Connection refused"
 NO_PROXY = f"{NO_SOCKET}: if it doesn't run no client gets through it; run start"
 
+MISCONF = "refuses every write until it can"
+ROOM = "make room on its disk (its log says what it lacks), or run switchover"
+
 # (what is seen, all findings as people read them)
 CASES = [
     (HEALTHY, []),
+    ((primary(1, condition=replace(GOOD, saved=False)), replica(2)), [f"critical save-failed keydb-1: could not save its data, and {MISCONF} (stop-writes-on-bgsave-error); {ROOM}"]),
+    ((primary(1, condition=replace(GOOD, saved=False, stops=False)), replica(2)), []),
+    ((primary(1, condition=replace(GOOD, aof=True, logged=False)), replica(2)), [f"critical save-failed keydb-1: can't write its AOF, and {MISCONF}; {ROOM}"]),
+    ((primary(1, condition=replace(GOOD, aof=False, logged=False)), replica(2)), []),
+    ((primary(1), replica(2, condition=replace(GOOD, saved=False))), []),
+    ((primary(1, memory_limit=1000, memory_used=1000), replica(2)), ["critical memory-full keydb-1: uses 1,000 bytes of 1,000, and refuses every write that needs more; raise keydb_maxmemory and run install"]),
+    ((primary(1, memory_limit=1000, memory_used=999), replica(2)), []),
+    ((primary(1, memory_limit=1000, memory_used=1500, condition=replace(GOOD, uncounted_bytes=501)), replica(2)), []),
+    ((primary(1, memory_limit=1000, memory_used=1000, condition=replace(GOOD, evicts=True)), replica(2)), []),
+    ((primary(1), replica(2, memory_limit=1000, memory_used=1000)), []),
     ((primary(1), silent(2)), [f"warning node-no-answer keydb-2: does not answer within 2 s; {HANGS}"]),
     ((primary(1), silent(2, "refused", stopped=True)), ["warning node-refused keydb-2: does not answer within 2 s; its machine says that no server process runs; run start, then rejoin"]),
     ((promoted(2), stopped(1), replica(3, 2, replication_id=stream("b"), offset=1200)), [f"warning node-refused keydb-1: {STOPPED}; run start, then rejoin"]),
@@ -240,7 +255,7 @@ def test_without_any_proxy_nobody_reaches_the_primary_where_clients_come_through
 def test_every_finding_that_can_be_told_has_a_case():
     cases = {line.split()[1] for _, expected in (*CASES, ((), [NOBODY])) for line in expected}
     missing = {
-        code for code in codes("Finding", "topology") if not any(case.startswith(code.rstrip("*")) for case in cases)
+        code for code in codes("Finding", "findings") if not any(case.startswith(code.rstrip("*")) for case in cases)
     }
     assert missing == set()
 

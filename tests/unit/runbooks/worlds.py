@@ -61,6 +61,8 @@ STREAM = "a" * 40
 
 GOOD = Condition(
     dataset_bytes=1_000_000,
+    evicts=False,
+    uncounted_bytes=0,
     saved=True,
     logged=True,
     saving=False,
