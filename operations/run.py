@@ -173,7 +173,9 @@ class Run:
             return self._failed(host, place, step, error)
         told.milliseconds = round((time.monotonic() - before) * 1000, 3)
         told.outcome, told.seen = "done", seen or None
-        logger.info(f"    {place} {told.milliseconds:7.1f} ms  {seen or step.sentence}")
+        head = f"{place} {told.milliseconds:7.1f} ms  "
+        for line in wrap(seen or step.sentence, head, len(head)):
+            logger.info(f"    {line}")
         return True
 
     def _do(self, step: Step, number: int) -> str:

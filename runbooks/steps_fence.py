@@ -15,7 +15,7 @@ SAVE_USERS: Command = ("ACL", "SAVE")
 
 RULES_OF_ITS_OWN = "<its rules>"
 RULES_FROM_BEFORE = "<its rules from before>"
-RULES_OF_THE_INVENTORY = "<password and rules of the inventory>"
+RULES_OF_THE_INVENTORY = "<password and rules>"
 
 
 @dataclass(frozen=True)
