@@ -686,7 +686,7 @@ def test_every_code_that_has_a_case_is_on_the_page_and_no_other():
     cells = [row.split("|")[1] for row in page.partition("## Exit codes")[0].splitlines() if row.startswith("| `")]
     assert {code for cell in cells for code in re.findall("`([^`]+)`", cell)} == {
         *own_codes("drift_certificate", "drift_objects"),
-        *codes("Finding", "topology"),
+        *codes("Finding", "findings"),
         *HINTS,
         *(set(MADE) - {"made-unknown"}),
     }
