@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 DEFAULT_DIRECTORY = ".sandbox"
 
+SERVER_PID, PROXY_PID = "server.pid", "haproxy.pid"
+"""In the directory of a node, and of a proxy."""
+
 MARK = "KEYDB_RUNBOOKS_SANDBOX"
 """Environment variable that every process of a sandbox carries, with the sandbox's directory.
 
@@ -157,7 +160,7 @@ def main() -> int:
     """``python -m keydb_runbooks.connectors.sandbox``: play with the processes of a sandbox."""
     parser = argparse.ArgumentParser(prog="sandbox", description="Faults for the sandbox, and its end.")
     parser.add_argument("act", choices=[*SIGNALS, "boot"], help="boot starts a server as a reboot does, guarded")
-    parser.add_argument("node", nargs="*", help="keydb-1, for instance; stop without a node ends everything")
+    parser.add_argument("node", nargs="*", help="keydb-1 or proxy-1, for instance; stop without a node ends everything")
     wanted = parser.parse_args()
     processes = Processes(Path(os.environ.get("KEYDB_SANDBOX_DIRECTORY", DEFAULT_DIRECTORY)))
     if wanted.act == "stop" and not wanted.node:
@@ -179,7 +182,8 @@ def _done(processes: Processes, act: str, node: str) -> bool:
             boot(processes, node, find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))[1])
             print(f"{node} starts; what it decides: {home / LOG}")
         else:
-            processes.send(home / "server.pid", SIGNALS[act])
+            is_proxy = (home / PROXY_PID).exists()
+            processes.send(home / (PROXY_PID if is_proxy else SERVER_PID), SIGNALS[act])
     except (ProcessLookupError, BootError) as error:
         print(error, file=sys.stderr)
         return False

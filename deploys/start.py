@@ -20,6 +20,6 @@ for group in scope.groups(host):
     if node := group.node_of(host):
         started = keydb.running(name="Start the server, guarded", program=programs.server(node))
         if started.will_change:
-            logger.info(f"    {node.name} starts guarded; run rejoin then, or failover if there is no primary")
+            logger.info(f"    {node.name} starts guarded; run rejoin then, or failover without a primary")
     if proxy := group.proxy_of(host):
         haproxy.running(name="Start the proxy", program=programs.proxy(proxy))

@@ -137,7 +137,7 @@ def finish(
         gap=_gap(topology, primary, steps),
         warnings=(
             *(
-                f"{node.name} needs a full resync: {_why_full(relation)}"
+                f"{node.name} needs a full resync: it {_why_full(relation)}"
                 for node, relation in zip(joining, relations, strict=True)
                 if not relation.partial
             ),

@@ -17,7 +17,7 @@ class Kinship(Enum):
     """What a node's data are to a primary's."""
 
     SAME = "the same lineage"
-    FORKED = "is an earlier state of the primary's history"
+    FORKED = "holds an earlier state of the primary's history"
     DIVERGED = "holds bytes that the primary never had"
     EMPTY = "holds nothing"
     UNRELATED = "shares no history that the servers still know"

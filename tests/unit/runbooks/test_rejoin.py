@@ -58,11 +58,11 @@ def test_a_guarded_node_comes_back_without_a_warning_if_its_resync_is_partial():
 
 # (the node that comes back, the warning)
 WARNINGS = [
-    (guarded(1, offset=1), "keydb-1 needs a full resync: is an earlier state of the primary's history"),
-    (virgin(1), "keydb-1 needs a full resync: holds nothing"),
+    (guarded(1, offset=1), "keydb-1 needs a full resync: it holds an earlier state of the primary's history"),
+    (virgin(1), "keydb-1 needs a full resync: it holds nothing"),
     (
         primary(1, offset=1056, paused=True),
-        "keydb-1 needs a full resync: holds bytes of the stream that the primary never had, but no writes: they were held back",
+        "keydb-1 needs a full resync: it holds bytes of the stream that the primary never had, but no writes: they were held back",
     ),
 ]
 

@@ -187,7 +187,7 @@ def test_what_it_costs_to_finish_that_is_told_as_well():
         "full resync of keydb-4 from keydb-1",
         "full resync of keydb-4 from keydb-2",
     ]
-    assert told.warnings[:2] == ("keydb-4 needs a full resync: holds nothing", *asked(*THREE).warnings[:1])
+    assert told.warnings[:2] == ("keydb-4 needs a full resync: it holds nothing", *asked(*THREE).warnings[:1])
     assert told.loss.bytes == 0 and "takes no writes until" in told.loss.reason
 
 
