@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
-from paramiko import SSHException
 from pyinfra.api import FactBase, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
@@ -123,7 +122,7 @@ def _run(host: Host, commands: list[str]) -> list[list[str] | None]:
     answers: list[list[str] | None] = []
     lines: list[str] = []
     printed: list[str] | None = None
-    with suppress(OSError, SSHException):  # whoever asks alone hears of it
+    with suppress(OSError):  # whoever asks alone hears of it
         printed = run_quietly(host, script(TOGETHER, word, *commands))
     for line in printed or ():
         if not line.startswith(word):

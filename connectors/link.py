@@ -37,6 +37,9 @@ from keydb_runbooks.runbooks.replication import Address
 # A refused channel is told by name; paramiko would print it as well.
 logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
 
+ENDED = (SSHException, EOFError)
+"""What paramiko raises where a machine has ended its SSH connection, as at a reboot, before or while it is used."""
+
 Client = redis.Redis
 Dial = Callable[[float | None], Any]
 Item = TypeVar("Item")
@@ -275,6 +278,11 @@ def _encrypted(opened: Any, ca: str, address: Address) -> TlsStream:
         raise LinkError("not-trusted", f"{told}; is it a server that speaks TLS?") from None
 
 
+def broken(host: Host, error: Exception) -> str:
+    """What is said of a connection that is one of ``ENDED``."""
+    return f"the SSH connection to {host.name} broke: {str(error) or 'it was closed there'}"
+
+
 def _tcp(address: Address, timeout: float | None) -> socket.socket:
     opened = socket.create_connection((address.host, address.port), timeout)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -289,5 +297,5 @@ def _channel(transport: Any, host: Host, address: Address, timeout: float | None
             told = f"sshd on {host.name} forbids forwarding: it needs AllowTcpForwarding local"
             raise LinkError("forwarding-forbidden", told) from None
         raise LinkError("refused", f"nothing listens on {address} of {host.name}") from None
-    except SSHException as error:
-        raise LinkError("no-answer", f"the SSH connection to {host.name} broke: {error}") from None
+    except ENDED as error:
+        raise LinkError("no-answer", broken(host, error)) from None

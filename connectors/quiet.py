@@ -10,6 +10,8 @@ from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
 
+from keydb_runbooks.connectors.link import ENDED, broken
+
 
 def run_quietly(
     host: Host, command: str | StringCommand, *, stdin: str | None = None, timeout_seconds: int | None = None
@@ -19,6 +21,7 @@ def run_quietly(
     :param stdin: what it gets on its standard input
     :param timeout_seconds: how long it may take, instead of what the inventory says
     :raises TimeoutError: if it took longer
+    :raises ConnectionError: if the machine has ended the connection
     :returns: the lines of its standard output, None if it failed
     """
     done, output = try_quietly(host, command, stdin=stdin, timeout_seconds=timeout_seconds)
@@ -37,4 +40,7 @@ def try_quietly(
     command = command if isinstance(command, StringCommand) else StringCommand(command)
     # pyinfra's own time-out begins when the command runs; paramiko waits an hour for a machine that went silent before.
     with gevent.Timeout(timeout_seconds, TimeoutError(f"{host.name} did not answer within {timeout_seconds} s")):
-        return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
+        try:
+            return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
+        except ENDED as error:
+            raise ConnectionError(broken(host, error)) from None

@@ -17,7 +17,7 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import ProxyEntry
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
-from keydb_runbooks.connectors.link import LinkError
+from keydb_runbooks.connectors.link import ENDED, LinkError, broken
 
 # As root only where it has to be.
 SOCAT = 'if [ -w "$1" ]; then exec socat - "UNIX-CONNECT:$1"; else exec sudo -n socat - "UNIX-CONNECT:$1"; fi'
@@ -136,7 +136,10 @@ def _socat(host: Host, path: str, timeout: float) -> Any:
     if client is None:
         kind = type(host.connector).__name__
         raise RuntimeSocketError("no-answer", f"{host.name} is reached by {kind}, which holds no channel")
-    channel = client.get_transport().open_session(timeout=timeout)
-    channel.settimeout(timeout)
-    channel.exec_command(f"sh -c {shlex.quote(SOCAT)} sh {shlex.quote(path)}")
+    try:
+        channel = client.get_transport().open_session(timeout=timeout)
+        channel.settimeout(timeout)
+        channel.exec_command(f"sh -c {shlex.quote(SOCAT)} sh {shlex.quote(path)}")
+    except ENDED as error:
+        raise RuntimeSocketError("no-answer", broken(host, error)) from None
     return channel

@@ -67,12 +67,14 @@ def state_of(entry: NodeEntry) -> Question:
 
 
 def read_machine(entry: NodeEntry) -> Machine | None:
-    """Ask the node's own machine; None if it can't be asked or says nothing in time."""
+    """Ask the node's own machine; None if it can't be asked, says nothing in time, or ends the connection."""
     if not entry.host.connected:
         return None
     fact, arguments = state_of(entry)
     ask = partial(get_quietly, entry.host, fact, **arguments)
-    state = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
+    state = None
+    with suppress(OSError):
+        state = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
     return None if state is None else Machine(**state)
 
 

@@ -288,5 +288,11 @@ def setting(client: Client, name: str) -> str:
 
 
 def run(host: Host, script: str, *arguments: str, given: str | None = None) -> list[str] | None:
-    """What a script of the shell prints on a host, nothing of it on the screen; None if it failed."""
-    return run_quietly(host, shell.script(script, *arguments), stdin=given)
+    """What a script of the shell prints on a host, nothing of it on the screen; None if it failed.
+
+    :raises StepFailed: if the host has ended the connection
+    """
+    try:
+        return run_quietly(host, shell.script(script, *arguments), stdin=given)
+    except ConnectionError as error:
+        raise StepFailed(str(error)) from None
