@@ -11,7 +11,7 @@ from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.made import MOVERS, UNREAD
 from keydb_runbooks.runbooks.proxy import UnreadProxy
 from keydb_runbooks.runbooks.replication import SILENT, Link, Node, Role, Unread
-from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.topology import Topology, told_newer
 from keydb_runbooks.runbooks.writable import failing_disk, full_memory
 
 
@@ -130,6 +130,13 @@ def _lost_history(topology: Topology) -> Iterator[Finding]:
             yield Finding("lost-history", Severity.CRITICAL, primary.name, sentence)
 
 
+def _superseded(topology: Topology) -> Iterator[Finding]:
+    primary = topology.rightful_primary()
+    if primary is not None and (newer := topology.newer(primary)):
+        sentence = f"{told_newer(primary, newer)}; stop {primary.name}, then run failover"
+        yield Finding("superseded", Severity.CRITICAL, primary.name, sentence)
+
+
 def _followers(topology: Topology) -> Iterator[Finding]:
     primary = topology.rightful_primary()
     for node in topology.nodes:
@@ -144,8 +151,9 @@ def _followers(topology: Topology) -> Iterator[Finding]:
 
 def _way_home(topology: Topology) -> str:
     """Which verb lets a node follow the primary; the same one as other findings of that state name."""
-    if topology.rightful_primary() is not None:
-        return "; run rejoin"
+    primary = topology.rightful_primary()
+    if primary is not None:
+        return "" if topology.newer(primary) else "; run rejoin"
     return "" if topology.primaries else "; run failover"
 
 
@@ -158,7 +166,7 @@ def _wrong_primary(topology: Topology, node: Node, link: Link, primary: Node | N
         sentence = f"follows {source.name}, which is a replica itself{_way_home(topology)}"
         yield Finding("chained", Severity.WARNING, node.name, sentence)
     elif primary is not None:
-        sentence = f"follows {source.name}, not {primary.name}; run rejoin"
+        sentence = f"follows {source.name}, not {primary.name}{_way_home(topology)}"
         yield Finding("follows-other", Severity.WARNING, node.name, sentence)
 
 
@@ -219,7 +227,7 @@ def _lonely(topology: Topology) -> Iterator[Finding]:
 
 def _pauses(topology: Topology) -> Iterator[Finding]:
     way_out = _way_home(topology)
-    if topology.rightful_primary() is not None and len(topology.primaries) == 1:
+    if way_out and topology.rightful_primary() is not None and len(topology.primaries) == 1:
         way_out = "; run abort"
     for node in topology.nodes:
         if node.paused:
@@ -265,8 +273,8 @@ def _routes(topology: Topology) -> Iterator[Finding]:
         # Proxies leave out a primary that refuses writes; rejoin alone would not mend that.
         consequence = not targets and primary is not None and primary.good_replicas == 0
         if primary is not None and targets != (primary.name,) and not consequence:
-            sentence = f"sends writes to {' and '.join(targets) or 'nobody'}, not to {primary.name} alone; run rejoin"
-            yield Finding("wrong-route", Severity.CRITICAL, proxy.name, sentence)
+            sentence = f"sends writes to {' and '.join(targets) or 'nobody'}, not to {primary.name} alone"
+            yield Finding("wrong-route", Severity.CRITICAL, proxy.name, f"{sentence}{_way_home(topology)}")
 
 
 def _services(topology: Topology) -> Iterator[Finding]:
@@ -276,8 +284,8 @@ def _services(topology: Topology) -> Iterator[Finding]:
         yield Finding("service-unread", Severity.WARNING, unread.name, sentence)
     for service in topology.services:
         if primary is not None and service.writes_go_to != (primary.name,):
-            sentence = f"sends writes to {service.whom}, not to {primary.name} alone; run rejoin"
-            yield Finding("wrong-route", Severity.CRITICAL, service.name, sentence)
+            sentence = f"sends writes to {service.whom}, not to {primary.name} alone"
+            yield Finding("wrong-route", Severity.CRITICAL, service.name, f"{sentence}{_way_home(topology)}")
         for name in service.stragglers:
             if primary is not None and name != primary.name:
                 sentence = f"still has clients from before {service.name} moved: they get -READONLY; run rejoin"
@@ -311,6 +319,7 @@ _RULES = (
     _number_of_primaries,
     _empty_primary,
     _lost_history,
+    _superseded,
     _followers,
     _lineage,
     _links,

@@ -26,6 +26,7 @@ ROWS = (
     Row("no-primary", "failover"),
     Row("empty-primary", "failover"),
     Row("lost-history", None),
+    Row("superseded", None),
     Row("several-primaries", None, "no rightful one"),
     Row("several-primaries", "rejoin"),
     Row("paused", "abort"),

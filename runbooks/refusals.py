@@ -9,7 +9,7 @@ from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.plan import Refusal, Request
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.runbooks.topology import Topology, told_newer
 from keydb_runbooks.runbooks.writable import full_memory
 
 WAIT = "wait until status says that it is done"
@@ -156,10 +156,9 @@ def refuse_empty(topology: Topology, primary: Node) -> Refusal | None:
 
 def refuse_older(topology: Topology, primary: Node) -> Refusal | None:
     """A primary that came back while the others hold a newer promotion is not the rightful one."""
-    for node in topology.nodes:
-        if node.epoch is not None and primary.epoch is not None and node.epoch > primary.epoch:
-            told = f"is the primary of epoch {primary.epoch}, but {node.name} holds data of epoch {node.epoch}"
-            return Refusal("superseded", primary.name, told, f"stop {primary.name}, then run failover")
+    if newer := topology.newer(primary):
+        hint = f"stop {primary.name}, then run failover"
+        return Refusal("superseded", primary.name, told_newer(primary, newer), hint)
     return None
 
 

@@ -94,6 +94,11 @@ class Topology:
         """The highest epoch that anybody has seen; 0 if nobody has one."""
         return max((node.epoch for node in self.nodes if node.epoch is not None), default=0)
 
+    def newer(self, primary: Node) -> Node | None:
+        """A node that holds data of a later promotion than a primary's; a missing epoch is unknown."""
+        known = (node for node in self.nodes if node.epoch is not None and primary.epoch is not None)
+        return next((node for node in known if (node.epoch or 0) > (primary.epoch or 0)), None)
+
     def survivor(self, primary: Node) -> Node | None:
         """A node with an epoch and a history of its own beside a primary that has neither; a missing epoch is unknown,
         so this alone doesn't tell which of them is right."""
@@ -131,3 +136,8 @@ def supersedes(newer: Node, older: Node) -> bool:
     # Who came up without its data has no epoch either, and took the role after nobody.
     lost = older.empty and older.epoch is None and not older.loading
     return later or (lost and not newer.empty and newer.epoch is not None)
+
+
+def told_newer(primary: Node, newer: Node) -> str:
+    """What is said of ``Topology.newer``."""
+    return f"is the primary of epoch {primary.epoch}, but {newer.name} holds data of epoch {newer.epoch}"

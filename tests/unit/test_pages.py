@@ -107,6 +107,8 @@ STATES = [
     ((promoted(2), replica(3, 2, **AFTER), guarded(1), proxy(2)), ["rejoin"], rejoin),
     ((promoted(2), primary(1, paused=True, good_replicas=0), replica(3, 1), proxy(1)), ["rejoin"], rejoin),
     ((primary(1, paused=True), replica(2), replica(3), proxy(1)), ["abort"], abort),
+    ((primary(1, paused=True, epoch=4), guarded(2, epoch=5), replica(3, epoch=4), proxy(1)), ["failover"], None),
+    ((STOPPED[0], guarded(2, epoch=5), orphan(3, epoch=4), proxy()), ["failover"], failover),
     ((primary(1), replica(2), replica(3), proxy(2)), ["rejoin"], rejoin),
     (
         (primary(1, keys=0, epoch=None, replication_id=stream("f")), orphan(2), orphan(3), proxy(1)),

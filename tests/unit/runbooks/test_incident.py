@@ -27,6 +27,7 @@ CASES = [
     ((stopped(1), orphan(2)), ("failover", None)),
     ((primary(1, keys=0, epoch=None, replication_id=stream("f")), orphan(2), orphan(3)), ("failover", None)),
     ((primary(1, epoch=None, replication_id=stream("f")), orphan(2), orphan(3)), None),
+    ((primary(1, paused=True, epoch=4), guarded(2, epoch=5), replica(3, epoch=4)), None),
     ((primary(1), primary(2)), None),
     ((promoted(2), primary(1, paused=True, good_replicas=0)), ("rejoin", None)),
     ((primary(1, paused=True), replica(2)), ("abort", None)),

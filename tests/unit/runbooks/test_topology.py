@@ -115,6 +115,13 @@ CASES = [
         f"warning node-no-answer keydb-1: does not answer within 2 s; {LOOK}",
         "warning link-down keydb-3: has no link to 10.0.0.1:6379",
     ]),
+    # Its target was promoted, and its machine rebooted before anybody else knew.
+    ((primary(1, paused=True, epoch=4), guarded(2, epoch=5), replica(3, epoch=4), proxy(2)), [
+        "critical superseded keydb-1: is the primary of epoch 4, but keydb-2 holds data of epoch 5; stop keydb-1, then run failover",
+        "critical paused keydb-1: holds all writes back (a pause that a dead run left)",
+        "critical wrong-route proxy-1: sends writes to keydb-2, not to keydb-1 alone",
+        "warning guarded keydb-2: was started guarded and follows nobody",
+    ]),
     # A switchover was killed after its promotion, and the old primary woke up.
     ((promoted(2), primary(1, paused=True, offset=1056, good_replicas=0), replica(3, 2, replication_id=stream("b"), offset=1200), proxy(1)), [
         "critical several-primaries demo: keydb-2 and keydb-1 are primaries; keydb-2 is the rightful one; run rejoin",
