@@ -1,4 +1,4 @@
-"""A fact about the kernel's settings that servers warn of, for anybody's deploy. Nothing is changed by asking."""
+"""Facts about what servers warn of at their start, for anybody's deploy. Nothing is changed by asking."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ for name; do
     [ -w "$path" ] && can=yes
     echo "$name $value $can $kept"
 done
+"""
+
+# $1 a pid file. What the kernel says of the process counts, whatever its configuration does.
+HUGE = """
+case $(cat /sys/kernel/mm/transparent_hugepage/enabled) in *"[always]"*) ;; *) exit 0 ;; esac
+read -r pid <"$1" && grep -q "^THP_enabled:.*1" "/proc/$pid/status" && echo yes
+exit 0
 """
 
 
@@ -50,3 +57,20 @@ class KernelSettings(FactBase[dict[str, Setting]]):
             name: Setting(value=int(value), writable=can == "yes", kept=kept == "yes")
             for name, value, can, kept in rows
         }
+
+
+class HugePages(FactBase[bool]):
+    """Returns whether a process gets huge pages that it doesn't ask for (transparent huge pages, ``always``).
+
+    + pid_file: where its id is
+    """
+
+    def command(self, pid_file: str) -> StringCommand:
+        return script(HUGE, pid_file)
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["yes"]
+
+    @staticmethod
+    def default() -> bool:
+        return False

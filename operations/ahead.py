@@ -36,7 +36,8 @@ def of_node(group: Group, node: NodeEntry) -> None:
         *units.paths(node),
         kernel.PATH,
     ]
-    settings = [kernel.SETTINGS] if service.has_systemd(node.host) and node.data("keydb_kernel_settings") else []
+    settings = [kernel.huge_pages_of(node)] if service.has_systemd(node.host) else []
+    settings += [kernel.SETTINGS] if settings and node.data("keydb_kernel_settings") else []
     # What the group is asked for, before it is given its first primary, comes last.
     questions = [*programs.questions_of_server(node), *settings, *questions_of(node)]
     _look(node, service.server_unit(node), [*files, *rules, *directories], questions)

@@ -56,6 +56,7 @@ def server(node: NodeEntry) -> None:
     if service.has_systemd(node.host):
         units.server(name="Let systemd start the server", program=program)
         _kernel(node)
+        kernel.advise_huge_pages(node)
     _firewall(node, filtered)
     keydb.running(name="Start the server, guarded", program=program)
 

@@ -1,7 +1,7 @@
 """What a server's own warnings at its start ask of the kernel, set now and at each boot.
 
 Huge pages are no matter of the machine's: every server that verbs know switches them off for its own process
-(``disable-thp``, on by default).
+(``disable-thp``, on by default). One that was told not to, as one that is adopted may be, is told of.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pyinfra.api.output import format_text
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.ahead import Question, answer
+from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.shell import script
-from keydb_runbooks.facts.kernel import KernelSettings, Setting
+from keydb_runbooks.facts.kernel import HugePages, KernelSettings, Setting
 from keydb_runbooks.operations.files import READABLE, put_file
 from keydb_runbooks.operations.show import wrap
 
@@ -94,5 +95,21 @@ def advise(target: Host) -> None:
     for name in lacking(seen):
         if not seen[name]["writable"]:
             told = f"{target.name}: {name} is {seen[name]['value']}, and can't be changed from here: {HARM[name]}"
-            for line in wrap(f"{told}; set it to {WANTED[name]} on the machine that this one runs on", "", 2):
-                logger.info(f"    {format_text(line, 'yellow')}")
+            _tell(f"{told}; set it to {WANTED[name]} on the machine that this one runs on")
+
+
+def huge_pages_of(entry: NodeEntry) -> Question:
+    """What a machine is asked for to tell whether its server runs on huge pages."""
+    return HugePages, {"pid_file": entry.data("keydb_pid_file")}
+
+
+def advise_huge_pages(entry: NodeEntry) -> None:
+    """Tell a person of a server that kept huge pages: that takes a restart, and is its owner's to decide."""
+    if answer(entry.host, huge_pages_of(entry)):
+        told = f"{entry.name}: its server runs on huge pages: behind a fork, as for a save, each write copies 2 MB"
+        _tell(f"{told}; set disable-thp yes in {entry.config_file}, then run restart")
+
+
+def _tell(sentence: str) -> None:
+    for line in wrap(sentence, "", 2):
+        logger.info(f"    {format_text(line, 'yellow')}")

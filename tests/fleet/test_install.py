@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 
 from tests.fleet.fleet import NODES, PROXIES, Fleet
 from tests.fleet.machine import Machine, eventually
+
+USUAL = (
+    "oO0OoO0OoO0Oo|just started|Configuration loaded|Server initialized|Done loading RDB"
+    # This computer's, and not to be changed from a namespace.
+    "|vm.overcommit_memory|overcommit_memory is set to 0|Transparent Huge Pages"
+)
+"""What a server says in its warnings' voice at each start, and what only the computer below the machines can mend."""
 
 
 @pytest.fixture
@@ -172,6 +180,26 @@ def test_the_kernel_is_set_as_the_server_asks_and_what_it_does_not_allow_is_told
         node.shell(f"umount {hidden} {queue} /run/proc; rm -f {path}")
 
 
+def test_a_server_has_no_huge_pages_and_one_that_wants_them_is_told(installed: Fleet, server: str) -> None:
+    node, config, setting = installed["keydb-3"], "/etc/keydb/keydb.conf", "/sys/kernel/mm/transparent_hugepage/enabled"
+
+    def restart_with(line: str) -> None:
+        node.shell(f"sed -i '/^disable-thp/d' {config}; echo '{line}' >>{config}; systemctl restart {server}")
+        eventually(lambda: "keydb-3" in installed.replicas_of("keydb-1"), "it follows again", 30)
+
+    # This computer's own can't be changed from a namespace, so another file hides it.
+    node.shell(f"echo '[always] madvise never' >/run/huge; mount --bind /run/huge {setting}")
+    try:
+        for line, enabled in (("", 0), ("disable-thp no", 1)):
+            restart_with(line)
+            assert f"THP_enabled:\t{enabled}" in node.shell(f"cat /proc/{pid(node, server)}/status")
+            told = " ".join(installed.run("install").ok().text.split())
+            assert ("keydb-3: its server runs on huge pages" in told) is bool(enabled), told
+    finally:
+        node.shell(f"umount {setting}")
+        restart_with("")
+
+
 def test_haproxy_is_reloaded_only_when_changed_and_drops_no_connection(installed: Fleet) -> None:
     workers = {proxy.name: worker(proxy) for proxy in installed.proxies}
     with installed.client("proxy-1", "application") as client:
@@ -222,6 +250,16 @@ def test_a_killed_replica_comes_back_guarded_and_its_guard_lets_it_follow(instal
     journal = node.shell(f"journalctl --no-pager --output=cat --unit={server.replace('.service', '-guard.service')}")
     assert "follow: keydb-1, which is primary" in journal.splitlines()[-1] or "follow: keydb-1" in journal
     assert installed.primaries() == ["keydb-1"]
+
+
+def test_a_start_warns_of_nothing_that_could_be_mended(installed: Fleet, server: str) -> None:
+    for node in installed.nodes:
+        log = node.shell("cat /var/log/keydb/*.log").splitlines()
+        begun = max(number for number, line in enumerate(log) if "oO0OoO0OoO0Oo" in line)
+        lines = [line for line in log[begun:] if " # " in line or "WARNING" in line]
+        # Who is started guarded calls an address that nobody has, and says so.
+        starting = lines[: next(n for n, line in enumerate(lines) if "Unable to connect to MASTER" in line)]
+        assert [line for line in starting if not re.search(USUAL, line)] == []
 
 
 def test_a_server_that_can_not_live_is_not_started_for_ever_and_start_says_why(installed: Fleet, server: str) -> None:
