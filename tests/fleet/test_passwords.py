@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.fleet.fleet import NODES, Fleet
+from tests.fleet.forms import forms
 from tests.fleet.machine import Machine, eventually
 from tests.fleet.test_verbs import group, is_healthy  # noqa: F401 - a fixture of theirs
 from tests.fleet.writer import writing
@@ -31,11 +31,10 @@ def old(group: Fleet) -> Iterator[dict[str, str]]:  # noqa: F811
 
 def holders(machine: Machine, passwords: dict[str, str]) -> list[str]:
     """A machine's files with a password in them: as it is, as HAProxy has it, or as its hash."""
-    words = [word.encode() for word in passwords.values()]
-    forms = [*words, *(word.hex().encode() for word in words), *(sha256(word).hexdigest().encode() for word in words)]
+    wanted = [form.encode() for form in forms(passwords.values())]
     folders = [machine.root / name for name in ("etc", "root", "srv", "tmp", "var")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return [str(path) for path in files if any(form in path.read_bytes() for form in forms)]
+    return [str(path) for path in files if any(form in path.read_bytes() for form in wanted)]
 
 
 def test_a_rotation_drops_no_write_and_the_old_passwords_are_gone(

@@ -1,4 +1,7 @@
-"""Behind all other tests: no password of theirs was an argument, or is in a journal, a log, a report or what was printed."""
+"""Behind all other tests: no password of theirs was an argument, or is in a journal, a log, a report or what was printed.
+
+Nor is its SHA-256 or HAProxy's form of it. These stand in configuration files, which nobody else may read.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from pathlib import Path
 
 from tests.fleet.fleet import Fleet
+from tests.fleet.forms import forms, hashed, in_hex
 from tests.fleet.sampler import Sampler
 from tests.fleet.test_verbs import group  # noqa: F401 - a fixture of theirs
 from tests.fleet.writer import writing
@@ -34,7 +38,11 @@ def test_no_password_is_where_somebody_may_read_it(group: Fleet, sampled: Sample
     assert sampled.with_word(f"{group.engine}-server")
     assert all("COMMAND" in text for place, text in places.items() if "journal" in place)
     assert len(group.secrets) >= 5
-    for word in group.secrets:
+    # That these are the forms in which it stands where it may.
+    known = group.passwords
+    assert hashed(known["application"]) in group["keydb-1"].shell("cat /etc/keydb/keydb.conf")
+    assert in_hex(known["check"]) in group["proxy-1"].shell("cat /etc/haproxy/haproxy.cfg")
+    for word in forms(group.secrets):
         assert not [place for place, text in places.items() if word in text]
         assert not sampled.with_word(word)
     print(
