@@ -11,7 +11,7 @@ from pathlib import Path
 
 from redis.connection import Connection, SSLConnection
 
-from demo.measure import find_lost, read_journal
+from demo.measure import Write, find_lost, read_journal
 from demo.writer import CLIENTS, write
 from tests.fleet.fleet import Fleet
 from tests.fleet.machine import eventually
@@ -61,13 +61,17 @@ class Writer:
 
     def lost(self, folder: Path) -> int:
         """End the clients; how many of the acknowledged writes the group no longer has."""
+        return len(self.missing(folder))
+
+    def missing(self, folder: Path) -> set[Write]:
+        """End the clients; which of the acknowledged writes the group no longer has."""
         self.stop()
         path = folder / "journal.txt"
         path.write_text("".join(self.journal))
         writes = read_journal(path)
         assert len(writes) > 100, "too few writes to tell anything"
         with self.fleet.client(self.proxy, self.user) as client:
-            return len(find_lost(writes, client))
+            return find_lost(writes, client)
 
     def _write(self, client: int) -> None:
         group = self.fleet.group
