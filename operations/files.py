@@ -161,6 +161,13 @@ def seen_ahead(target: Host, path: str, *, keep: bool = False) -> Seen | None:
     return kept.get((target.name, path)) if keep else kept.pop((target.name, path), None)
 
 
+def forget_ahead(target: Host) -> None:
+    """Look again at whatever is asked for next: somebody else, as a package, changes files and directories."""
+    kept = _ahead.get(target.state, {})
+    for known in [one for one in kept if one[0] == target.name]:
+        del kept[known]
+
+
 def put_file(
     target: Host,
     path: str,

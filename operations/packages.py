@@ -18,7 +18,7 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.package import AptPackage
 from keydb_runbooks.operations import haproxy, keydb
-from keydb_runbooks.operations.files import READABLE, put_file
+from keydb_runbooks.operations.files import READABLE, forget_ahead, put_file
 from keydb_runbooks.operations.service import proxy_unit, server_unit
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -133,4 +133,6 @@ def _installed(package: str, version: str | None, unit: str) -> Generator[Pyinfr
     if (seen["version"] and version is None) or (seen["version"], seen["held"]) == (version, True):
         return False
     yield script(INSTALL, unit, package, version or "")
+    # It is executed by now: its directories and its configuration file may be there, with owners and modes of its own.
+    forget_ahead(host)
     return True

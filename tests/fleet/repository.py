@@ -1,7 +1,8 @@
 """A small signed apt repository on machines, with packages packed from the server's program that is here.
 
 They behave as a distribution's and as KeyDB's own: the server's brings a unit, a configuration file and a user, and starts
-what it brought; the program is in another one, which it needs in its very version.
+what it brought; the program is in another one, which it needs in its very version. The units are of the two kinds that
+servers' packages have: one waits for a pid file (KeyDB's and Debian's older ones), one for a message.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Mapping
 from email.utils import formatdate
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tests.fleet.machine import Machine
 
 PLACE = "/srv/repository"
-STARTED = "/run/started-by-the-package"
+STARTED = "/run/by-the-package/started"
 """Is there as soon as the unit started as the package has it, with nothing of ours."""
 
 CONTROL = """Package: {package}
@@ -34,18 +36,51 @@ Description: a server's program, packed for a test
 """
 
 UNIT = f"""[Unit]
-Description=as a distribution has it
+Description=as a package has it
+After=network.target
 [Service]
-ExecStart=/bin/sh -c 'touch {STARTED}; exec /usr/bin/{{package}} --port 6379 --dir /tmp'
+{{kind}}
+ExecStart=/bin/sh -c 'touch {STARTED}; exec /usr/bin/{{package}} /etc/{{engine}}/{{engine}}.conf {{further}}'
+ExecStop=/bin/kill -s TERM $MAINPID
+TimeoutStopSec=0
 Restart=always
+User={{engine}}
+Group={{engine}}
+RuntimeDirectory={{engine}}
+RuntimeDirectoryMode=2755
+UMask=007
+PrivateTmp=yes
+LimitNOFILE=65535
+ReadOnlyDirectories=/
+ReadWriteDirectories=-/var/lib/{{engine}} -/var/log/{{engine}} -/run/{{engine}} -{PurePosixPath(STARTED).parent}
+NoNewPrivileges=true
+CapabilityBoundingSet=CAP_SETGID CAP_SETUID CAP_SYS_RESOURCE
 [Install]
 WantedBy=multi-user.target
+Alias={{engine}}.service
+"""
+
+FORKING = {"kind": "Type=forking\nPIDFile=/run/{engine}/{package}.pid", "further": ""}
+NOTIFY = {"kind": "Type=notify", "further": "--supervised systemd --daemonize no"}
+"""Kinds of units: how systemd learns that the server is ready."""
+
+CONFIG = """# as a package has it
+bind 127.0.0.1
+port 6379
+daemonize yes
+supervised no
+pidfile /run/{engine}/{package}.pid
+logfile /var/log/{engine}/{package}.log
+dir /var/lib/{engine}
+timeout 0
 """
 
 # What debhelper writes for a unit.
 POSTINST = """#!/bin/sh
 set -e
 id -u {engine} >/dev/null 2>&1 || useradd --system --user-group --no-create-home {engine}
+install -d -o {engine} -g {engine} /var/lib/{engine} /var/log/{engine}
+install -d -m 1777 {place}
 deb-systemd-helper enable {package}.service >/dev/null || true
 if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload || true
@@ -72,9 +107,14 @@ class Repository:
         """As the inventory names it."""
         return f"file:{PLACE} ./"
 
-    def add(self, version: str, program: str | Path) -> None:
-        """Pack a program as this version of the packages."""
+    def add(self, version: str, program: str | Path, unit: Mapping[str, str] = FORKING) -> None:
+        """Pack a program as this version of the packages.
+
+        :param unit: which kind of unit they bring
+        """
         names = {"package": self.package, "tools": self.tools, "engine": self.engine, "version": version}
+        names |= {key: text.format(**names) for key, text in unit.items()}
+        names |= {"place": str(PurePosixPath(STARTED).parent)}
         tree = self.files.with_name(f"tools-{version}")
         for folder in ("DEBIAN", "usr/bin"):
             (tree / folder).mkdir(parents=True)
@@ -87,7 +127,7 @@ class Repository:
             "DEBIAN/postinst": POSTINST,
             "DEBIAN/conffiles": "/etc/{engine}/{engine}.conf\n",
             "lib/systemd/system/{package}.service": UNIT,
-            "etc/{engine}/{engine}.conf": "# as a distribution has it\nport 6379\ntimeout 0\n",
+            "etc/{engine}/{engine}.conf": CONFIG,
         }
         for name, text in texts.items():
             path = tree / name.format(**names)

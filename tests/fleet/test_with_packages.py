@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.fleet import NODES, Fleet
-from tests.fleet.machine import eventually
-from tests.fleet.repository import STARTED, Repository
+from tests.fleet.machine import Machine, eventually
+from tests.fleet.repository import NOTIFY, STARTED, Repository
 from tests.fleet.test_verbs import is_healthy
 from tests.fleet.writer import writing
 from tests.sandbox.versions import renamed, version_of
@@ -39,6 +39,30 @@ def repository(installed: Fleet, tmp_path: Path) -> Iterator[Repository]:
     eventually(lambda: is_healthy(installed, "keydb-1"), "the group of the other tests is back", 30)
 
 
+def runs_as_ours(machine: Machine, repository: Repository) -> bool:
+    """Whether the package's own unit runs the server, and nothing of how it would have started or ended it is left.
+
+    A process that systemd was waiting for, or believed to have ended, would have been started again.
+    """
+    fields = {
+        "Type": "exec",
+        "PIDFile": "",
+        "ExecStop": "",
+        "Restart": "on-failure",
+        "TimeoutStopUSec": "10min",
+        "NRestarts": "0",
+        "SubState": "running",
+        "UMask": "0077",
+    }
+    show = (
+        f"systemctl show {' '.join(f'-p {field}' for field in (*fields, 'FragmentPath'))} {repository.engine}.service"
+    )
+    seen = dict(line.partition("=")[::2] for line in machine.shell(show).splitlines())
+    assert seen.pop("FragmentPath").startswith(("/lib", "/usr"))
+    assert {"PIDFile": "", "ExecStop": "", **seen} == fields
+    return True
+
+
 def data(repository: Repository, version: str) -> dict[str, str]:
     return {
         "keydb_package": repository.package,
@@ -58,9 +82,7 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
         machine.shell(f"test ! -e {STARTED}")
         assert machine.shell("apt-mark showhold") == repository.package
         assert machine.shell(f"readlink /proc/$(pgrep -x {repository.package})/exe") == f"/usr/bin/{repository.package}"
-        assert machine.shell(f"systemctl show --value -p FragmentPath {repository.package}").startswith(
-            ("/lib", "/usr")
-        )
+        assert runs_as_ours(machine, repository)
     assert installed.findings() == []
     again = installed.run("install", **data(repository, "1-1")).ok()
     assert again.changed() == 0, again.text
@@ -68,7 +90,7 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
     assert drift.code == 0, drift.text
 
     newer = renamed(installed.program, tmp_path / "newer")
-    repository.add("2-1", tmp_path / "newer")
+    repository.add("2-1", tmp_path / "newer", NOTIFY)
     for machine in installed.nodes:
         repository.put_on(machine)
     processes = [installed.info(name)["run_id"] for name in NODES]
@@ -81,6 +103,8 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
     assert {installed.version(name) for name in NODES} == {newer} != {version_of(installed.program)}
     for machine in installed.nodes:
         machine.shell(f"test ! -e {STARTED}")
+        assert "Type=notify" in machine.shell(f"systemctl cat {repository.package}")
+        assert runs_as_ours(machine, repository)
     print(f"install with packages in {first.seconds:.1f} s, upgrade to the next one in {upgraded.seconds:.1f} s")
 
 

@@ -224,3 +224,14 @@ def test_what_is_not_there_yet_a_link_and_another_host_are_looked_at_when_it_is_
     files.look_ahead(looking(state), [str(there)])
     assert files.seen_ahead(looking(state, "keydb-2"), str(there)) is None
     assert files.seen_ahead(looking(State()), str(there)) is None
+
+
+def test_what_a_package_may_have_changed_is_looked_at_again(tmp_path, shell):
+    state = State()
+    there = tmp_path / "there"
+    there.write_text("before\n")
+    for name in ("keydb-1", "keydb-2"):
+        files.look_ahead(looking(state, name), [str(there)])
+    files.forget_ahead(looking(state))
+    assert files.seen_ahead(looking(state), str(there)) is None
+    assert files.seen_ahead(looking(state, "keydb-2"), str(there)) is not None
