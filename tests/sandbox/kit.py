@@ -310,11 +310,10 @@ class Sandbox:
     def thaw(self, node: str) -> None:
         self._signal(node, signal.SIGCONT)
 
-    def boot(self, node: str, *arguments: str, answering: bool = True) -> None:
+    def boot(self, node: str, *arguments: str, answering: bool = True, program: str = "") -> None:
         """Start a server without pyinfra, as a unit or a person would; without the guard it is what its file says."""
-        _, program = find_server(self.engine)
         self._pid_file(node).unlink(missing_ok=True)
-        words = [program, str(self.config(node)), "--set-proc-title", "no", *arguments]
+        words = [program or find_server(self.engine)[1], str(self.config(node)), "--set-proc-title", "no", *arguments]
         self._spawn(words)
         eventually(lambda: self.pid(node) is not None, f"{node} has a pid file")
         if answering:

@@ -16,6 +16,7 @@ from kit import NODES, Sandbox, eventually
 from versions import impostor
 
 from keydb_runbooks.connectors.ports import is_free
+from keydb_runbooks.connectors.programs import engines, find_server
 from keydb_runbooks.connectors.sandbox import MARK
 
 GUARD = ("REPLICAOF", "255.255.255.255", "1")
@@ -212,6 +213,32 @@ def emptied_by_a_command(group: Sandbox) -> None:
     client.connection_pool.disconnect()
 
 
+COMMON = ("bind", "port", "daemonize", "pidfile", "logfile", "dir", "user", "masteruser", "masterauth")
+"""Settings that every engine has."""
+
+
+def of_another_engine(group: Sandbox) -> None:
+    """Somebody started another engine's program on keydb-3, on an empty disk: not everyone reads each other's files."""
+    others = [program for engine, program in engines().items() if engine != group.engine]
+    if not others:
+        pytest.skip("there is one engine on this machine")
+    group.kill("keydb-3")
+    emptied(group, "keydb-3")
+    path = group.config("keydb-3")
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if line.startswith(COMMON)))
+    group.boot("keydb-3", *GUARD_ARGUMENTS, program=others[0])
+
+
+def started_without_a_file(group: Sandbox) -> None:
+    """keydb-2 got its settings through a pipe, so it knows of no file to save its role in."""
+    group.kill("keydb-2")
+    program = group.directory / "without-a-file"
+    program.write_text(f'#!/bin/sh\nexec {find_server(group.engine)[1]} - <"$1"\n')
+    program.chmod(0o700)
+    group.boot("keydb-2", program=str(program))
+    eventually(lambda: group.follows("keydb-2", "keydb-1"), "keydb-2 follows")
+
+
 @dataclass(frozen=True)
 class Case:
     """What makes a code: a state of real servers, and the verb that is asked in it."""
@@ -257,6 +284,8 @@ CASES = (
     Case("target-restarts", as_it_is, "restart", {"to": "keydb-1"}),
     Case("program-unknown", as_it_is, "upgrade", {"keydb_server": "/bin/true"}),
     Case("nothing-to-undo", guarded("keydb-2"), "abort"),
+    Case("engine-differs", of_another_engine, "switchover", TO_2),
+    Case("no-config-file", started_without_a_file, "switchover", TO_2),
 )
 
 

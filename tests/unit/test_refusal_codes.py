@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from keydb_runbooks.runbooks.checks import CHECKS, Severity
 from keydb_runbooks.runbooks.kinds import HINTS
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,8 @@ WITHOUT_A_STATE = {
     "last-node": "every sandbox has three nodes; the rows of tests/unit/runbooks have it",
     "mixed": "it takes a group of which somebody made one half by hand; the rows of tests/unit/runbooks have it",
     "pods-unread": "it takes pods; tests/kubernetes/test_other_verbs.py has it",
+    "owned-by-controller": "it takes pods that an operator made; tests/unit/test_made.py has it",
+    "label-mover": "it takes pods that somebody else's chart made; the rows of tests/unit/runbooks/test_made.py have it",
     "kind-unknown": "it takes a server that dies between two commands of one look",
 }
 
@@ -60,6 +63,7 @@ def first_words(name: str, *folders: str) -> set[str]:
 def codes() -> set[str]:
     """All that a refusal of runbooks/ can be called."""
     found = first_words("Refusal", "runbooks") | set(HINTS)
+    found |= {row.code for row in CHECKS if Severity.ERROR in (row.switchover, row.failover)}
     runbooks = sorted((ROOT / "runbooks").rglob("*.py"))
     for path in runbooks:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -110,7 +114,7 @@ def made(code: str, expected: set[str]) -> bool:
 def test_every_code_is_made_from_a_real_state_or_has_a_reason() -> None:
     expected = texts()
     there = codes()
-    assert {"no-primary", "diverged", "not-fenced", "node-refused", "proxy-refused", "too-old"} <= there
+    assert {"no-primary", "diverged", "not-fenced", "node-refused", "proxy-refused", "too-old", "disk-full"} <= there
     missing = {code for code in there if not made(code, expected)} - set(WITHOUT_A_STATE)
     assert not missing, "add a case to tests/sandbox/test_refusal_codes.py, or a reason here"
 
