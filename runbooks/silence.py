@@ -72,6 +72,9 @@ def when_it_wakes(topology: Topology, min_replicas: int) -> tuple[str, ...]:
         until = "until it is demoted, since keydb_min_replicas_to_write is 0"
     elif len(doubtful) > min_replicas:
         until = "until one of them is demoted, if the others still follow it"
+    elif any(node.engine == "keydb" for node in topology.nodes):
+        # A script goes round min-replicas-to-write there (docs/engines.md, "Promote as one TCP segment").
+        until += " (a script's on KeyDB: until it is demoted)"
     names = " and ".join(doubtful)
     return (f"{names} {are} not stopped: {wakes}, writes that get there are acknowledged, and lost, {until}",)
 

@@ -47,6 +47,7 @@ class Proxy:
             server = world.servers[name]
             line.check = check_of(world, self.name, server)
             if line.check == PASSED:
+                # The second check that it takes (rise 2) comes a tenth of a second later: the same moment here.
                 line.up, line.fails = True, 0
                 continue
             line.fails += 1

@@ -384,6 +384,7 @@ def test_who_is_given_up_without_a_look_is_told_in_the_plan():
 
 
 LEASE = "writes that get there are acknowledged, and lost, until its replicas have left it, which takes milliseconds"
+LEASE_OF_KEYDB = f"{LEASE} (a script's on KeyDB: until it is demoted)"
 FOLLOWED = (
     "writes that get there are acknowledged, and lost, until one of them is demoted, if the others still follow it"
 )
@@ -395,11 +396,16 @@ NO_LEASE = (
 @pytest.mark.parametrize(
     "members, min_replicas, told",
     [
-        ((silent(1), orphan(2)), 1, (f"keydb-1 is not stopped: when it wakes, {LEASE}",)),
+        ((silent(1), orphan(2)), 1, (f"keydb-1 is not stopped: when it wakes, {LEASE_OF_KEYDB}",)),
+        ((silent(1), orphan(2, engine="valkey")), 1, (f"keydb-1 is not stopped: when it wakes, {LEASE}",)),
         ((silent(1), orphan(2)), 0, (f"keydb-1 is not stopped: when it wakes, {NO_LEASE}",)),
         ((silent(1), orphan(2), silent(3)), 1, (f"keydb-1 and keydb-3 are not stopped: when they wake, {FOLLOWED}",)),
-        ((silent(1), orphan(2), silent(3)), 2, (f"keydb-1 and keydb-3 are not stopped: when they wake, {LEASE}",)),
-        ((DEAD, orphan(2), silent(3)), 1, (f"keydb-3 is not stopped: when it wakes, {LEASE}",)),
+        (
+            (silent(1), orphan(2), silent(3)),
+            2,
+            (f"keydb-1 and keydb-3 are not stopped: when they wake, {LEASE_OF_KEYDB}",),
+        ),
+        ((DEAD, orphan(2), silent(3)), 1, (f"keydb-3 is not stopped: when it wakes, {LEASE_OF_KEYDB}",)),
         ((DEAD, orphan(2)), 0, ()),
     ],
 )
@@ -409,4 +415,4 @@ def test_what_nobody_can_prove_of_who_is_not_stopped_is_told(members, min_replic
 
 def test_a_failover_over_a_frozen_primary_tells_what_that_does_when_it_wakes():
     plan = decide(silent(1), orphan(2), orphan(3), proxy(), clients_only_through_proxies=True)
-    assert plan.warnings == (f"keydb-1 is not stopped: when it wakes, {LEASE}",)
+    assert plan.warnings == (f"keydb-1 is not stopped: when it wakes, {LEASE_OF_KEYDB}",)
