@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
@@ -27,14 +28,21 @@ def pairwise(rows: Sequence[Row]) -> list[Row]:
 
 def each_value(rows: Sequence[Row]) -> list[Row]:
     """Some of the rows, chosen greedily, with every value that any of them has."""
-    return _covering(rows, lambda row: set(enumerate(row)))
+    return _covering(rows, values_of)
+
+
+def values_of(row: Row) -> set[tuple[int, str]]:
+    return set(enumerate(row))
 
 
 def _covering(rows: Sequence[Row], parts_of: Callable[[Row], set[Any]]) -> list[Row]:
+    """Of rows that bring as much that is missing, one of values that were chosen seldom: no value is tried out of habit."""
     missing = {part for row in rows for part in parts_of(row)}
-    chosen = []
+    chosen: list[Row] = []
+    used: Counter[tuple[int, str]] = Counter()
     while missing:
-        best = max(rows, key=lambda row: len(parts_of(row) & missing))
+        best = max(rows, key=lambda row: (len(parts_of(row) & missing), -sum(used[value] for value in values_of(row))))
         missing -= parts_of(best)
+        used.update(values_of(best))
         chosen.append(best)
     return chosen
