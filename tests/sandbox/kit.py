@@ -225,7 +225,7 @@ class Sandbox:
         return self.directory / node / "keydb.conf"
 
     def pid(self, node: str) -> int | None:
-        return self.processes.of(self._pid_file(node))
+        return self.processes.of(self.pid_file(node))
 
     def healthy(self, primary: str) -> None:
         """The whole promise: one primary, everybody follows it, nobody is paused, the proxy leads there."""
@@ -312,7 +312,7 @@ class Sandbox:
 
     def boot(self, node: str, *arguments: str, answering: bool = True, program: str = "") -> None:
         """Start a server without pyinfra, as a unit or a person would; without the guard it is what its file says."""
-        self._pid_file(node).unlink(missing_ok=True)
+        self.pid_file(node).unlink(missing_ok=True)
         words = [program or find_server(self.engine)[1], str(self.config(node)), "--set-proc-title", "no", *arguments]
         self._spawn(words)
         eventually(lambda: self.pid(node) is not None, f"{node} has a pid file")
@@ -320,7 +320,7 @@ class Sandbox:
             eventually(lambda: self.answers(node), f"{node} answers")
 
     def boot_proxy(self) -> None:
-        self._pid_file("proxy-1").unlink(missing_ok=True)
+        self.pid_file("proxy-1").unlink(missing_ok=True)
         self._spawn([find_proxy(), "-D", "-f", str(self.directory / "proxy-1" / "haproxy.cfg")])
 
     def ask_proxy(self, command: str) -> bytes:
@@ -404,7 +404,7 @@ class Sandbox:
         for path in (self.directory, self.image):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _pid_file(self, node: str) -> Path:
+    def pid_file(self, node: str) -> Path:
         return self.directory / node / ("haproxy.pid" if node.startswith("proxy") else "server.pid")
 
     def _signal(self, node: str, number: signal.Signals) -> None:

@@ -48,6 +48,11 @@ MOMENTS = {
         "within": Moment("sibling: BGSAVE #1", "answered"),
         "behind": Moment("sibling: REPLICAOF primary + CONFIG REWRITE #1", "answered"),
     },
+    "rejoin-two-primaries": {
+        "before": Moment("{guard}", "before"),
+        "within": Moment("primary: BGSAVE #1", "answered"),
+        "behind": Moment("primary: REPLICAOF target + CONFIG REWRITE #1", "answered"),
+    },
     "promote": {
         "before": Moment("{promote}", "before"),
         "within": Moment("{promote}", "answered"),
@@ -57,6 +62,16 @@ MOMENTS = {
         "before": Moment("primary: REPLICAOF target + CONFIG REWRITE #1", "before"),
         "within": Moment("primary: REPLICAOF target + CONFIG REWRITE #1", "answered"),
         "behind": Moment("primary: CLIENT UNPAUSE #1", "answered"),
+    },
+    "demote-alone": {
+        "before": Moment("{guard}", "before"),
+        "within": Moment("{guard}", "answered"),
+        "behind": Moment("primary: INFO #3", "answered"),
+    },
+    "restart": {
+        "before": Moment("target: REPLICAOF primary + CONFIG REWRITE #1", "before"),
+        "within": Moment("{promote}", "answered"),
+        "behind": Moment("primary: REPLICAOF target + CONFIG REWRITE #2", "before"),
     },
     "fence": {
         "before": Moment("primary: ACL + CONFIG REWRITE #1", "before"),
@@ -87,17 +102,22 @@ PROMOTE = (
     "target: CONFIG SET min-replicas-to-write 0 + REPLICAOF NO ONE + SET runbook:epoch"
     " + CONFIG SET min-replicas-to-write 1 #1"
 )
+GUARD = "primary: CONFIG SET replica-read-only yes + REPLICAOF 255.255.255.255 1 + CONFIG REWRITE #1"
 TRIAL = "primary: SET runbook:verify + EVAL return 1 0 #1"
 
 ENDS = ("done:", "nothing to do:", "refused:", "failed and unchanged", "failed and incomplete")
 
 
+DEAD = {"failover": ("primary",), "promote": ("primary",), "demote-alone": ("target", "sibling")}
+"""Who is dead already in the world that a verb finds."""
+
+
 def possible(row: Row) -> bool:
-    """A proxy has no disk that matters here and no password of ours; failover's primary is dead already."""
+    """A proxy has no disk that matters here and no password of ours."""
     verb, where, fault, _ = row
     if where == "proxy":
         return fault not in ("full disk", "new password")
-    return not (verb in ("failover", "promote") and where == "primary")
+    return where not in DEAD.get(verb, ())
 
 
 ROWS = every_row(FACTORS, possible)
@@ -123,12 +143,14 @@ def networked(networked: Sandbox) -> Iterator[Sandbox]:
 def begin(group: Sandbox, fault: str, node: str) -> str:
     """A command of the shell that begins a fault."""
     network = f"{sys.executable} -m keydb_runbooks.connectors.network"
+    # Of whoever runs there then: a restart gives it another process.
+    pid = f"$(cat {group.pid_file(node)})"
     return {
-        "killed": f"kill -9 {group.pid(node)}",
-        "frozen": f"kill -STOP {group.pid(node)}",
+        "killed": f"kill -9 {pid}",
+        "frozen": f"kill -STOP {pid}",
         "cut off": f"{network} cut {node}",
         "slow": f"{network} slow {node} --delay-ms 100",
-        "full disk": f"prlimit --pid {group.pid(node)} --fsize=0:",
+        "full disk": f"prlimit --pid {pid} --fsize=0:",
         "new password": f"{sys.executable} {password_script(group, node, 'another')}",
     }[fault]
 
@@ -195,7 +217,7 @@ def end(group: Sandbox, fault: str, node: str) -> None:
 
 def moment_of(verb: str, moment: str) -> Moment:
     found = MOMENTS[verb][moment]
-    return Moment(found.command.format(promote=PROMOTE, trial=TRIAL), found.when)
+    return Moment(found.command.format(promote=PROMOTE, guard=GUARD, trial=TRIAL), found.when)
 
 
 def told(result: Result) -> str:
