@@ -29,11 +29,12 @@ TRIAL = ("REPLICAOF none none", "SET runbook:verify + EVAL return")
 
 FACTS = (
     "2>/dev/null; true'",
+    "</proc/meminfo; true'",
     "|| ls -ld",
     "echo 0;; esac' sh",
     "echo 0;; esac; true' sh",
     "base64 <",
-    """/\\1#/g'"'"' true' sh""",
+    "2>/dev/null true'",
     "'df -Pk ",
 )
 """What shell commands contain that only look."""

@@ -191,6 +191,15 @@ def test_every_command_that_a_run_sends_is_counted(group: Sandbox) -> None:
     assert [part for line in lines for part in line.removeprefix("runtime ").split(" + ") if part in told] == told
 
 
+def test_a_run_that_only_looks_has_no_command_that_counts_as_a_change(group: Sandbox) -> None:
+    """Else the few moments that are tried are spent on looks."""
+    run_at(group, "status", None, "", {}).ok()
+    listed = commands(group)
+    list_of(group).unlink()
+    assert len(listed) > 20
+    assert [command for command in listed if changes(command)] == []
+
+
 def test_a_death_comes_at_its_moment_and_nothing_behind_it_was_sent(group: Sandbox) -> None:
     promote = Moment(next(line for line in promoted_by(group) if "REPLICAOF NO ONE" in line), "sent")
     group.restore()
