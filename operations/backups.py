@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
-from keydb_runbooks.operations import dump, interrupt, programs
+from keydb_runbooks.operations import dump, programs
 from keydb_runbooks.operations.dump import Kept
 from keydb_runbooks.operations.failures import LeftBehind, StepFailed
 from keydb_runbooks.operations.links import Links
@@ -129,7 +129,7 @@ def check(entry: NodeEntry, path: str) -> Checked:
 def _make_backup(step: MakeBackup, links: Links) -> str:
     entry, client = links.group.node(step.where), links.node(step.where)
     node = links.read_same(step.where, step.run_id)
-    dump.background_save(step.where, client, interrupt.check)
+    dump.background_save(step.where, client)
     data = dump.setting(client, "dir")
     dump.run(entry.host, FORGOTTEN, data)
     place = Kept(f"{data}/backup-{_plain(step.where)}-{_now()}", entry.host)
@@ -152,7 +152,7 @@ def _bring_backup(step: BringBackup, links: Links) -> str:
         name = until(free, NAME_SECONDS, 0.05, lambda: "a backup of this very second is there")
         if name is None:
             raise StepFailed(f"{directory} has a backup of {_now()} already; look at this machine's clock")
-        here = dump.fetch(made.place, directory / name, made.size, made.checksum, interrupt.check)
+        here = dump.fetch(made.place, directory / name, made.size, made.checksum)
     finally:
         dump.remove(made.place)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -22,6 +22,7 @@ from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.operations.save import kept
+from keydb_runbooks.operations.waits import Lines, Pace
 from keydb_runbooks.runbooks.differences import (
     OTHER_EXPIRY,
     OTHER_VALUE,
@@ -40,7 +41,6 @@ BATCH = 100
 """Keys that are asked for together, and elements of a big one."""
 
 STRING_PIECE = 65536
-PROGRESS_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,42 @@ READINGS = {
 Command = tuple[str, ...]
 
 
+@dataclass
+class Progress:
+    """How far one of the two passes over the keys is; ``inside`` is the big value that is just read in parts."""
+
+    doing: str
+    total: int
+    done: int = 0
+    inside: str = ""
+    pace: Pace = field(default_factory=lambda: Pace("keys"))
+
+    def see(self, keys: int) -> None:
+        """Note so many more."""
+        self.done += keys
+        self.pace.see(self.done, max(self.total, self.done))
+
+    def __str__(self) -> str:
+        return f"{self.doing}: {self.pace}{self.inside}"
+
+
 class Pair:
     """The node and the primary, asked together and slowly."""
 
     def __init__(self, here: Client, there: Client) -> None:
         self.both = (here, there)
+        self.lines = Lines()
+        self.progress = Progress("the comparison begins", 0)
 
     def ask(self, *commands: list[Command]) -> list[list[Any]]:
-        """Send each of them its commands in one segment; errors come back as answers, and a pause follows."""
+        """Send each of them its commands in one segment; errors come back as answers, and a pause follows.
+
+        :raises Stopped: if this program is told to stop
+        """
         before = time.monotonic()
         answers = in_parallel(_pipelined, list(zip(self.both, commands, strict=True)))
         time.sleep(time.monotonic() - before)
+        self.lines.go_on(lambda: str(self.progress))
         return answers
 
     def same(self, commands: list[Command]) -> list[list[Any]]:
@@ -125,19 +150,19 @@ def _open(node: NodeEntry) -> Client:
 
 
 def _compare_all(pair: Pair, databases: list[dict[int, int]], found: Differences) -> None:
-    told = time.monotonic()
-    total = sum(databases[0].values())
-    for database in sorted(databases[0]):
+    here, there = databases
+    pair.progress = Progress(f"{found.node} is compared with {found.primary}", sum(here.values()))
+    for database in sorted(here):
         pair.select(database)
         for keys in _scan(pair.here):
             _compare_batch(pair, database, keys, found)
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
-                logger.info(f"    {found.node}: compared {found.compared:,} of {total:,} keys")
-    for database in sorted(databases[1]):
+            pair.progress.see(len(keys))
+    pair.progress = Progress(f"{found.node} is asked for each key of {found.primary}", sum(there.values()))
+    for database in sorted(there):
         pair.select(database)
         for keys in _scan(pair.there):
             found.only_there += len(keys) - int(pair.here("EXISTS", *keys))
+            pair.progress.see(len(keys))
 
 
 def _databases(info: str) -> dict[int, int]:
@@ -169,7 +194,7 @@ def _compare_batch(pair: Pair, database: int, keys: list[str], found: Difference
     verdicts.update(_compare_whole(pair, {key: present[key][0].kind for key in small}))
     for key, (here, there) in present.items():
         what = verdicts[key]
-        if what is None and key not in small and not _same_in_parts(pair, key, here):
+        if what is None and key not in small and not _big_same(pair, key, here):
             what = OTHER_VALUE
         if what is None and other_expiry(here, there):
             what = OTHER_EXPIRY
@@ -224,6 +249,13 @@ def _equal(kind: str, here: Any, there: Any) -> bool:
     if isinstance(there, redis.ResponseError):
         return False
     return canonical(kind, _good(here)) == canonical(kind, there)
+
+
+def _big_same(pair: Pair, key: str, seen: Seen) -> bool:
+    pair.progress.inside = f"; now a {seen.kind} of length {seen.length:,}"
+    same = _same_in_parts(pair, key, seen)
+    pair.progress.inside = ""
+    return same
 
 
 def _same_in_parts(pair: Pair, key: str, seen: Seen) -> bool:

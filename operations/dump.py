@@ -12,22 +12,22 @@ import os
 import shutil
 import time
 from base64 import b64decode
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
 import redis
-from pyinfra import logger
 from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors import shell
 from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, link
 from keydb_runbooks.connectors.quiet import run_quietly
-from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.operations.failures import StepFailed, Stopped
+from keydb_runbooks.operations.waits import Lines, Pace, meanwhile, until
 from keydb_runbooks.runbooks.condition import dataset_bytes
 from keydb_runbooks.runbooks.replication import Node, read_info
 from keydb_runbooks.runbooks.rescue import Room, file_name
@@ -36,7 +36,6 @@ WAIT_FOR_OTHERS_SECONDS = 600.0
 """How long another child of the server, that saves or rewrites its AOF, may take before our save begins."""
 
 POLL_SECONDS = 0.1
-PROGRESS_SECONDS = 3.0
 PIECE_BYTES = 4 * 1024**2
 
 # $1 the server's dump file, $2 the name under which it is kept. What a run that was killed left is removed.
@@ -76,10 +75,6 @@ class Kept:
         return f"{self.host.name}:{self.stem}.rdb" if self.host is not None else f"{self.stem}.rdb"
 
 
-def go_on() -> None:
-    """Whoever must not stop in the middle."""
-
-
 def write_beside(place: Kept, ending: str, content: object) -> str:
     """Write JSON beside a saved file, readable by its owner alone, whole or not at all; return where.
 
@@ -93,36 +88,43 @@ def write_beside(place: Kept, ending: str, content: object) -> str:
     return path
 
 
-def background_save(name: str, client: Client, check: Callable[[], None] = go_on) -> None:
+def background_save(name: str, client: Client) -> None:
     """Let the server save, and wait until it did; a child that already works for something else is waited for.
 
-    :param check: is called again and again, and ends the wait by what it raises
-    :raises StepFailed: if it may not or could not
+    What the server began it goes on with, whoever stops waiting here.
+
+    :raises StepFailed: if it may not or could not; ``Stopped`` if this program is told to stop
     """
-    deadline = time.monotonic() + WAIT_FOR_OTHERS_SECONDS
-    while True:
-        try:
-            client.execute_command("BGSAVE")
-            break
-        except redis.exceptions.NoPermissionError:
-            raise StepFailed(f"{name} does not permit the operator BGSAVE; run install, or save=no") from None
-        except redis.ResponseError as error:
-            if "progress" not in str(error) and "child" not in str(error):
-                raise
-            if time.monotonic() > deadline:
-                raise StepFailed(f"{name} is busy with another save or rewrite: {error}") from None
-            check()
-            time.sleep(POLL_SECONDS)
-    told = time.monotonic()
+    busy = ""
+
+    def begun() -> bool | None:
+        nonlocal busy
+        busy = _begin_to_save(name, client)
+        return None if busy else True
+
+    told = lambda: f"{name} is busy with another save or rewrite; its own comes behind that"  # noqa: E731
+    if until(begun, WAIT_FOR_OTHERS_SECONDS, POLL_SECONDS, told) is None:
+        raise StepFailed(f"{name} is busy with another save or rewrite: {busy}")
+    lines, pace = Lines(), Pace("keys")
     while (state := _persistence(client))["rdb_bgsave_in_progress"] != "0":
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
-            done, total = state.get("current_save_keys_processed", "?"), state.get("current_save_keys_total", "?")
-            logger.info(f"    {name} is saving: {done} of {total} keys")
-        check()
+        pace.see(int(state.get("current_save_keys_processed", 0)), int(state.get("current_save_keys_total", 0)) or None)
+        lines.go_on(lambda: f"{name} is saving: {pace}")
         time.sleep(POLL_SECONDS)
     if state["rdb_last_bgsave_status"] != "ok":
         raise StepFailed(f"{name} could not save its data (its log says why); its data stay as they are")
+
+
+def _begin_to_save(name: str, client: Client) -> str:
+    """What keeps the server from it, "" if it began."""
+    try:
+        client.execute_command("BGSAVE")
+    except redis.exceptions.NoPermissionError:
+        raise StepFailed(f"{name} does not permit the operator BGSAVE; run install, or save=no") from None
+    except redis.ResponseError as error:
+        if "progress" not in str(error) and "child" not in str(error):
+            raise
+        return str(error)
+    return ""
 
 
 def _persistence(client: Client) -> dict[str, str]:
@@ -132,42 +134,46 @@ def _persistence(client: Client) -> dict[str, str]:
 def keep(dump: str, place: Kept, node: str) -> tuple[int, str]:
     """Keep a server's dump file beside it under the name of ``place``; return its size in bytes and its SHA-256.
 
-    :raises StepFailed: if it can't be kept
+    :raises StepFailed: if it can't be kept; ``Stopped`` if this program is told to stop, and then nothing is kept
     """
     assert place.host is not None
     name = file_name(node, "", "", 0).removesuffix("---0")
     # Whatever stands before the node's name belongs to the same kind of file.
     prefix = f"{Path(place.stem).name.partition(name)[0]}{name}"
-    answer = " ".join(run(place.host, KEEP, dump, f"{place.stem}.rdb", prefix) or ["no shell answers there"]).split()
+    host, path = place.host, f"{place.stem}.rdb"
+    try:
+        work = partial(run, host, KEEP, dump, path, prefix)
+        lines = meanwhile(work, lambda: f"{node} reads its file for a checksum")
+    except Stopped:
+        # A script that still reads finds nothing left to give the name to.
+        remove(place)
+        raise
+    answer = " ".join(lines or ["no shell answers there"]).split()
     if answer[:1] != ["kept"]:
         raise StepFailed(f"{node}: {' '.join(answer)}")
     return int(answer[1]), answer[2]
 
 
-def fetch(place: Kept, stem: Path, size: int, checksum: str, check: Callable[[], None] = go_on) -> Kept:
+def fetch(place: Kept, stem: Path, size: int, checksum: str) -> Kept:
     """Bring a kept file to this machine, piece by piece, so that no copy of it is ever readable by others.
 
     It is whole and on the disk before it has its name, and only then it is removed on the node.
 
     :param stem: its path here, without the ending
     :param size: its length in bytes; ``checksum`` is its SHA-256
-    :param check: is called behind every piece, and ends all by what it raises
-    :raises StepFailed: if it can't be read or written, or came as another one
+    :raises StepFailed: if it can't be read or written, or came as another one; ``Stopped`` if this program is told to
+        stop, and then nothing of it is here
     """
     assert place.host is not None
     path = stem.with_name(f"{stem.name}.rdb")
-    part, seen = path.with_name(f"{path.name}.part"), sha256()
+    part = path.with_name(f"{path.name}.part")
     try:
         stem.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with private(part) as file:
-            for number in range((size + PIECE_BYTES - 1) // PIECE_BYTES):
-                piece = b64decode("".join(run(place.host, PIECE, f"{place.stem}.rdb", str(number)) or []))
-                seen.update(piece)
-                file.write(piece)
-                check()
+            seen = _copy(place, size, file)
             file.flush()
             os.fsync(file.fileno())
-        if seen.hexdigest() != checksum:
+        if seen != checksum:
             raise StepFailed(f"{path} came with another checksum than {place.place} has, which stays there")
         part.rename(path)
         sync_directory(stem.parent)
@@ -182,10 +188,24 @@ def fetch(place: Kept, stem: Path, size: int, checksum: str, check: Callable[[],
     return Kept(str(stem), None)
 
 
-def remove(place: Kept) -> None:
-    """Remove a kept file on its node; that it can't be removed harms nobody."""
+def _copy(place: Kept, size: int, file: BinaryIO) -> str:
+    """Copy a kept file into one of this machine; the SHA-256 of what came."""
     assert place.host is not None
-    run(place.host, 'rm -f -- "$1"', f"{place.stem}.rdb")
+    host, lines, pace, seen = place.host, Lines(), Pace("bytes"), sha256()
+    for number in range((size + PIECE_BYTES - 1) // PIECE_BYTES):
+        work = partial(run, host, PIECE, f"{place.stem}.rdb", str(number))
+        answer = meanwhile(work, lambda: f"{host.name} sends its file: {pace}", lines)
+        piece = b64decode("".join(answer or []))
+        seen.update(piece)
+        file.write(piece)
+        pace.see(file.tell(), size)
+    return seen.hexdigest()
+
+
+def remove(place: Kept) -> None:
+    """Remove a kept file on its node, and what is not whole of it; that it can't be removed harms nobody."""
+    assert place.host is not None
+    run(place.host, 'rm -f -- "$1.part" "$1"', f"{place.stem}.rdb")
 
 
 def sync_directory(directory: Path) -> None:

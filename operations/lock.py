@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gevent
@@ -21,6 +22,7 @@ import redis
 
 from keydb_runbooks.connectors.link import Client, in_parallel
 from keydb_runbooks.operations.holders import PREFIX, Holder, Task, told_of, united
+from keydb_runbooks.operations.waits import Lines, rest
 
 WAIT_SECONDS = 2.0
 WAIT_FOR_GUARD_SECONDS = 10.0
@@ -120,11 +122,11 @@ class Lock:
             try:
                 _win({node: client}, identity)
                 break
-            except LockRefused:
+            except LockRefused as error:
                 client.execute_command("CLIENT", "SETNAME", "")
                 if _now() > deadline:
                     raise
-            time.sleep(BEAT_SECONDS)
+                rest(BEAT_SECONDS, f"for the lock of {node}: {error.sentence}")
         client.execute_command("CLIENT", "SETNAME", self.name)
         self.clients[node] = client
         self._answered[node] = _now()
@@ -199,7 +201,7 @@ def _win(clients: dict[str, Client], identity: str) -> tuple[str, ...]:
     """
     took_over: list[str] = []
     suspected: set[str] = set()
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline, lines = time.monotonic() + WAIT_SECONDS, Lines()
     while True:
         others = _others(clients, identity)
         gone = [one for one in others if one.idle_seconds > GONE_SECONDS]
@@ -214,11 +216,12 @@ def _win(clients: dict[str, Client], identity: str) -> tuple[str, ...]:
             raise LockRefused("locked", f"another run is at work: {winner}", "wait until it ends, then run this again")
         if gone:
             suspected = {one.identity for one in gone}
-            time.sleep(SECOND_LOOK_SECONDS)
+            rest(SECOND_LOOK_SECONDS, f"a run that seems to be gone is looked at again: {'; '.join(map(str, gone))}")
             deadline = time.monotonic() + WAIT_SECONDS
             continue
         if not others:
             return tuple(took_over)
+        lines.tell(partial("another run began too, and withdraws: {}".format, others[0]))
         time.sleep(POLL_SECONDS)
 
 

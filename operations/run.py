@@ -50,7 +50,8 @@ class Run:
     the run goes on with the others as long as the primary stands. What was left behind is told at the end.
 
     A signal (Ctrl-C, SIGTERM, SIGHUP) stops the run before the step that commits, and what was done is undone; behind
-    it nothing is waited for any longer, and everything else is done.
+    it nothing is waited for any longer, and everything else is done. A node whose data are being saved or compared is
+    left as it is.
 
     A plan of many nodes looks at the whole group again before each of them (``LookAgain``).
 
@@ -181,7 +182,7 @@ class Run:
     def _do(self, step: Step, number: int) -> str:
         """Every step is begun with a lock that is proved: what isn't sent over its connections obeys it as well."""
         assert self.links is not None
-        if step.ends or not self.committed:
+        if step.ends or step.vital or not self.committed:
             interrupt.check()
         if self.plan.locks:
             assert self.lock is not None
@@ -233,13 +234,14 @@ class Run:
         if isinstance(error, LeftBehind):
             self.unfinished.append(str(error))
             return True
-        if isinstance(error, Stopped) and self.committed and not step.changes:
+        cut_short = isinstance(error, Stopped) and not step.changes
+        if cut_short and self.committed and not step.vital:
             self.unfinished.append(f"nobody waited until this was true of {step.where}: {step.sentence} ({error})")
             return True
         needed = step.where in (self.plan.primary, self.plan.node)
         if not self.committed or needed or not self._primary_stands():
             return False
-        self.unfinished.append(str(error))
+        self.unfinished.append(f"{step.where} is left as it is ({error})" if cut_short else str(error))
         self.given_up.add(step.where)
         return True
 

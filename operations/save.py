@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.operations import dump
 from keydb_runbooks.operations.dump import Kept
-from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.operations.failures import StepFailed, Stopped
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request
@@ -67,7 +67,12 @@ def _save_data(step: SaveData, links: Links) -> str:
     place = Kept(f"{dump.setting(client, 'dir')}/{stem}", entry.host)
     size, checksum = dump.keep(f"{dump.setting(client, 'dir')}/{dump.setting(client, 'dbfilename')}", place, step.where)
     if step.to == "fetch":
-        place = dump.fetch(place, Path(step.directory) / stem, size, checksum)
+        try:
+            place = dump.fetch(place, Path(step.directory) / stem, size, checksum)
+        except Stopped:
+            # It has no description yet, and the next run saves anew: nobody would ever ask for it.
+            dump.remove(place)
+            raise
     dump.write_beside(place, ".json", dump.description(links.group.name, node, size, checksum))
     _kept.setdefault(links, {})[step.where] = place
     return f"saved {node.keys:,} keys, {size:,} bytes: {place.place}"

@@ -46,6 +46,8 @@ class Step:
     after it the run can only be finished. ``spare`` marks a step that is done by itself a moment later and proved
     by a later step: if it fails, that is told, and nothing is left out. ``lasting`` marks one that nothing undoes.
     ``ends`` marks one for whose like nobody waits: if it fails, nothing else is touched.
+    ``vital`` marks one that changes nothing, and without which the rest must not happen to its node: a signal that cuts
+    other waits short gives the node up in it.
     """
 
     where: str
@@ -55,6 +57,7 @@ class Step:
     spare: ClassVar[bool] = False
     lasting: ClassVar[bool] = False
     ends: ClassVar[bool] = False
+    vital: ClassVar[bool] = False
 
     @property
     def commands(self) -> tuple[Command, ...]:

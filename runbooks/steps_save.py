@@ -1,7 +1,8 @@
 """The acts around data that would be thrown away: guard the node, save its data, tell what differs; and see that a
 server is as empty, or as full, as it was when the plan was made.
 
-Saving and comparing change nothing that a group depends on, so a run that fails in them is unchanged.
+Saving and comparing change nothing that a group depends on, so a run that fails in them is unchanged. But they are why
+data may be thrown away behind them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class StillHolds(Step):
     keys: bool
 
     changes: ClassVar[bool] = False
+    vital: ClassVar[bool] = True
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -41,6 +43,7 @@ class SaveData(Step):
     directory: str
 
     changes: ClassVar[bool] = False
+    vital: ClassVar[bool] = True
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -60,6 +63,7 @@ class Compare(Step):
     listed: int
 
     changes: ClassVar[bool] = False
+    vital: ClassVar[bool] = True
 
     @property
     def commands(self) -> tuple[Command, ...]:

@@ -146,6 +146,8 @@ def test_a_stopped_run_whose_lock_was_taken_changes_nothing_when_it_goes_on(
     with writing(group) as writer, _stopped_run(group, **{fault: place}) as first:
         second = group.run(verb, **({"to": primary} if verb == "switchover" else {})).ok()
         assert "took over the lock of a run that is gone" in second.text
+        (line,) = [line for line in second.text.splitlines() if "waits: a run that seems to be gone" in line]
+        assert re.search(r" does switchover .*, silent for \d+ s, .* \(2 s, until \d\d:\d\d:\d\d UTC\)$", line), line
         group.healthy(primary)
         before = roles(group)
 

@@ -112,14 +112,14 @@ DOORS: tuple[tuple[ModuleType, str, object], ...] = (
     (run, "Task", lambda verb, node: holders.Task(verb, node, SCENE.operator.name, SCENE.operator.place)),
     (perform_fence, "ask", outside.permitted_behind_multi),
     # Records and reports are for people: nothing reads them.
-    (run, "finish", machines.nothing_differs),
+    (run, "finish", machines.unwritten),
     (run, "read_through_proxies", machines.nobody_reads),
     (dump, "room", machines.room),
     (dump, "keep", machines.keep),
     (dump, "fetch", machines.bring),
     (dump, "write_beside", machines.note),
     (compare, "write_beside", machines.note),
-    (compare, "_compare_all", machines.nothing_differs),
+    (compare, "_compare_all", machines.compared),
 )
 
 

@@ -143,5 +143,10 @@ def nobody_reads(*_: object) -> tuple[list[object], list[object]]:
     return [], []
 
 
-def nothing_differs(*_: object) -> None:
-    """Keys and values are no part of the model."""
+def compared(*_: object) -> None:
+    """Keys and values are no part of the model; a signal is heard all the same."""
+    SCENE.operator.check_signal()
+
+
+def unwritten(*_: object) -> None:
+    """What is there for people alone."""

@@ -3,12 +3,14 @@
 import fcntl
 import json
 import os
+import re
 import stat
 import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+import gevent
 import jsonschema
 import pytest
 
@@ -16,6 +18,7 @@ sys.path.append(str(Path(__file__).parent / "runbooks"))
 from worlds import group, orphan, primary, proxy, replica, silent, virgin
 
 from keydb_runbooks.operations import history, record, report, waits
+from keydb_runbooks.operations.failures import Stopped
 from keydb_runbooks.operations.holders import Task, told_of, united
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
 from keydb_runbooks.operations.run import same
@@ -144,6 +147,86 @@ def test_a_replica_that_falls_behind_is_not_said_to_arrive(monkeypatch):
     for second in range(4):
         approach.see(1_000 * second, 2_000 * second)
     assert str(approach) == "3,000 bytes behind, gets 1,000 bytes/s, comes no closer"
+
+
+class Clock:
+    """A clock that only goes on while somebody sleeps."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(waits, "time", self)
+        self.lines = []
+        monkeypatch.setattr(waits.logger, "info", lambda line: self.lines.append(re.sub(r"\d\d:\d\d:\d\d", "T", line)))
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_what_is_counted_tells_how_much_is_left_and_how_fast_it_goes_on(monkeypatch):
+    clock, pace = Clock(monkeypatch), waits.Pace("keys")
+    assert str(pace) == "no keys yet"
+    pace.see(0, 10_000)
+    assert str(pace) == "0 of 10,000 keys, 10,000 left"
+    clock.sleep(2)
+    pace.see(3_000, 10_000)
+    assert str(pace) == "3,000 of 10,000 keys, 7,000 left, 1,500 keys/s, 4.7 s left"
+    # The rate is that of the last seconds.
+    for _ in range(4):
+        clock.sleep(2)
+        pace.see(3_000, 10_000)
+    assert str(pace) == "3,000 of 10,000 keys, 7,000 left, stands still"
+
+
+def test_what_has_no_known_end_tells_only_how_fast_it_goes_on(monkeypatch):
+    clock, pace = Clock(monkeypatch), waits.Pace("bytes")
+    pace.see(0, None)
+    clock.sleep(1)
+    pace.see(2_000, None)
+    assert str(pace) == "2,000 bytes, 2,000 bytes/s"
+
+
+def test_a_wait_has_a_line_each_second_and_ends_at_its_time(monkeypatch):
+    clock = Clock(monkeypatch)
+    assert waits.until(lambda: None, 2.5, 0.5, lambda: "it is slow") is None
+    assert clock.lines == [f"          waits: it is slow ({second} s of 2.5 s, until T UTC)" for second in (1, 2)]
+
+
+def test_a_wait_that_gets_further_is_given_its_time_anew(monkeypatch):
+    clock, steps = Clock(monkeypatch), iter([True] * 4 + [False] * 9)
+    assert waits.until(lambda: None, 2.5, 1, lambda: "it is slow", lambda: next(steps)) is None
+    assert clock.now == 6.0
+    assert clock.lines[0] == "          waits: it is slow (1 s, until T UTC if it gets no further)"
+
+
+def test_what_is_over_within_a_second_prints_nothing(monkeypatch):
+    clock, looks = Clock(monkeypatch), iter([None, "there"])
+    assert waits.until(lambda: next(looks), 5, 0.9, lambda: "it is slow") == "there"
+    assert clock.lines == []
+
+
+def test_a_rest_is_told_before_it_begins(monkeypatch):
+    clock = Clock(monkeypatch)
+    waits.rest(2, "a run is looked at again")
+    assert (clock.now, clock.lines) == (2.0, ["          waits: a run is looked at again (2 s, until T UTC)"])
+
+
+def test_work_that_can_not_be_asked_returns_what_it_returns_and_is_left_at_a_signal(monkeypatch):
+    assert waits.meanwhile(lambda: "done", lambda: "it works") == "done"
+    lines = []
+    monkeypatch.setattr(waits, "LINE_SECONDS", 0.01)
+    monkeypatch.setattr(waits.logger, "info", lines.append)
+    assert waits.meanwhile(lambda: gevent.sleep(0.1), lambda: "it works") is None
+    assert lines[0] == "          waits: it works (0 s)"
+
+    stopped = lambda: (_ for _ in ()).throw(Stopped("told to stop by SIGINT"))  # noqa: E731
+    monkeypatch.setattr(waits.interrupt, "check", stopped)
+    reached = []
+    with pytest.raises(Stopped):
+        waits.meanwhile(lambda: (gevent.sleep(60), reached.append("the end")), lambda: "it works")
+    assert reached == []
 
 
 # Names of locks

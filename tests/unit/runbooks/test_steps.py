@@ -46,6 +46,7 @@ def test_a_step_says_what_it_does_and_sends_nothing_else(row):
     assert (step.code, step.changes, step.commits) == (row["step"], row["changes"], row["step"] == "Promote")
     assert step.spare == (row["step"] in ("Route", "LabelPods"))
     assert step.lasting == (row["step"] in ("Follow", "Guard", "Restart", "RestartAlone", "UseProgram", "Leave"))
+    assert step.vital == (type(step).__module__ == steps_save.__name__)
     assert step.ends == (row["step"] == "Leave" or type(step).__module__ == steps_restart.__name__)
 
 
