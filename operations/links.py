@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import cast
 
 import redis
 
@@ -55,8 +56,15 @@ class Links:
 
     def read(self, name: str) -> Node:
         """What a node says of itself now."""
-        entry = self.group.node(name)
-        return node_from_info(name, entry.address, self.node(name).execute_command("INFO"))
+        return self.understood(name, self.info(name))
+
+    def info(self, name: str) -> str:
+        """The same as text."""
+        return cast("str", self.node(name).execute_command("INFO"))
+
+    def understood(self, name: str, info: str) -> Node:
+        """What the text of a node's INFO says."""
+        return node_from_info(name, self.group.node(name).address, info)
 
     def read_same(self, name: str, run_id: str) -> Node:
         """The same, of the process that is meant.
@@ -80,7 +88,7 @@ class Links:
             return False
 
     def reopen(self, name: str) -> None:
-        """A fresh link for undoing, when the held one broke."""
+        """A fresh link, when the held one broke."""
         self.clients[name] = link(self.group.node(name))
 
     def reopen_proxy(self, name: str) -> Runtime:

@@ -20,6 +20,7 @@ from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import perform, send_together
 from keydb_runbooks.operations.pod_objects import is_pod
+from keydb_runbooks.operations.resync import Watch
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs
@@ -147,11 +148,13 @@ def _answering(entry: NodeEntry, step: Restart | RestartAlone) -> Node:
 @perform.register
 def _back_in_sync(step: BackInSync, links: Links) -> str:
     """Whatever the primary had when the link came up the node has, and the primary counts it as its replica."""
-    approach, wanted = Approach(), 0
+    approach, resync, wanted = Approach(), Watch(step.primary), 0
 
     def back() -> Node | None:
         nonlocal wanted
-        node, primary = links.read(step.where), links.read(step.primary)
+        said, primary_said = links.info(step.where), links.info(step.primary)
+        node, primary = links.understood(step.where, said), links.understood(step.primary, primary_said)
+        resync.see(said, primary_said)
         if not primary.is_primary:
             raise StepFailed(f"{step.primary}, its primary, no longer says that it is one")
         approach.see(node.offset, primary.offset)
@@ -161,9 +164,11 @@ def _back_in_sync(step: BackInSync, links: Links) -> str:
         counted = all(one.online for one in primary.replicas if one.address == node.address)
         return node if linked and counted and node.offset >= wanted > 0 else None
 
-    node = until(back, step.timeout_seconds, POLL_SECONDS, lambda: f"{step.where} is {approach}")
+    def told() -> str:
+        return f"{step.where} is {approach}" if resync.now is None else f"{step.where}: {resync}"
+
+    node = until(back, step.timeout_seconds, POLL_SECONDS, told)
     if node is None:
-        raise StepFailed(
-            f"{step.where} is not in sync with {step.primary} after {step.timeout_seconds:g} s: {approach}"
-        )
+        late = f"after {step.timeout_seconds:g} s: {told()}"
+        raise StepFailed(f"{step.where} is not in sync with {step.primary} {late}")
     return f"is back in sync with {step.primary} at offset {node.offset:,}"

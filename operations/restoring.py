@@ -21,15 +21,16 @@ from pyinfra.api.host import Host
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, link, link_to
-from keydb_runbooks.operations import dump, interrupt, owners, programs
+from keydb_runbooks.operations import dump, owners, programs
 from keydb_runbooks.operations.backups import check
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform
+from keydb_runbooks.operations.resync import Watch
 from keydb_runbooks.operations.users import ACL
-from keydb_runbooks.operations.waits import SLOW_POLL_SECONDS, until
+from keydb_runbooks.operations.waits import SLOW_POLL_SECONDS, Lines, Pace, until
 from keydb_runbooks.runbooks import restore
 from keydb_runbooks.runbooks.plan import Answer, Request
 from keydb_runbooks.runbooks.replication import Address, Node, node_from_info
@@ -187,12 +188,14 @@ def _put_backup(step: PutBackup, links: Links) -> str:
 
 
 def _send(entry: NodeEntry, step: PutBackup, part: str) -> None:
+    lines, pace = Lines(), Pace("bytes")
     try:
         with Path(step.path).open("rb") as content:
             while piece := content.read(dump.PIECE_BYTES):
                 if dump.run(entry.host, APPEND, part, given=b64encode(piece).decode()) != ["appended"]:
                     raise StepFailed(f"{step.where}: {part} can't be written; is its disk full?")
-                interrupt.check()
+                pace.see(content.tell(), step.size)
+                lines.go_on(lambda: f"{step.where} gets the backup: {pace}")
     except OSError as error:
         raise StepFailed(f"{step.path} can't be read: {error.strerror}") from None
 
@@ -290,11 +293,12 @@ def _load_backup(step: LoadBackup, links: Links) -> str:
         raise StepFailed(f"{step.where}: the second server is gone: {error.detail}") from None
     try:
         links.node(step.where).execute_command("REPLICAOF", address.host, str(address.port))
+        resync = Watch("the second server")
         node = until(
-            lambda: _taken_over(entry, links, offered, address),
+            lambda: _taken_over(entry, links, offered, address, resync),
             step.timeout_seconds,
             SLOW_POLL_SECONDS,
-            lambda: f"{step.where} takes over the backup's data",
+            lambda: f"{step.where} takes over the backup's data: {resync}",
         )
     finally:
         offered.close()
@@ -303,13 +307,16 @@ def _load_backup(step: LoadBackup, links: Links) -> str:
     return f"holds the backup's {node.keys:,} keys, read-only"
 
 
-def _taken_over(entry: NodeEntry, links: Links, offered: Client, address: Address) -> Node | None:
+def _taken_over(entry: NodeEntry, links: Links, offered: Client, address: Address, resync: Watch) -> Node | None:
     """The node, once it has all; a server without a backlog begins another stream with its first replica."""
     try:
-        source = node_from_info(entry.name, address, offered.execute_command("INFO"))
+        said = offered.execute_command("INFO")
     except (redis.RedisError, OSError):
         raise StepFailed(f"{entry.name}: the second server ended before all was taken over") from None
-    node = links.read(entry.name)
+    source = node_from_info(entry.name, address, said)
+    own = links.info(entry.name)
+    node = links.understood(entry.name, own)
+    resync.see(own, said)
     up = node.link is not None and node.link.primary == address and node.link.up
     return node if up and not node.loading and node.replication_id == source.replication_id else None
 

@@ -25,6 +25,7 @@ import keydb_runbooks.operations.perform_members
 import keydb_runbooks.operations.perform_restart
 import keydb_runbooks.operations.perform_routes
 import keydb_runbooks.operations.perform_service
+import keydb_runbooks.operations.perform_sync
 import keydb_runbooks.operations.perform_waits  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.facts.observation import observe

@@ -26,7 +26,9 @@ from keydb_runbooks.runbooks.steps_service import ServiceLeads
 from keydb_runbooks.runbooks.superseded import lost_silently, refuse_superseded, reinstate
 from keydb_runbooks.runbooks.topology import Topology
 
-SYNC_TIMEOUT_SECONDS = 60.0
+STALLED_SECONDS = 60.0
+"""How long a replica that shall come in sync may get no further."""
+
 VERIFY_TIMEOUT_SECONDS = 5.0
 
 
@@ -65,7 +67,7 @@ def routes(topology: Topology, primary: Node) -> tuple[Step, ...]:
 
 def verify(topology: Topology, primary: Node, replicas: tuple[str, ...]) -> tuple[Step, ...]:
     """Steps that look at the result from outside."""
-    in_sync = tuple(InSync(name, primary.name, primary.address, SYNC_TIMEOUT_SECONDS) for name in sorted(replicas))
+    in_sync = tuple(InSync(name, primary.name, primary.address, STALLED_SECONDS) for name in sorted(replicas))
     written = tuple(
         VerifyWrite(proxy.name, primary.name, primary.run_id, VERIFY_TIMEOUT_SECONDS) for proxy in topology.proxies
     )

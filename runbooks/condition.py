@@ -82,7 +82,7 @@ def dataset_bytes(fields: Mapping[str, list[str]]) -> int | None:
 
     KeyDB takes off more than there is where there is little, and prints what is below 0 without its sign.
     """
-    size = _whole(fields, "used_memory_dataset")
+    size = whole(fields, "used_memory_dataset")
     return 0 if size is not None and size >= 1 << 63 else size
 
 
@@ -93,19 +93,19 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
     keeps = _is(fields, "maxmemory_policy", "noeviction")
     microseconds = _number(fields, "server_time_usec")
     return Condition(
-        uptime_seconds=_whole(fields, "uptime_in_seconds"),
+        uptime_seconds=whole(fields, "uptime_in_seconds"),
         dataset_bytes=dataset_bytes(fields),
         evicts=None if keeps is None else not keeps,
         uncounted_bytes=_whole(fields, "mem_not_counted_for_evict"),
         saved=_all(saves),
         logged=_is(fields, "aof_last_write_status", "ok"),
         saving=_any(busy),
-        save_seconds=_whole(fields, "rdb_last_bgsave_time_sec"),
+        save_seconds=whole(fields, "rdb_last_bgsave_time_sec"),
         aof=_is(fields, "aof_enabled", "1"),
-        clients=_whole(fields, "connected_clients"),
-        clients_limit=_whole(fields, "maxclients"),
-        blocked_clients=_whole(fields, "blocked_clients"),
-        commands_per_second=_whole(fields, "instantaneous_ops_per_sec"),
+        clients=whole(fields, "connected_clients"),
+        clients_limit=whole(fields, "maxclients"),
+        blocked_clients=whole(fields, "blocked_clients"),
+        commands_per_second=whole(fields, "instantaneous_ops_per_sec"),
         input_bytes_per_second=_kilobytes(fields, "instantaneous_input_kbps"),
         stream_bytes_per_second=_kilobytes(fields, "instantaneous_input_repl_kbps"),
         config_file=fields["config_file"][0] if "config_file" in fields else None,
@@ -155,7 +155,8 @@ def _number(fields: Mapping[str, list[str]], name: str) -> float | None:
     return value if value >= 0 else None
 
 
-def _whole(fields: Mapping[str, list[str]], name: str) -> int | None:
+def whole(fields: Mapping[str, list[str]], name: str) -> int | None:
+    """A field as a whole number, None if it is missing, none, or below 0."""
     value = _number(fields, name)
     return None if value is None else int(value)
 

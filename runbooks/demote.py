@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keydb_runbooks.runbooks.attach import SYNC_TIMEOUT_SECONDS, attach, release
+from keydb_runbooks.runbooks.attach import STALLED_SECONDS, attach, release
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_loading
@@ -69,7 +69,7 @@ def _guard(topology: Topology, node: Node) -> Plan:
 
 
 def _follow(topology: Topology, node: Node, rightful: Node) -> Plan:
-    sync = InSync(node.name, rightful.name, rightful.address, SYNC_TIMEOUT_SECONDS)
+    sync = InSync(node.name, rightful.name, rightful.address, STALLED_SECONDS)
     steps = (*attach((node,), rightful), *release((node,)), sync)
     return _plan(topology, node, steps, f"none for clients of {rightful.name}", f"{node.name} follows {rightful.name}")
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from keydb_runbooks.runbooks.attach import finish, release, routes, verify
+from keydb_runbooks.runbooks.attach import STALLED_SECONDS, finish, release, routes, verify
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import (
@@ -252,7 +252,7 @@ def _step_down(primary: Node, target: Node) -> tuple[Step, ...]:
 def _follow(node: Node, target: Node) -> tuple[Step, ...]:
     return (
         Follow(node.name, target.name, target.address),
-        InSync(node.name, target.name, target.address, LOAD_TIMEOUT_SECONDS),
+        InSync(node.name, target.name, target.address, STALLED_SECONDS),
     )
 
 

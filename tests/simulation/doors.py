@@ -23,6 +23,7 @@ from keydb_runbooks.operations import (
     lock,
     perform_fence,
     perform_routes,
+    perform_sync,
     perform_waits,
     report,
     run,
@@ -94,8 +95,8 @@ EVERYWHERE: dict[str, object] = {
 }
 MODULES: tuple[ModuleType, ...] = (
     *(condition, observation),
-    *(compare, dump, holders, links, lock, perform_fence, perform_routes, perform_waits, report, run, runbook),
-    *(save, waits),
+    *(compare, dump, holders, links, lock, perform_fence, perform_routes, perform_sync, perform_waits, report, run),
+    *(runbook, save, waits),
 )
 
 DOORS: tuple[tuple[ModuleType, str, object], ...] = (

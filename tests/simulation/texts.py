@@ -25,7 +25,7 @@ statistics = lru_cache(REMEMBERED)(proxy.proxy_from_statistics)
 def node(name: str, address: Address, info: Info) -> Node:
     """As ``node_from_info``."""
     known, fields = _still(name, address, info.still), replication._Fields(info.moving)
-    uptime = condition._whole(info.moving, "uptime_in_seconds")
+    uptime = condition.whole(info.moving, "uptime_in_seconds")
     return changed(
         known,
         offset=replication._offset(fields),

@@ -221,12 +221,25 @@ def test_work_that_can_not_be_asked_returns_what_it_returns_and_is_left_at_a_sig
     assert waits.meanwhile(lambda: gevent.sleep(0.1), lambda: "it works") is None
     assert lines[0] == "          waits: it works (0 s)"
 
-    stopped = lambda: (_ for _ in ()).throw(Stopped("told to stop by SIGINT"))  # noqa: E731
-    monkeypatch.setattr(waits.interrupt, "check", stopped)
-    reached = []
+    done = []
+
+    def long():
+        try:
+            gevent.sleep(60)
+        finally:
+            done.append("left")
+
+    def check():
+        if done != []:
+            raise Stopped("told to stop by SIGINT")
+
+    monkeypatch.setattr(waits.interrupt, "check", check)
     with pytest.raises(Stopped):
-        waits.meanwhile(lambda: (gevent.sleep(60), reached.append("the end")), lambda: "it works")
-    assert reached == []
+        waits.meanwhile(lambda: done.append("a shell that Ctrl-C ended"), lambda: "it works")
+    with pytest.raises(Stopped):
+        waits.meanwhile(long, lambda: "it works")
+    gevent.sleep(0)
+    assert done == ["a shell that Ctrl-C ended", "left"]
 
 
 # Names of locks

@@ -261,7 +261,7 @@ def test_the_steps_have_what_they_need():
     assert PutBackup("keydb-2", "b.rdb", SHA, 1000) in made.steps
     assert SaveData("keydb-1", "node", "") in made.steps
     for node in ("keydb-1", "keydb-3"):
-        assert InSync(node, "keydb-2", beside, 3600.0) in made.steps
+        assert InSync(node, "keydb-2", beside, 60.0) in made.steps
 
 
 def test_what_a_node_holds_is_saved_on_it_before_it_is_replaced():

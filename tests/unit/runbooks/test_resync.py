@@ -1,0 +1,97 @@
+"""What INFO of a replica and its primary tell of a full resync, and what counts as progress of it."""
+
+import pytest
+
+from keydb_runbooks.runbooks.replication import read_info
+from keydb_runbooks.runbooks.resync import TRIES, Phase, Progress, Resync, read_resync
+
+# What each server said, as it was measured (docs/engines.md, "A full resync").
+KEYS = "current_save_keys_total:500000\ncurrent_save_keys_processed:"
+SAID = [
+    ("its link is up", "master_sync_in_progress:0", "", None),
+    ("it is a primary", "role:master", "", None),
+    (
+        "the primary writes a file",
+        "master_sync_in_progress:1\nmaster_sync_total_bytes:-1\nmaster_sync_read_bytes:0",
+        f"{KEYS}150529",
+        Resync(Phase.WRITES, 150_529, 500_000),
+    ),
+    (
+        "the primary has not begun",
+        "master_sync_in_progress:1\nmaster_sync_total_bytes:-1\nmaster_sync_read_bytes:0",
+        "current_save_keys_total:0\ncurrent_save_keys_processed:0",
+        Resync(Phase.WRITES, 0, None),
+    ),
+    ("neither tells anything", "master_sync_in_progress:1", "", Resync(Phase.WRITES, 0, None)),
+    (
+        "a file comes",
+        "master_sync_in_progress:1\nmaster_sync_total_bytes:1000\nmaster_sync_read_bytes:400",
+        f"{KEYS}0",
+        Resync(Phase.COMES, 400, 1000),
+    ),
+    (
+        "data come without a file",
+        "master_sync_in_progress:1\nmaster_sync_total_bytes:0\nmaster_sync_read_bytes:400",
+        f"{KEYS}150529",
+        Resync(Phase.COMES, 400, None, 30),
+    ),
+    (
+        "the file is loaded",
+        "loading:1\nloading_loaded_bytes:30\nloading_total_bytes:40\nmaster_sync_in_progress:1\nmaster_sync_read_bytes:40",
+        f"{KEYS}1",
+        Resync(Phase.LOADS, 30, 40),
+    ),
+    (
+        "they are loaded as they come",
+        "loading:1\nloading_loaded_bytes:30\nloading_total_bytes:0\nmaster_sync_in_progress:1",
+        f"{KEYS}250000",
+        Resync(Phase.LOADS, 30, None, 50),
+    ),
+    ("it loads, and doesn't say how much", "loading:1", "", Resync(Phase.LOADS, 0, None)),
+]
+
+
+@pytest.mark.parametrize(("replica", "primary", "expected"), [row[1:] for row in SAID], ids=[row[0] for row in SAID])
+def test_what_both_say_tells_how_far_it_is(replica, primary, expected):
+    assert read_resync(read_info(replica), read_info(primary)) == expected
+
+
+def test_keys_are_written_and_bytes_come():
+    assert [Resync(phase, 1).unit for phase in Phase] == ["keys", "bytes", "bytes"]
+
+
+def begun(*looks):
+    """What is known behind some looks, and behind which of them it got further."""
+    progress, further = Progress(), []
+    for number, look in enumerate(looks):
+        seen = progress.see(look)
+        if seen != progress:
+            further.append(number)
+        progress = seen
+    return progress, further
+
+
+def test_what_gets_further_is_progress_and_what_stands_still_is_none():
+    looks = (
+        None,
+        Resync(Phase.WRITES, 0, None),
+        Resync(Phase.WRITES, 0, 9),
+        Resync(Phase.WRITES, 5, 9),
+        Resync(Phase.COMES, 1, 100),
+        Resync(Phase.COMES, 1, 100),
+        None,
+        Resync(Phase.LOADS, 0, 100),
+        Resync(Phase.LOADS, 0, 100),
+        Resync(Phase.LOADS, 100, 100),
+    )
+    assert begun(*looks) == (Progress(Resync(Phase.LOADS, 100, 100), 1), [1, 3, 4, 7, 9])
+
+
+def test_one_that_begins_again_and_again_is_no_progress_for_ever():
+    """A replica whose primary cuts it off, as its buffer is full, gets the same bytes each time."""
+    once = [Resync(Phase.WRITES, 0), Resync(Phase.COMES, 500), Resync(Phase.COMES, 900)]
+    progress, further = begun(*(once * 10))
+    assert (progress.begun, further) == (TRIES, list(range(3 * TRIES)))
+    # It counts again as soon as it is further than ever.
+    assert progress.see(Resync(Phase.COMES, 901)).furthest == Resync(Phase.COMES, 901)
+    assert progress.see(Resync(Phase.COMES, 900)) is progress

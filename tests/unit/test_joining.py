@@ -1,0 +1,157 @@
+"""Waiting until a replica is in sync: what is told of a full resync, and when the wait is given up."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import redis
+
+sys.path.append(str(Path(__file__).parent / "runbooks"))
+from worlds import address, broken, orphan, promoted, replica
+
+from keydb_runbooks.connectors.link import LinkError
+from keydb_runbooks.operations import perform_sync, waits
+from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.runbooks.steps import InSync
+
+STEP = InSync("keydb-1", "keydb-2", address(2), 60.0)
+UP, DOWN = replica(1, of=2), orphan(1, of=2, links=(broken(2),))
+COMES = "master_sync_in_progress:1\nmaster_sync_total_bytes:{total}\nmaster_sync_read_bytes:{came}"
+TIMEOUT = redis.TimeoutError("Timeout reading from socket")
+
+
+class Links:
+    """What a node says at each look, and a clock: each look at the replica takes a second.
+
+    ``said`` gives, by the second, an exception that the look meets, or an INFO; "up" is one that is in sync.
+    """
+
+    def __init__(self, monkeypatch, said, master=None, reopening=None):
+        self.said, self.master, self.reopening = said, master or promoted(2), reopening
+        self.now, self.told, self.reopened, self.adopted = -1, [], 0, []
+        self.lock = SimpleNamespace(adopt=lambda name, client: self.adopted.append((name, client)))
+        self.group = SimpleNamespace(node=lambda name: SimpleNamespace(address=address(int(name[-1]))))
+        clock = SimpleNamespace(monotonic=lambda: float(max(self.now, 0)), sleep=lambda seconds: None)
+        monkeypatch.setattr(waits, "time", clock)
+        monkeypatch.setattr(waits.logger, "info", self.told.append)
+
+    def info(self, name):
+        if name == "keydb-2":
+            return "current_save_keys_total:1000\ncurrent_save_keys_processed:250"
+        self.now += 1
+        said = self.said(self.now)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def understood(self, name, info):
+        if name == "keydb-2":
+            return self.master
+        return UP if info == "up" else DOWN
+
+    def node(self, name):
+        return f"link {self.reopened}"
+
+    def reopen(self, name):
+        self.reopened += 1
+        error = self.reopening(self.now) if self.reopening else None
+        if error:
+            self.now += 1
+            raise error
+
+
+def test_a_full_resync_may_take_as_long_as_bytes_come(monkeypatch):
+    links = Links(monkeypatch, lambda now: "up" if now > 300 else COMES.format(total=30_000, came=1 + now * 100))
+    assert perform_sync._in_sync(STEP, links) == "is in sync with keydb-2 at offset 1,000"
+    line = links.told[99]
+    assert "keydb-1 is not in sync with keydb-2 yet: full resync: it gets the data of keydb-2: " in line
+    assert "10,001 of 30,000 bytes, 19,999 left, 100 bytes/s, 200.0 s left (100 s, until " in line
+    assert line.endswith(" UTC if it gets no further)")
+
+
+def test_a_full_resync_that_stands_still_is_given_up(monkeypatch):
+    links = Links(monkeypatch, lambda now: COMES.format(total=0, came=1 + min(now, 100) * 100))
+    with pytest.raises(StepFailed) as failed:
+        perform_sync._in_sync(STEP, links)
+    assert 160 <= links.now <= 162
+    assert str(failed.value) == (
+        "keydb-1 is not in sync with keydb-2: no progress for 60 s (full resync: it gets the data of keydb-2: "
+        "10,001 bytes, stands still; 25 % of the keys are sent)"
+    )
+
+
+def test_a_link_that_never_comes_up_is_given_up_after_the_time(monkeypatch):
+    links = Links(monkeypatch, lambda now: "role:slave")
+    with pytest.raises(StepFailed, match=r"no progress for 60 s \(its link to 10.0.0.2:6379 is down\)"):
+        perform_sync._in_sync(STEP, links)
+    assert 60 <= links.now <= 62
+
+
+def test_a_replica_that_throws_its_data_away_answers_nobody_and_is_waited_for(monkeypatch):
+    """The link to it breaks, and with it the lock there; a fresh one holds it again."""
+    said = lambda now: "up" if now > 20 else TIMEOUT if now > 10 else COMES.format(total=9_000, came=9_000)  # noqa: E731
+    links = Links(
+        monkeypatch, said, reopening=lambda now: LinkError("no-answer", "keydb-1 is mute") if now < 20 else None
+    )
+    perform_sync._in_sync(STEP, links)
+    assert any("full resync: keydb-1 is mute" in line for line in links.told)
+    assert links.adopted[-1] == ("keydb-1", f"link {links.reopened}")
+
+
+def test_one_that_loads_is_waited_for_although_a_fresh_link_is_told_nothing_more(monkeypatch):
+    said = lambda now: "up" if now > 200 else TIMEOUT if now > 10 else COMES.format(total=9_000, came=9_000)  # noqa: E731
+    links = Links(monkeypatch, said, reopening=lambda now: LinkError("loading", "it loads") if now < 200 else None)
+    perform_sync._in_sync(STEP, links)
+    assert links.now > 200
+
+
+def test_one_that_stays_silent_in_a_full_resync_is_given_up(monkeypatch):
+    said = lambda now: TIMEOUT if now else COMES.format(total=9_000, came=9_000)  # noqa: E731
+    links = Links(monkeypatch, said, reopening=lambda now: LinkError("no-answer", "keydb-1 is mute"))
+    with pytest.raises(StepFailed, match=r"no progress for 60 s \(full resync: keydb-1 is mute\)"):
+        perform_sync._in_sync(STEP, links)
+    assert 60 <= links.now <= 63
+
+
+def test_silence_without_a_full_resync_and_an_end_of_the_server_are_not_waited_for(monkeypatch):
+    with pytest.raises(redis.TimeoutError):
+        perform_sync._in_sync(STEP, Links(monkeypatch, lambda now: TIMEOUT))
+    said = lambda now: TIMEOUT if now else COMES.format(total=9_000, came=9_000)  # noqa: E731
+    links = Links(monkeypatch, said, reopening=lambda now: LinkError("refused", "nothing listens on keydb-1"))
+    with pytest.raises(LinkError, match="nothing listens"):
+        perform_sync._in_sync(STEP, links)
+
+
+def test_nobody_waits_for_a_replica_whose_primary_is_none_any_more(monkeypatch):
+    links = Links(monkeypatch, lambda now: "role:slave", master=replica(2))
+    with pytest.raises(StepFailed, match="keydb-2, its primary, no longer says that it is one"):
+        perform_sync._in_sync(STEP, links)
+
+
+def test_nobody_waits_for_a_silent_replica_whose_primary_is_silent_too(monkeypatch):
+    links = Links(monkeypatch, lambda now: TIMEOUT if now else COMES.format(total=9, came=9))
+    primary_said = links.understood
+
+    def understood(name, info):
+        if name == "keydb-2" and links.now > 0:
+            raise TIMEOUT
+        return primary_said(name, info)
+
+    monkeypatch.setattr(links, "understood", understood)
+    with pytest.raises(StepFailed, match="keydb-2, its primary, no longer answers"):
+        perform_sync._in_sync(STEP, links)
+    assert links.now == 1
+
+
+def test_each_part_of_a_full_resync_is_counted_by_itself(monkeypatch):
+    def said(now):
+        if now > 9:
+            return "up"
+        return COMES.format(total=9_000, came=now * 10) if now > 5 else "master_sync_in_progress:1"
+
+    links = Links(monkeypatch, said)
+    perform_sync._in_sync(STEP, links)
+    assert "full resync: keydb-2 writes its data: 250 of 1,000 keys, 750 left, stands still (5 s, " in links.told[4]
+    assert "it gets the data of keydb-2: 60 of 9,000 bytes, 8,940 left (6 s, " in links.told[5]
+    assert "it gets the data of keydb-2: 70 of 9,000 bytes, 8,930 left, 10 bytes/s, " in links.told[6]
