@@ -9,7 +9,7 @@ from keydb_runbooks.facts.service import our_users
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.perform import perform
-from keydb_runbooks.operations.waits import until
+from keydb_runbooks.operations.waits import rest, until
 from keydb_runbooks.runbooks.clients import SLACK_SECONDS, connections
 from keydb_runbooks.runbooks.steps_service import (
     EndLatecomers,
@@ -75,8 +75,9 @@ def _end_stragglers(step: EndStragglers, links: Links) -> str:
 @perform.register
 def _end_latecomers(step: EndLatecomers, links: Links) -> str:
     moved = links.moved_at.get(step.service)
-    if moved is not None:
-        time.sleep(max(0.0, moved + LATE_SECONDS - time.monotonic()))
+    left = 0.0 if moved is None else moved + LATE_SECONDS - time.monotonic()
+    if left > 0:
+        rest(left, f"clients may still come to {step.where}")
     return f"{_end(step.where, links)} more connections of clients ended"
 
 

@@ -75,7 +75,7 @@ def until(
 
 def rest(seconds: float, told: str) -> None:
     """Let a time pass that is known before, and say so in one line."""
-    _print(f"{told} ({seconds:g} s, until {_clock(seconds)})")
+    _print(f"{told} ({seconds:.2g} s, until {_clock(seconds)})")
     time.sleep(seconds)
 
 
