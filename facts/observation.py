@@ -17,6 +17,7 @@ from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_as
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
+from keydb_runbooks.facts.anew import with_anew
 from keydb_runbooks.facts.condition import (
     QUESTIONS,
     look_again,
@@ -106,7 +107,7 @@ def _observe_node(entry: NodeEntry, patience: float | None) -> Node | Unread:
     seen = _observe_server(entry, patience)
     if isinstance(seen, Node):
         seen = changed(seen, made=looking.get())
-    return changed(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
+    return with_anew(entry, changed(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time())))
 
 
 def _observe_server(entry: NodeEntry, patience: float | None) -> Node | Unread:

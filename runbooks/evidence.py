@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from keydb_runbooks.runbooks.anew import formers
 from keydb_runbooks.runbooks.condition import Machine
 from keydb_runbooks.runbooks.grounds import Evidence, Verdict
 from keydb_runbooks.runbooks.plan import Refusal, Request
@@ -32,6 +33,10 @@ def gather(topology: Topology, primary: str | None) -> tuple[Evidence, ...]:
         *(item for node in topology.nodes for item in _by_replica(topology, node)),
         *(_by_proxy(proxy, one) for proxy in topology.proxies for one in proxy.writers if one.node in watched),
         *(item for node in topology.everybody for item in _by_machine(node)),
+        *(
+            Evidence("the API server", one.name, f"has a pod that {one.told}", one.when, Verdict.NEITHER)
+            for one in formers(topology)
+        ),
     )
 
 

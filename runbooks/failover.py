@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from keydb_runbooks.runbooks.anew import hear_a_former
 from keydb_runbooks.runbooks.attach import finish, release, routes, verify
 from keydb_runbooks.runbooks.candidate import given_up_unread, refuse_candidate
 from keydb_runbooks.runbooks.checks import check, together
@@ -134,6 +135,10 @@ def _refuse_followed(topology: Topology) -> Refusal | None:
         # Switchover can't read it either: whoever is sent there is sent back.
         hint = f"mend the way from here to {name} (a pod's: the kubelet of its node), or wait 3 s and look again"
         return Refusal("still-followed", node.name, told, hint, passing=True)
+    for node, link, former in hear_a_former(topology):
+        told = f"hears a server (link up, {link.last_io_seconds} s ago) that is not the {former.name} which answers now"
+        hint = f"end what runs on the node that {former.name} was on before; or look again in 3 s"
+        return Refusal("still-followed", node.name, told, hint, passing=True)
     return None
 
 
@@ -163,6 +168,11 @@ def _refuse_split(proof: Proof) -> Refusal:
     if proof.blind:
         hint = (
             "mend the way to it; or switch its machine off, which can't be seen from here, and say so by "
+            "accept_split=yes (if it runs, its writes from now on are lost)"
+        )
+    if proof.former:
+        hint = (
+            "make sure that the node which it ran on is off, or runs nothing of it any more, and say so by "
             "accept_split=yes (if it runs, its writes from now on are lost)"
         )
     return Refusal("not-fenced", "old primary", proof.sentence, hint, passing=proof.passing)

@@ -115,6 +115,19 @@ class ClientUser:
 
 
 @dataclass(frozen=True)
+class Anew:
+    """A pod that may stand in the place of one that nobody saw end (``anew``).
+
+    ``since``: when it was made, "" if unknown; ``told``: what of it leaves that open. ``seconds`` is its age where that
+    may still tell, None where it can't.
+    """
+
+    since: str
+    told: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Node:
     """A server that answered.
 
@@ -128,7 +141,7 @@ class Node:
     has them, ``config_clients`` as its file has them, both None if unknown; ``acl_file`` is whether users have a file
     of their own. ``round_trip_seconds`` is what a PING over the operator's link takes, ``observed_at`` the moment of
     INFO as the operator's clock had it, ``zone`` what the inventory says of the place. ``made`` is what of a pod's
-    making may undo its role.
+    making may undo its role, ``anew`` what its pod leaves open of who ran before it, None if nothing.
     """
 
     name: str
@@ -170,6 +183,7 @@ class Node:
     config_clients: tuple[ClientUser, ...] | None = None
     acl_file: bool | None = None
     made: tuple[Undoing, ...] = ()
+    anew: Anew | None = None
 
     @property
     def fenced(self) -> bool | None:
@@ -216,7 +230,8 @@ class Unread:
     ``code`` is one of ``unreachable-host``, ``refused``, ``no-answer``, ``wrong-password``,
     ``forwarding-forbidden``, ``no-link`` and ``not-a-server``, or a kind of server that verbs can't work with
     (``kinds``); ``detail`` is a sentence for people. ``stopped`` is True only if the node's own machine was asked
-    and no server process runs there. ``machine`` is what that said, None if it could not be asked.
+    and no server process runs there. ``machine`` is what that said, None if it could not be asked; ``anew`` as a
+    ``Node``'s.
     """
 
     name: str
@@ -226,6 +241,7 @@ class Unread:
     stopped: bool = False
     observed_at: str = ""
     machine: Machine | None = None
+    anew: Anew | None = None
 
 
 SILENT = ("unreachable-host", "refused", "no-answer")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from keydb_runbooks.runbooks.anew import Former, formers
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -11,17 +12,19 @@ from keydb_runbooks.runbooks.topology import Topology
 class Proof:
     """Why the silent nodes acknowledge no writes, or why that is not known.
 
-    ``passing`` if a moment may prove it; ``blind`` if nothing that is done to them can be seen from here.
+    ``passing`` if a moment may prove it; ``blind`` if nothing that is done to them can be seen from here; ``former`` if
+    what is in doubt ran in a pod that is no longer listed.
     """
 
     sufficient: bool
     sentence: str
     passing: bool = False
     blind: bool = False
+    former: bool = False
 
 
 def prove_silence(topology: Topology) -> Proof:
-    """Look for one proof that holds for every node that can't be read.
+    """Look for one proof that holds for every node that can't be read, and for who ran in a pod's place before.
 
     ``stopped``: its own machine says that no server runs there (and whoever starts it starts it
     guarded). ``routes``: clients can't go around the proxies, all of these answered, and none leads there.
@@ -31,6 +34,8 @@ def prove_silence(topology: Topology) -> Proof:
         return Proof(
             False, f"{' and '.join(strangers)}, which is no node of {topology.group} and may still take writes"
         )
+    if before := formers(topology):
+        return _prove_of_formers(topology, tuple(node.name for node in doubtful), before)
     if not topology.unread:
         return Proof(True, "every node answers and none is a primary")
     if not doubtful:
@@ -38,6 +43,16 @@ def prove_silence(topology: Topology) -> Proof:
         return Proof(True, f"no server process runs on {names}")
     names = " and ".join(node.name for node in doubtful)
     return _prove_by_routes(topology, {node.name for node in doubtful}, names)
+
+
+def _prove_of_formers(topology: Topology, doubtful: tuple[str, ...], before: tuple[Former, ...]) -> Proof:
+    """What the API server no longer lists can be cut off by proxies alone."""
+    names = " and ".join((*doubtful, *(f"the former {former.name}" for former in before)))
+    proof = _prove_by_routes(topology, {*doubtful, *(former.name for former in before)}, names)
+    if proof.sufficient:
+        return proof
+    told = "; ".join(f"pod {former.name} {former.told}" for former in before)
+    return replace(proof, sentence=f"{proof.sentence}; {told}", former=True)
 
 
 def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proof:

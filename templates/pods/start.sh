@@ -4,7 +4,7 @@
 # The server's file lies on the volume and stays there: it is made once, out of what install gave, and from then on the
 # server writes its role into it. Passwords come from the Secret. Nothing here asks the API server.
 #
-# The environment has POD, the pod's name, and PROGRAM, the server's; docs/kubernetes.md has the rest.
+# The environment has POD, the pod's name, POD_UID, and PROGRAM, the server's; docs/kubernetes.md has the rest.
 set -uf
 export LC_ALL=C
 umask 077
@@ -74,6 +74,26 @@ take_certificate() {
 # Either the old file or the whole new one.
 put() { cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" || fail "$1 can't be written: see the volume"; }
 
+# Each pod leaves on the volume that its server runs, and that it has ended; the next one keeps what it found. Whoever
+# ends without a word, on a machine that is cut off for instance, may run on: failover asks for that (facts/anew.py).
+greet() {
+    local uid='' state=''
+    [[ ! -r $directory/running ]] || read -r uid state <"$directory/running"
+    if [[ $uid != "$POD_UID" ]]; then
+        printf '%s\n' "${state:-unknown}" | put "$directory/forerunner" || return 1
+    fi
+    printf '%s runs\n' "$POD_UID" | put "$directory/running"
+}
+
+# Unless another pod has the volume by now. Who never had a role knows no more of the one before it than it found.
+farewell() {
+    local uid='' state=ended
+    read -r uid _ <"$directory/running"
+    [[ $uid == "$POD_UID" ]] || return
+    [[ $1 != guarded ]] || state=$(<"$directory/forerunner")
+    printf '%s %s\n' "$POD_UID" "$state" | put "$directory/running"
+}
+
 config=$(<"$GIVEN/config-path")
 directory=${config%/*}
 [[ -w $directory ]] || fail "$directory can't be written by user $(id -u): see the volume and its fsGroup"
@@ -95,6 +115,8 @@ KEYDB_GUARD_NODES=$(<"$GIVEN/nodes")
 export KEYDB_GUARD_NODES KEYDB_GUARD_WAIT=1000000000
 bash "$GIVEN/boot-guard" check || exit 1
 
+# A pod of an older template has no name of its own for this.
+[[ -z ${POD_UID-} ]] || greet || exit 1
 # The server is no first process of the container: nobody would collect what ended.
 bash "$GIVEN/boot-guard" pre "$PROGRAM" "$config" --daemonize no &
 server=$!
@@ -108,5 +130,6 @@ while kill -0 "$server" 2>/dev/null; do
     wait "$server"
     code=$?
 done
-kill "$guard" 2>/dev/null
+kill "$guard" 2>/dev/null && was=guarded
+[[ -z ${POD_UID-} ]] || farewell "${was-}"
 exit $code

@@ -135,7 +135,9 @@ def test_a_primary_whose_volume_was_lost_is_nobodys_source(runs):
     runs.lose_volume(primary)
     eventually(lambda: "I hold nothing: I must be nobody's source" in runs.log(primary), "it stays guarded", 60)
     assert runs.service_leads_to() == primary
-    runs.run("failover").ok()
+    # The word that the pod before it ended was on that volume.
+    runs.run("failover").refused("refused: not-fenced", f"the former {primary} may still take writes")
+    runs.run("failover", accept_split="yes").ok()
     runs.comes_back(primary)
     assert runs.service_leads_to() == runs.primary() != primary
 

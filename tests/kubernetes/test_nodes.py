@@ -141,6 +141,41 @@ def test_the_node_of_the_primary_is_cut_off_and_comes_back(runs, second, tmp_pat
 
 
 @pytest.mark.slow
+def test_the_next_pod_of_a_lost_node_answers_and_proves_nothing_of_the_one_that_was_deleted_by_force(
+    runs, second, tmp_path
+):
+    core, space, away = runs.group.core, runs.group.namespace, runs.one_on_second()
+    before = runs.uid(away)
+    runs.group.clients_on = FIRST.name
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        runs.cordon()
+        second.cut()
+        try:
+            core.delete_namespaced_pod(away, space, grace_period_seconds=0)
+            eventually(lambda: runs.uid(away) not in (None, before), "it is another pod", 60)
+            eventually(lambda: runs.is_guarded(away), f"it is guarded: {runs.log(away)}", 90)
+            assert runs.node_of(away) == FIRST.name
+            assert second.runs_a_server(), "the former one's process is still there"
+            assert "run failover" in " ".join(runs.log(away).split())
+            told = ("refused: not-fenced", f"the former {away} may still take writes", "was never ready since")
+            runs.run("failover").refused(*told, f"the API server: {away} has a pod that was made at")
+            runs.run("failover", accept_split="yes").ok()
+            writer.goes_on(60)
+            new = runs.primary()
+            assert new == runs.service_leads_to() != away
+        finally:
+            second.mend()
+            runs.cordon(False)
+        eventually(runs.is_ready_node, "the node is ready", 60)
+        eventually(lambda: not second.runs_a_server(), "kubelet ends what the API server doesn't list", 120)
+        runs.comes_back(away)
+        eventually(lambda: runs.findings() == [], "the group is well", 60)
+        assert runs.primary() == new
+        writer.goes_on(60)
+
+
+@pytest.mark.slow
 def test_an_eviction_of_the_primary_takes_one_pod_and_moves_no_role(runs, second, tmp_path):
     from kubernetes.client import V1Eviction, V1ObjectMeta
     from kubernetes.client.exceptions import ApiException

@@ -37,6 +37,8 @@ def start(folder: Path, pods: Group, pod: str = "keydb-0", **environment: str) -
         (given / name).write_text(text)
     for role, password in manifests.passwords(pods).items():
         (secrets / role).write_text(password)
+    if guard := environment.pop("GUARD", ""):
+        (given / "boot-guard").write_text(guard)
     script = plain("pods/start.sh")
     places = (("/etc/keydb-runbooks", given), ("/etc/keydb-secrets", secrets), ("/etc/keydb-tls", folder / "tls"))
     for path, here in places:
@@ -79,6 +81,42 @@ def test_a_file_that_is_there_stays_with_the_role_in_it(tmp_path):
     assert (
         file.read_text() == before and "the last primary that my file names is no node of this group" not in done.stderr
     )
+
+
+def forerunner(folder: Path, uid: str, guard: str = "exit 0", server: str = "sleep 0.2") -> str:
+    """What a pod finds of the one that had the volume before; then its server ends, behind or before its guard."""
+    pods, program = group(folder, "secret"), folder / "program"
+    program.write_text(f"#!/bin/sh\n{server}\n")
+    program.chmod(0o755)
+    stub = f'case $1 in post) {guard} ;; pre) exec "$2" ;; esac'
+    start(folder, pods, POD_UID=uid, PROGRAM=str(program), GUARD=stub)
+    return (folder / "data" / "forerunner").read_text().strip()
+
+
+def test_a_pod_keeps_whether_the_one_before_it_has_ended(tmp_path):
+    assert forerunner(tmp_path, "a") == "unknown", "an empty volume tells nothing"
+    assert forerunner(tmp_path, "b") == "ended"
+    assert forerunner(tmp_path, "b") == "ended", "another start of its container is no other pod"
+    assert forerunner(tmp_path, "c", server="kill -9 $PPID") == "ended"
+    assert forerunner(tmp_path, "d") == "runs", "c ended without a word"
+
+
+def test_a_pod_that_never_had_a_role_knows_no_more_of_the_one_before_it_than_it_found(tmp_path):
+    assert forerunner(tmp_path, "a", server="kill -9 $PPID") == "unknown"
+    assert forerunner(tmp_path, "b", guard="exec sleep 20") == "runs"
+    assert forerunner(tmp_path, "c") == "runs", "b ended, guarded until then"
+    assert forerunner(tmp_path, "d") == "ended", "c had a role"
+
+
+def test_a_pod_that_ends_late_says_nothing_in_the_next_ones_place(tmp_path):
+    running = tmp_path / "data" / "running"
+    assert forerunner(tmp_path, "a", server=f"echo 'b runs' >{running}") == "unknown"
+    assert running.read_text() == "b runs\n"
+
+
+def test_a_pod_of_an_older_template_leaves_no_word(tmp_path):
+    start(tmp_path, group(tmp_path, "secret"))
+    assert not (tmp_path / "data" / "running").exists()
 
 
 def test_a_pod_of_which_install_knows_nothing_does_not_start(tmp_path):

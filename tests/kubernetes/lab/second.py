@@ -67,6 +67,10 @@ class Second:
     def start_kubelet(self) -> None:
         nodes.start_kubelet(SECOND, self.processes, self.built)
 
+    def runs_a_server(self) -> bool:
+        """Whether a server's process is in one of its pods, whatever the API server thinks of it."""
+        return any(b"-server" in _read(Path(f"/proc/{process}/cmdline")).split(b"\0")[0] for process in _pods())
+
     def end(self) -> None:
         """End its programs, its pods and its network, and let nobody be sent there any more."""
         self.processes.end()
@@ -81,7 +85,7 @@ def _pods() -> set[int]:
     """The processes in its control groups."""
     found = [place / SECOND.control_group for place in nodes.hierarchies()]
     lists = [file for folder in found if folder.is_dir() for file in folder.rglob("cgroup.procs")]
-    return {int(word) for file in lists for word in file.read_text().split()}
+    return {int(word) for file in lists for word in _read(file).split()}
 
 
 def _shims() -> set[int]:
@@ -91,7 +95,7 @@ def _shims() -> set[int]:
 
 
 def _read(file: Path) -> bytes:
-    """Of a process that may have ended by now."""
+    """Of a process, or a pod, that may have ended by now."""
     try:
         return file.read_bytes()
     except OSError:

@@ -1,0 +1,62 @@
+"""Read what a pod leaves open of the one that had its name before: ``runbooks.anew``. A machine leaves nothing open."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import gevent
+
+from keydb_runbooks.connectors.cluster import ClusterError
+from keydb_runbooks.connectors.group import NodeEntry
+from keydb_runbooks.connectors.kubernetes import KubernetesConnector
+from keydb_runbooks.connectors.quiet import run_quietly
+from keydb_runbooks.connectors.shell import script
+from keydb_runbooks.runbooks.anew import anew_from_pod
+from keydb_runbooks.runbooks.replication import Anew, Node, Unread
+from keydb_runbooks.runbooks.values import changed
+
+RECORD = 'cat -- "$1"'
+ENDED = "ended"
+"""What ``start.sh`` found on the volume: the pod that had it before says that its server has ended."""
+
+
+def record_path(entry: NodeEntry) -> str:
+    """Where a pod has what it found of the one before it."""
+    return f"{entry.data('keydb_config_directory')}/forerunner"
+
+
+def with_anew(entry: NodeEntry, seen: Node | Unread) -> Node | Unread:
+    """The same with what its pod leaves open.
+
+    It is read behind all else, so that it is the pod which gave the answers, or a later one, and only where a proof
+    may rest on it: no primary, and nobody who follows one.
+    """
+    connector = entry.host.connector
+    if not isinstance(connector, KubernetesConnector) or connector.pod is None or not _matters(seen):
+        return seen
+    anew = _read(entry, connector)
+    if anew is None or (anew.seconds is None and _was_told(entry)):
+        return seen
+    return changed(seen, anew=anew)
+
+
+def _matters(seen: Node | Unread) -> bool:
+    if isinstance(seen, Unread):
+        return seen.stopped
+    return not seen.is_primary and not any(link.alive and not link.guarded for link in seen.links)
+
+
+def _read(entry: NodeEntry, connector: KubernetesConnector) -> Anew | None:
+    assert connector.pod is not None
+    try:
+        timeout = float(entry.data("keydb_connect_timeout"))
+        return anew_from_pod(*connector.pod.cluster.get_dated(connector.pod.path(), timeout=timeout))
+    except ClusterError as error:
+        return Anew("", f"is of an unknown age ({error.detail})")
+
+
+def _was_told(entry: NodeEntry) -> bool:
+    """Whether the pod before this one left word that its server has ended; unknown is not told."""
+    ask = partial(run_quietly, entry.host, script(RECORD, record_path(entry)))
+    found: list[str] | None = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
+    return found == [ENDED]

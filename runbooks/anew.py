@@ -1,0 +1,104 @@
+"""Pods that were made anew: a name answers again, and whoever ran under it before may run on where nobody looks.
+
+A pod that is deleted by force, or whose Node object is deleted, is struck off the API server's list while its server
+may run on a machine that is out of reach. The next pod of that name says nothing of it (docs/kubernetes.md, "A pod made
+anew").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from keydb_runbooks.runbooks.objects import MANAGED_BY, OURS
+from keydb_runbooks.runbooks.replication import Anew, Link, Node, Unread
+from keydb_runbooks.runbooks.topology import Topology
+
+FIRST_SECONDS = 2.0
+"""Within these kubelet calls a new pod not ready for the first time; its conditions are told in whole seconds."""
+
+
+UNSEEN = "nothing tells whether the server that ran before it has ended"
+
+
+@dataclass(frozen=True)
+class Former:
+    """Who ran under a node's name before and isn't known to have ended: what the pod there now tells, and when."""
+
+    name: str
+    told: str
+    when: str
+
+
+def anew_from_pod(pod: Mapping[str, Any], now: datetime | None) -> Anew | None:
+    """What a pod leaves open; None if its own server was in the group since, so that whoever ran before is none of it.
+
+    Ready is a server of install's that is a primary, or in sync with one. In other pods that may mean anything: how
+    old the pod is has to tell.
+
+    :param now: the API server's time
+    """
+    told = pod["metadata"]
+    since = str(told.get("creationTimestamp") or "")
+    if not _was_ready(pod):
+        return Anew(since, "was never ready since")
+    if (told.get("labels") or {}).get(MANAGED_BY) == OURS:
+        return None
+    if now is None or not since:
+        return Anew(since, "is of an unknown age")
+    return Anew(since, "", (now - _time(since)).total_seconds())
+
+
+def formers(topology: Topology) -> tuple[Former, ...]:
+    """Those who may have been the primary that is gone, and may still run.
+
+    Where there is a primary, whoever was it before has been asked for already.
+    """
+    if topology.rightful_primary() is not None:
+        return ()
+    return tuple(
+        Former(node.name, f"was made{node.anew.since and f' at {node.anew.since}'}{told}: {UNSEEN}", node.observed_at)
+        for node in topology.everybody
+        if node.anew is not None and (told := _doubt(topology, node, node.anew))
+    )
+
+
+def hear_a_former(topology: Topology) -> Iterator[tuple[Node, Link, Node]]:
+    """Replicas whose link to a node is alive, that link, and the node, made anew, which has no replica itself."""
+    names = {former.name for former in formers(topology)}
+    for node in topology.nodes:
+        for link in node.links:
+            source = topology.at(link.primary)
+            if link.alive and isinstance(source, Node) and source.name in names and not source.replicas:
+                yield node, link, source
+
+
+def _doubt(topology: Topology, node: Node | Unread, anew: Anew) -> str:
+    """What leaves open whether the one before was the primary, and runs; "" if nothing does."""
+    if anew.seconds is None:
+        return f" and {anew.told}"
+    lost = (
+        one.name
+        for one in topology.nodes
+        for link in one.links
+        if link.primary == node.address and (link.down_seconds or 0) > anew.seconds
+    )
+    return next((f", after {name} lost its primary" for name in lost), "")
+
+
+def _was_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is or has been ready: since then its condition has another moment than its first one."""
+    conditions = {one["type"]: one for one in (pod.get("status") or {}).get("conditions") or ()}
+    ready, first = conditions.get("Ready"), conditions.get("Initialized")
+    if ready is None or first is None:
+        return False
+    if ready["status"] == "True":
+        return True
+    moved = _time(ready["lastTransitionTime"]) - _time(first["lastTransitionTime"])
+    return moved.total_seconds() > FIRST_SECONDS
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
