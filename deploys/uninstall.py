@@ -21,7 +21,7 @@ group = scope.chosen_group(host)
 on_pods = pod_objects.are_pods(group)
 if on_pods:
     scope.refuse_adopted(host, "uninstall", servers=True)
-    uninstall_pods.refuse_one(host)
+    uninstall_pods.refuse(host, group)
 removal = uninstall.chosen(host, group)
 if on_pods and scope.conducts(host, group):
     uninstall_pods.removed(name="Take the pods away", group=group, remove_data=removal.remove_data)

@@ -24,6 +24,7 @@ from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.pod_objects import objects_of, runs
 from keydb_runbooks.operations.waits import until
+from keydb_runbooks.runbooks.exit_codes import ExitCode
 from keydb_runbooks.runbooks.objects import GROUP, MANAGED_BY, OURS
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -37,11 +38,16 @@ END_SECONDS = 660.0
 """A pod has ten minutes to save its data and end."""
 
 
-def refuse_one(host: Host) -> None:
-    """Say that a pod goes in another way than a machine.
+def refuse(host: Host, group: Group) -> None:
+    """Say that a pod goes in another way than a machine, and that of several StatefulSets install made none.
 
-    :raises SystemExit: if one is named
+    :raises SystemExit: if one is named, or they are such pods
     """
+    try:
+        manifests.ordinals(group)
+    except manifests.NotOfOneSet as error:
+        told = f"refused: not-ours {group.name}: {error}; install made none of these: whoever did takes them away"
+        endings.stop(host, told, ExitCode.REFUSED)
     if (node := option(host, "node")) is not None:
         told = f"--data node={node}: a pod goes by its number: take the highest one out of the inventory, then install"
         endings.stop(host, told)

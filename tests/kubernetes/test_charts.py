@@ -61,6 +61,21 @@ def test_master_and_replicas_are_moved_and_the_role_that_the_chart_gives_back_is
         runs.run("rejoin", accept_loss="redis-master-0").ok()
         assert runs.codes() == {"role-at-start", "role-not-kept"} and runs.primary() == "redis-replicas-0"
 
+        # What install makes is one StatefulSet, so each of its verbs says in a line that these are not.
+        for verb, data in VERBS_OF_INSTALL.items():
+            runs.run(verb, **data).refused("are no pods of one StatefulSet")
+        assert "nothing to do" in runs.run("upgrade").ok().text
+        runs.run("restart", dry=True).ok()
+
+
+VERBS_OF_INSTALL: dict[str, dict[str, str]] = {
+    "install": {},
+    "add_node": {"node": "redis-replicas-1"},
+    "remove_node": {"node": "redis-replicas-1"},
+    "rotate": {},
+    "uninstall": {"whole_group": "keydb"},
+}
+
 
 @pytest.mark.skipif(ENGINE != "keydb", reason="only KeyDB has it")
 def test_no_role_is_moved_where_every_pod_takes_writes(tmp_path: Path):
