@@ -144,9 +144,12 @@ class KubernetesConnector(BaseConnector):
         self.pod = None
         try:
             pod = Pod(self.cluster(), self.namespace, str(self.data["kubernetes_pod"]))
-            seen = pod.read(PATIENCE_SECONDS)
         except ClusterError as error:
             raise ConnectError(error.detail) from None
+        try:
+            seen = pod.read(PATIENCE_SECONDS)
+        except ClusterError as error:
+            raise ConnectError(f"{error.detail}{_why_missing(pod) if error.code == 'missing' else ''}") from None
         container = _container(seen, self.data["kubernetes_container"])
         if told := _why_not(seen, container):
             raise ConnectError(f"pod {pod.name} in namespace {self.namespace} {told}")
@@ -295,10 +298,31 @@ def _pods_of(namespace: str, name: str) -> list[tuple[str, dict[str, Any]]]:
         raise InventoryError(f"{PREFIX}{namespace}/statefulset/{name}: {error.detail}") from None
     count, first = seen["spec"].get("replicas", 1), seen["spec"].get("ordinals", {}).get("start", 0)
     if not count:
-        raise InventoryError(f"{PREFIX}{namespace}/statefulset/{name}: it has no pods (replicas: 0)")
+        told = f"somebody scaled it to 0 pods, so it names none: {_scale_up(namespace, name)}"
+        raise InventoryError(f"{PREFIX}{namespace}/statefulset/{name}: {told}")
     peers = f"{seen['spec'].get('serviceName') or name}.{namespace}.svc.cluster.local"
     pods = [f"{name}-{number}" for number in range(first, first + count)]
     return [(pod, {"keydb_address": f"{pod}.{peers}"}) for pod in pods]
+
+
+def _why_missing(pod: Pod) -> str:
+    """Why there is no pod of a name, as far as its StatefulSet tells; "" if that doesn't."""
+    name = pod.name.rpartition("-")[0]
+    try:
+        seen = pod.cluster.get(
+            place(pod.namespace, "statefulsets", name, group="/apis/apps/v1"), timeout=PATIENCE_SECONDS
+        )
+    except ClusterError:
+        return ""
+    if seen["spec"].get("replicas") != 0:
+        return ""
+    return f": somebody scaled statefulset/{name} to 0 pods: {_scale_up(pod.namespace, name)}"
+
+
+def _scale_up(namespace: str, name: str) -> str:
+    """What brings pods back that somebody took away."""
+    up = f"kubectl -n {namespace} scale statefulset {name} --replicas=NUMBER"
+    return f"{up} brings them back (or install with force_conflicts=yes, if it made them)"
 
 
 @lru_cache(maxsize=32)

@@ -58,7 +58,8 @@ def _scaled_away(group: Group, objects: Objects) -> str:
         if there is None:
             return f"there is no statefulset/{name} in {objects.told}: install makes it, and its volumes stay"
         if there["spec"].get("replicas") == 0:
-            return f"somebody scaled statefulset/{name} to 0 pods: scale it up, or install with force_conflicts=yes"
+            up = "kubectl scale brings them back, and so does install with force_conflicts=yes"
+            return f"somebody scaled statefulset/{name} to 0 pods: {up}"
     return ""
 
 

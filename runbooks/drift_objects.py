@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.drift_values import UNSEEN, Drift, Value, Verdict, unknown
 from keydb_runbooks.runbooks.findings import Severity
-from keydb_runbooks.runbooks.objects import GROUP, Field, Tried, path_of
+from keydb_runbooks.runbooks.objects import GROUP, Field, Tried, path_of, scale_up, scaled_to_zero
 from keydb_runbooks.runbooks.plan import Refusal
 
 FIELDS_TOLD = 8
@@ -79,6 +79,11 @@ def _taken(one: Tried, forced: Tried) -> Iterator[Drift]:
 
 def _differing(one: Tried, owners: Mapping[str, str]) -> Iterator[Drift]:
     differing = one.differing
+    if pods := scaled_to_zero(one):
+        # Install would refuse it: this is no drift that it mends by itself.
+        differing = tuple(field for field in differing if field.path != "spec.replicas")
+        told = f"somebody scaled it to 0 pods, the inventory says {pods}; {scale_up(one)}"
+        yield _drift("scaled-to-zero", one.where, told, Severity.CRITICAL, "spec.replicas")
     for field in differing[:FIELDS_TOLD]:
         manager = _owner(field.path, owners)
         code, way_out = ("object-taken", _give_up(manager)) if manager else ("object-differs", "run install")

@@ -210,13 +210,26 @@ def _refuse_one(one: Tried, group: str, place: str) -> Refusal | None:
     return None
 
 
+def scaled_to_zero(one: Tried) -> int:
+    """How many pods are wanted where somebody took all of them away on purpose, 0 where nobody did.
+
+    The server doesn't say who it was, since 0 is nobody's field.
+    """
+    pods = [0 if side is None else side.get("spec", {}).get("replicas") for side in (one.live, one.wished)]
+    return int(pods[1] or 0) if one.kind == "StatefulSet" and one.live is not None and pods[0] == 0 else 0
+
+
+def scale_up(one: Tried) -> str:
+    """What brings the pods back that somebody took away."""
+    up = f"kubectl scale statefulset {one.name} --replicas={scaled_to_zero(one)}"
+    return f"{up} brings them back, and so does install with force_conflicts=yes"
+
+
 def _refuse_emptied(one: Tried) -> Refusal | None:
-    """Pods that somebody took away on purpose: the server doesn't say who, since 0 is nobody's field."""
-    pods = [None if side is None else side.get("spec", {}).get("replicas") for side in (one.live, one.wished)]
-    if one.kind != "StatefulSet" or pods[0] != 0 or not pods[1]:
+    if not (wanted := scaled_to_zero(one)):
         return None
-    told = f"somebody scaled it to 0 pods, and {pods[1]} are wanted"
-    return Refusal("scaled-to-zero", one.where, told, "scale it up, or force_conflicts=yes does")
+    told = f"somebody scaled it to 0 pods, and {wanted} are wanted"
+    return Refusal("scaled-to-zero", one.where, told, scale_up(one))
 
 
 def _makers(live: Mapping[str, Any]) -> str:

@@ -304,7 +304,13 @@ def test_a_set_that_somebody_scaled_to_zero_is_told_and_taken_back_only_when_tol
     eventually(lambda: runs.pods() == [], "no pod is there", 60)
     assert "somebody scaled statefulset/keydb to 0 pods" in " ".join(runs.run("start").text.split())
     told = "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are wanted"
-    runs.run("install").refused(told)
+    runs.run("install").refused(told, "kubectl scale statefulset keydb --replicas=3 brings them back")
+    space = runs.group.namespace
+    up = f"kubectl -n {space} scale statefulset keydb --replicas=NUMBER brings them back"
+    for verb in ("status", "drift", "switchover"):
+        runs.run(verb).refused(f"there is no pod keydb-0 in namespace {space}", "to 0 pods", up)
+    named = runs.pyinfra("deploys/status.py", inventory=f"@kubernetes/{space}/statefulset/keydb")
+    named.refused(f"@kubernetes/{space}/statefulset/keydb: somebody scaled it to 0 pods, so it names none: {up}")
     assert runs.group.apps.read_namespaced_stateful_set("keydb", runs.group.namespace).spec.replicas == 0
     runs.run("install", force_conflicts="yes").ok()
     for pod in PODS:

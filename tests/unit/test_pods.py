@@ -180,3 +180,45 @@ def test_lines_come_in_the_order_in_which_they_were_printed():
         ("stdout", "two"),
         ("stdout", "end"),
     ]
+
+
+class Sets:
+    """An API server that knows a StatefulSet of so many pods, and none of the pods."""
+
+    told = "context c"
+
+    def __init__(self, replicas: int | None) -> None:
+        self.replicas = replicas
+
+    def get(self, path: str, *, timeout: float) -> dict:
+        if path == "/apis/apps/v1/namespaces/shop/statefulsets/cache" and self.replicas is not None:
+            return {"spec": {"replicas": self.replicas}}
+        if path == "/api/v1/namespaces/shop":
+            return {}
+        raise ClusterError("missing", "there is none")
+
+
+UP = (
+    "kubectl -n shop scale statefulset cache --replicas=NUMBER brings them back "
+    "(or install with force_conflicts=yes, if it made them)"
+)
+
+
+@pytest.mark.parametrize(
+    "replicas, why", [(0, f": somebody scaled statefulset/cache to 0 pods: {UP}"), (3, ""), (None, "")]
+)
+def test_pods_that_somebody_took_away_are_told_with_the_way_back(replicas, why):
+    connector = KubernetesConnector.__new__(KubernetesConnector)
+    connector.data = {"kubernetes_namespace": "shop", "kubernetes_pod": "cache-1"}
+    connector.cluster = lambda: Sets(replicas)
+    with pytest.raises(ConnectError) as error:
+        connector.look()
+    assert str(error.value) == f"there is no pod cache-1 in namespace shop of context c{why}"
+
+
+def test_a_set_without_pods_names_none_and_says_how_they_come_back(monkeypatch):
+    monkeypatch.setattr(kubernetes, "cluster_of", lambda *_: Sets(0))
+    with pytest.raises(InventoryError) as error:
+        list(KubernetesConnector.make_names_data("shop/statefulset/cache"))
+    told = f"somebody scaled it to 0 pods, so it names none: {UP}"
+    assert str(error.value) == f"@kubernetes/shop/statefulset/cache: {told}"

@@ -62,6 +62,24 @@ OBJECTS = [
 ]  # fmt: skip
 
 
+EMPTIED = tried(there(spec={"replicas": 0, "a": 1}), there(spec={"replicas": 3, "a": 2}), "StatefulSet")
+UP = (
+    "critical scaled-to-zero statefulset/keydb spec.replicas: somebody scaled it to 0 pods, the inventory says 3; "
+    "kubectl scale statefulset keydb --replicas=3 brings them back, and so does install with force_conflicts=yes"
+)
+
+
+def test_pods_that_somebody_took_away_are_no_drift_that_install_mends_by_itself():
+    other = "warning object-differs statefulset/keydb spec.a: is 1, the inventory says 2; run install"
+    assert list(map(line, told(EMPTIED))) == [UP, other]
+    taken = replace(EMPTIED, fields=((".spec.replicas", "kubectl"),))
+    assert list(map(line, told(taken, forced={"statefulset/keydb": EMPTIED})))[:1] == [UP]
+    unsaid = tried(there(spec={"replicas": 0, "a": 1}), there(spec={"a": 1}), "StatefulSet")
+    assert list(map(line, told(unsaid))) == [
+        "warning object-differs statefulset/keydb spec.replicas: is 0, the inventory says nothing of it; run install"
+    ]
+
+
 @pytest.mark.parametrize("one, lines", OBJECTS)
 def test_each_object_is_told_once(one, lines):
     assert list(map(line, told(one))) == lines
@@ -212,4 +230,4 @@ def test_every_code_has_a_case():
     calls = ast.walk(ast.parse((RUNBOOKS / "drift_objects.py").read_text()))
     words = {part.value for call in calls if isinstance(call, ast.Call) and call.args and getattr(call.func, "id", "") in ("Drift", "unknown", "_drift") for part in ast.walk(call.args[0]) if isinstance(part, ast.Constant)}  # fmt: skip
     cases = Path(__file__).read_text()
-    assert len(words) == 8 and all(f" {code} " in cases for code in words)
+    assert len(words) == 9 and all(f" {code} " in cases for code in words)

@@ -65,7 +65,7 @@ def test_pods_that_somebody_took_away_come_back_only_when_told():
     emptied = tried(there=live(spec={"replicas": 0}), wished=live())
     assert told(emptied) == [
         "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are wanted; "
-        "scale it up, or force_conflicts=yes does"
+        "kubectl scale statefulset keydb --replicas=3 brings them back, and so does install with force_conflicts=yes"
     ]
     assert told(emptied, force=True) == []
     assert told(tried(there=live(spec={"replicas": 0}), wished=live(spec={}))) == []
