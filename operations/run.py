@@ -89,6 +89,7 @@ class Run:
         self.started = 0.0
         # Who this run is for others, once it has the lock.
         self.task: Task | None = None
+        self._shown: traces.AtWork | None = None
         self._perform = perform
         self._decide: Decide | None = None
         self._signals = ExitStack()
@@ -138,7 +139,7 @@ class Run:
         minority = self.report.options.get("accept_minority_lock", "no").lower() in ("yes", "true")
         self.lock = self.links.lock = lock.take(self.links.clients, nodes, task, minority)
         self.task = task
-        traces.at_work(self.group, task)
+        self._shown = traces.AtWork(self.group, task, lambda: self.lock is not None and self.lock.lives)
         silent = [name for name in nodes if name not in self.links.clients]
         if len(silent) * 2 >= len(nodes):
             self._notice(f"the lock is held without {', '.join(silent)}, as you accepted")
@@ -378,8 +379,8 @@ class Run:
         reached = [] if self.links is None else [name for name in self.links.clients if self._is_node(name)]
         self._close()
         self._signals.close()
-        if self.task is not None:
-            traces.done(self.group, self.task)
+        if self._shown is not None:
+            self._shown.done()
         if self.task is not None and outcome in (Outcome.DONE, Outcome.FAILED_INCOMPLETE) and self.committed:
             traces.moved(self.group, self.plan, self.task)
         self.report.ends(outcome, sentence, code=code, where=where)

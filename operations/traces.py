@@ -1,51 +1,79 @@
 """What a run on pods leaves in the cluster for people: a Lease while it is at work, and Events where the role moved.
 
 No verb reads either. The lock itself is where it always is, in the servers (``lock``): a run that is killed leaves its
-Lease behind, and nobody is kept from anything by that. What can't be left there is told, and stops nothing.
+Lease behind, which runs out, and nobody is kept from anything by that. What can't be left there is told, and stops
+nothing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
+import gevent
+from gevent import Greenlet
+from gevent.event import Event
 from pyinfra import logger
 
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.operations.holders import Task
-from keydb_runbooks.operations.lock import GONE_SECONDS
-from keydb_runbooks.operations.pod_objects import are_pods, objects_of
+from keydb_runbooks.operations.pod_objects import ANSWER_SECONDS, are_pods, objects_of
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.runbooks.plan import Plan
 
 COMPONENT = "keydb-runbooks"
 
-
-def at_work(group: Group, task: Task) -> None:
-    """Show who works on a group, in ``kubectl get lease``."""
-    now = _now()
-    held = {
-        "holderIdentity": _identity(task),
-        "acquireTime": now,
-        "renewTime": now,
-        "leaseDurationSeconds": GONE_SECONDS,
-    }
-    _leave(group, "Lease", lambda objects: objects.apply(_lease(group, held), force=True))
+RENEW_SECONDS = 3.0
+LEASE_SECONDS = 10
+"""How long a Lease counts that isn't renewed: three times that, and a moment."""
 
 
-def done(group: Group, task: Task) -> None:
-    """Show that nobody does any more, unless another run does by now."""
+class AtWork:
+    """Who works on a group, shown in ``kubectl get lease`` until ``done``.
 
-    def end(objects: Objects) -> None:
-        seen = objects.read("Lease", _lease_name(group)) or {}
-        if seen.get("spec", {}).get("holderIdentity") == _identity(task):
-            objects.apply(_lease(group, {"renewTime": _now()}), force=True)
+    It is renewed as long as the servers know the run (``Lock.lives``): one that was cut off or stopped runs out.
+    """
 
-    _leave(group, "Lease", end)
+    def __init__(self, group: Group, task: Task, lives: Callable[[], bool]) -> None:
+        self._group, self._task, self._lives = group, task, lives
+        self._done = Event()
+        self._acquired = _now()
+        self._renewing: Greenlet[..., None] | None = None
+        if _leave(group, "Lease", self._show):
+            self._renewing = gevent.spawn(self._renew)
+
+    def done(self) -> None:
+        """Show that nobody does any more, unless another run does by now."""
+        self._done.set()
+        if self._renewing is not None:
+            # One that is on its way may come behind the end.
+            self._renewing.join(timeout=ANSWER_SECONDS)
+        _leave(self._group, "Lease", self._end)
+
+    def _renew(self) -> None:
+        while not self._done.wait(RENEW_SECONDS):
+            if self._lives():
+                with suppress(ClusterError):
+                    self._show(objects_of(self._group))
+
+    def _show(self, objects: Objects) -> None:
+        held = {
+            "holderIdentity": _identity(self._task),
+            "acquireTime": self._acquired,
+            "renewTime": _now(),
+            "leaseDurationSeconds": LEASE_SECONDS,
+        }
+        objects.apply(_lease(self._group, held), force=True)
+
+    def _end(self, objects: Objects) -> None:
+        seen = objects.read("Lease", _lease_name(self._group)) or {}
+        if seen.get("spec", {}).get("holderIdentity") == _identity(self._task):
+            objects.apply(_lease(self._group, {"renewTime": _now()}), force=True)
 
 
 def _identity(task: Task) -> str:
@@ -53,30 +81,37 @@ def _identity(task: Task) -> str:
 
 
 def moved(group: Group, plan: Plan, task: Task) -> None:
-    """Leave an Event on each pod whose role a plan has moved."""
-    if plan.primary is None or plan.primary == plan.former:
+    """Leave an Event on each pod whose role a plan has moved, or whose move by a run that died it has finished."""
+    finished = plan.primary == plan.former
+    former = plan.moved_from if finished else plan.former
+    if plan.primary is None or (finished and former is None):
         return
-    who = f"{task.verb} by {task.user}@{task.machine}"
-    instead = f" instead of {plan.former}" if plan.former else ""
+    who = f"{'finished by ' if finished else ''}{task.verb} by {task.user}@{task.machine}"
+    instead = f" instead of {former}" if former else ""
     told = {plan.primary: f"is the primary of {group.name}{instead} ({who})"}
-    if plan.former:
-        told[plan.former] = f"is no longer the primary of {group.name}: {plan.primary} is ({who})"
+    if former:
+        told[former] = f"is no longer the primary of {group.name}: {plan.primary} is ({who})"
+    # The same move is told once, whoever finishes it.
+    which = "" if plan.epoch is None else f"{plan.epoch}-{plan.primary}"
 
     def tell(objects: Objects) -> None:
         for pod, sentence in told.items():
-            _tell(objects, pod, sentence)
+            _tell(objects, pod, sentence, which)
 
     _leave(group, "Events", tell)
 
 
-def _leave(group: Group, what: str, act: Callable[[Objects], None]) -> None:
+def _leave(group: Group, what: str, act: Callable[[Objects], None]) -> bool:
+    """Whether it could be left."""
     if not are_pods(group):
-        return
+        return False
     try:
         act(objects_of(group))
+        return True
     except ClusterError as error:
         for line in wrap(f"notice: no {what} in the cluster: {error.detail}", "", 2):
             logger.info(f"    {line}")
+        return False
 
 
 def _lease(group: Group, spec: dict[str, Any]) -> dict[str, Any]:
@@ -88,28 +123,36 @@ def _lease_name(group: Group) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", f"{COMPONENT}-{group.name}".lower()).strip("-")
 
 
-def _tell(objects: Objects, pod: str, sentence: str) -> None:
-    """:raises ClusterError: as ``Cluster.create``"""
+def _tell(objects: Objects, pod: str, sentence: str, which: str) -> None:
+    """Leave an Event, unless there is one of this move.
+
+    :param which: names the move, "" if nothing does
+    :raises ClusterError: as ``Cluster.create``
+    """
     seen = objects.read("Pod", pod)
     if seen is None:
         return
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     about = {"kind": "Pod", "name": pod, "namespace": objects.namespace, "uid": seen["metadata"]["uid"]}
-    objects.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{pod}.role-"},
-            "involvedObject": {"apiVersion": "v1", **about},
-            "type": "Normal",
-            "reason": "RoleMoved",
-            "message": sentence,
-            "source": {"component": COMPONENT},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
-    )
+    name = {"name": f"{pod}.role-{which}"} if which else {"generateName": f"{pod}.role-"}
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": name,
+        "involvedObject": {"apiVersion": "v1", **about},
+        "type": "Normal",
+        "reason": "RoleMoved",
+        "message": sentence,
+        "source": {"component": COMPONENT},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
+    try:
+        objects.create(event)
+    except ClusterError as error:
+        if error.code != "conflict":
+            raise
 
 
 def _now() -> str:

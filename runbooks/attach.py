@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from keydb_runbooks.runbooks.cost import resyncs, writes_in
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.lineage import Kinship, Relation, unrecorded
+from keydb_runbooks.runbooks.moved import moved_from
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_older
 from keydb_runbooks.runbooks.replication import Node
@@ -146,6 +147,8 @@ def finish(
             *(warnings(topology, held, primary, request) if verb == "rejoin" else left_out(held)),
         ),
         needs=resyncs(topology, primary, joining, frozenset()),
+        moved_from=moved_from(topology, primary),
+        moved_epoch=primary.epoch,
     )
 
 

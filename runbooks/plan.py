@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from keydb_runbooks.runbooks.grounds import Evidence, Place
-from keydb_runbooks.runbooks.steps import Step
+from keydb_runbooks.runbooks.steps import Promote, Step
 
 CATCH_UP_TIMEOUT_SECONDS = 30.0
 """How long a switchover waits, before it holds anything back, for a replica that is behind."""
@@ -124,6 +124,8 @@ class Plan:
     primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk. ``again`` are the options
     that another run needs to go on with it. ``locks`` is False for a plan that changes nothing of a group: other
     operators go on meanwhile, however long it takes.
+    ``moved_from`` is whose role a run that died gave to the primary, where this plan finishes that, ``moved_epoch`` the
+    promotion's; both are for people.
     """
 
     verb: str
@@ -143,6 +145,13 @@ class Plan:
     outcome: str = ""
     again: tuple[tuple[str, str], ...] = ()
     locks: bool = True
+    moved_from: str | None = None
+    moved_epoch: int | None = None
+
+    @property
+    def epoch(self) -> int | None:
+        """The number of the promotion that it makes or finishes, None if it is of none."""
+        return next((step.epoch for step in self.steps if isinstance(step, Promote)), self.moved_epoch)
 
     @property
     def about(self) -> str:

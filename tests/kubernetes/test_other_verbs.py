@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.kubernetes.group import PODS, eventually
 
@@ -67,6 +70,33 @@ def test_the_cluster_shows_who_is_at_work_and_which_role_moved(runs):
     assert told[target][-1].startswith(f"is the primary of keydb instead of {before} (switchover by ")
     assert told[before][-1].startswith(f"is no longer the primary of keydb: {target} is (switchover by ")
     assert "RoleMoved" in runs.described(target)
+
+
+@pytest.mark.parametrize("step", ["MoveService", "EndStragglers"])
+def test_the_run_that_finishes_what_a_killed_one_began_tells_of_the_move(runs, step):
+    before, target = runs.primary(), other_than(runs.primary())
+    runs.dies_before(step, "switchover", to=target)
+    assert not [one for one in runs.events(target) if one.startswith(f"is the primary of keydb instead of {before}")]
+    runs.run("rejoin").ok()
+    told = {pod: runs.events(pod) for pod in PODS}
+    assert told[target][-1].startswith(f"is the primary of keydb instead of {before} (finished by rejoin by ")
+    assert told[before][-1].startswith(f"is no longer the primary of keydb: {target} is (finished by rejoin by ")
+    runs.run("rejoin").ok()
+    assert {pod: runs.events(pod) for pod in PODS} == told, "the same move is told once"
+
+
+def test_the_lease_of_a_run_is_renewed_while_it_is_at_work(runs, tmp_path):
+    target = other_than(runs.primary())
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.append(runs.lease())
+        eventually(lambda: runs.lease().renew_time > seen[0].renew_time, "it is renewed", 20)
+        seen.append(runs.lease())
+
+    runs.struck_before("ComeClose", "switchover", tmp_path, look, to=target).ok()
+    assert seen[0].acquire_time == seen[1].acquire_time and seen[1].lease_duration_seconds == 10
+    assert not runs.lease().holder_identity
 
 
 def test_who_may_leave_no_trace_in_the_cluster_is_told_and_moves_the_role_all_the_same(runs):

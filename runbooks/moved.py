@@ -1,0 +1,31 @@
+"""Whose role a run that died gave to the present primary: for those who are told of it, and for no decision."""
+
+from __future__ import annotations
+
+from keydb_runbooks.runbooks.replication import Node, Unread
+from keydb_runbooks.runbooks.topology import Topology
+
+
+def moved_from(topology: Topology, primary: Node) -> str | None:
+    """The node that was the primary before, as long as something of that move is unfinished; None if nothing tells.
+
+    Somebody who follows a replica, or a Service that leads elsewhere, may be a person's doing, and is no sign.
+    """
+    for seen in (*_primaries(topology, primary), *_followed(topology, primary)):
+        return seen
+    return next((name for service in topology.services for name in service.stragglers), None)
+
+
+def _primaries(topology: Topology, primary: Node) -> tuple[str, ...]:
+    """The old primary still says that it is one."""
+    return tuple(node.name for node in topology.primaries if node is not primary)
+
+
+def _followed(topology: Topology, primary: Node) -> tuple[str, ...]:
+    """Its replicas still follow it, though it is silent, or has come back as nobody's."""
+    sources = [topology.at(link.primary) for node in topology.nodes for link in node.links if not link.guarded]
+    return tuple(
+        source.name
+        for source in sources
+        if isinstance(source, Unread) or (source is not None and source is not primary and source.guarded)
+    )
