@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 import gevent
@@ -50,9 +51,14 @@ def _read(entry: NodeEntry, connector: KubernetesConnector) -> Anew | None:
     assert connector.pod is not None
     try:
         timeout = float(entry.data("keydb_connect_timeout"))
-        return anew_from_pod(*connector.pod.cluster.get_dated(connector.pod.path(), timeout=timeout))
+        pod, now = connector.pod.cluster.get_dated(connector.pod.path(), timeout=timeout)
     except ClusterError as error:
         return Anew("", f"is of an unknown age ({error.detail})")
+    return anew_from_pod(pod, None if now is None else now.timestamp(), _seconds)
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
 
 
 def _was_told(entry: NodeEntry) -> bool:

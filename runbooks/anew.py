@@ -7,9 +7,8 @@ anew").
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from keydb_runbooks.runbooks.objects import MANAGED_BY, OURS
@@ -32,23 +31,24 @@ class Former:
     when: str
 
 
-def anew_from_pod(pod: Mapping[str, Any], now: datetime | None) -> Anew | None:
+def anew_from_pod(pod: Mapping[str, Any], now: float | None, seconds: Callable[[str], float]) -> Anew | None:
     """What a pod leaves open; None if its own server was in the group since, so that whoever ran before is none of it.
 
     Ready is a server of install's that is a primary, or in sync with one. In other pods that may mean anything: how
     old the pod is has to tell.
 
-    :param now: the API server's time
+    :param now: the API server's time, in seconds since 1970
+    :param seconds: reads a moment as the API server writes it
     """
     told = pod["metadata"]
     since = str(told.get("creationTimestamp") or "")
-    if not _was_ready(pod):
+    if not _was_ready(pod, seconds):
         return Anew(since, "was never ready since")
     if (told.get("labels") or {}).get(MANAGED_BY) == OURS:
         return None
     if now is None or not since:
         return Anew(since, "is of an unknown age")
-    return Anew(since, "", (now - _time(since)).total_seconds())
+    return Anew(since, "", now - seconds(since))
 
 
 def formers(topology: Topology) -> tuple[Former, ...]:
@@ -88,7 +88,7 @@ def _doubt(topology: Topology, node: Node | Unread, anew: Anew) -> str:
     return next((f", after {name} lost its primary" for name in lost), "")
 
 
-def _was_ready(pod: Mapping[str, Any]) -> bool:
+def _was_ready(pod: Mapping[str, Any], seconds: Callable[[str], float]) -> bool:
     """Whether a pod is or has been ready: since then its condition has another moment than its first one."""
     conditions = {one["type"]: one for one in (pod.get("status") or {}).get("conditions") or ()}
     ready, first = conditions.get("Ready"), conditions.get("Initialized")
@@ -96,9 +96,4 @@ def _was_ready(pod: Mapping[str, Any]) -> bool:
         return False
     if ready["status"] == "True":
         return True
-    moved = _time(ready["lastTransitionTime"]) - _time(first["lastTransitionTime"])
-    return moved.total_seconds() > FIRST_SECONDS
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return seconds(ready["lastTransitionTime"]) - seconds(first["lastTransitionTime"]) > FIRST_SECONDS

@@ -1,7 +1,7 @@
 """Pods made anew: what of who ran there before is proved, and what is refused since nothing tells."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import pytest
 from worlds import group, guarded, link, orphan, primary, proxy, replica, service, silent
@@ -22,8 +22,12 @@ TOLD = (
 )
 
 
-def later(seconds: float) -> datetime:
-    return datetime(2026, 11, 30, 12, tzinfo=timezone.utc) + timedelta(seconds=seconds)
+def seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+
+
+def later(after: float) -> str:
+    return datetime.fromtimestamp(seconds(MADE) + after, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pod(ready: str = "False", moved: float = 0, *, ours: bool = True, **changes) -> dict:
@@ -31,7 +35,7 @@ def pod(ready: str = "False", moved: float = 0, *, ours: bool = True, **changes)
     conditions = [
         {"type": "PodScheduled", "status": "True", "lastTransitionTime": MADE},
         {"type": "Initialized", "status": "True", "lastTransitionTime": MADE},
-        {"type": "Ready", "status": ready, "lastTransitionTime": later(moved).strftime("%Y-%m-%dT%H:%M:%SZ")},
+        {"type": "Ready", "status": ready, "lastTransitionTime": later(moved)},
     ]
     labels = {"app.kubernetes.io/managed-by": "keydb-runbooks"} if ours else None
     whole = {
@@ -62,11 +66,11 @@ PODS = [
 
 @pytest.mark.parametrize("seen, anew", PODS)
 def test_what_a_pod_leaves_open_of_the_one_before_it(seen, anew):
-    assert anew_from_pod(seen, later(90)) == anew
+    assert anew_from_pod(seen, seconds(later(90)), seconds) == anew
 
 
 def test_an_age_that_is_not_known_is_unknown():
-    assert anew_from_pod(pod("True", 8, ours=False), None) == Anew(MADE, "is of an unknown age")
+    assert anew_from_pod(pod("True", 8, ours=False), None, seconds) == Anew(MADE, "is of an unknown age")
 
 
 def lost(seconds: int | None):
