@@ -11,9 +11,14 @@ def moved_from(topology: Topology, primary: Node) -> str | None:
 
     Somebody who follows a replica, or a Service that leads elsewhere, may be a person's doing, and is no sign.
     """
-    for seen in (*_primaries(topology, primary), *_followed(topology, primary)):
-        return seen
-    return next((name for service in topology.services for name in service.stragglers), None)
+    signs = (
+        *_primaries(topology, primary),
+        *_followed(topology, primary),
+        # Only a primary is told to hold writes back, and this one follows already.
+        *(node.name for node in topology.nodes if node.paused and node is not primary),
+        *(name for service in topology.services for name in service.stragglers),
+    )
+    return next(iter(signs), None)
 
 
 def _primaries(topology: Topology, primary: Node) -> tuple[str, ...]:

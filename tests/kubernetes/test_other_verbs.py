@@ -75,10 +75,12 @@ def test_the_cluster_shows_who_is_at_work_and_which_role_moved(runs):
 @pytest.mark.parametrize("step", ["MoveService", "EndStragglers"])
 def test_the_run_that_finishes_what_a_killed_one_began_tells_of_the_move(runs, step):
     before, target = runs.primary(), other_than(runs.primary())
+    known = {pod: runs.events(pod) for pod in PODS}
     runs.dies_before(step, "switchover", to=target)
-    assert not [one for one in runs.events(target) if one.startswith(f"is the primary of keydb instead of {before}")]
+    assert {pod: runs.events(pod) for pod in PODS} == known
     runs.run("rejoin").ok()
     told = {pod: runs.events(pod) for pod in PODS}
+    assert sum(len(told[pod]) - len(known[pod]) for pod in PODS) == 2
     assert told[target][-1].startswith(f"is the primary of keydb instead of {before} (finished by rejoin by ")
     assert told[before][-1].startswith(f"is no longer the primary of keydb: {target} is (finished by rejoin by ")
     runs.run("rejoin").ok()

@@ -14,6 +14,7 @@ MOVES = [
     ((primary(1, paused=True), replica(3)), "keydb-1"),
     ((silent(1), orphan(3)), "keydb-1"),
     ((guarded(1), orphan(3)), "keydb-1"),
+    ((replica(1, 2, paused=True), replica(3, 2)), "keydb-1"),
     ((replica(1, 2), replica(3, 2), service(2, stragglers=("keydb-1",))), "keydb-1"),
     ((replica(1, 2), replica(3, 2), service(2)), None),
     ((replica(1, 2), replica(3, 2)), None),
