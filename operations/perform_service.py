@@ -44,10 +44,11 @@ def _move(step: MoveService, links: Links) -> str:
 
 @perform.register
 def _leads(step: ServiceLeads, links: Links) -> str:
-    service, seen = links.service(step.where), ""
+    service, seen, looks = links.service(step.where), "", 0
 
     def led() -> bool | None:
-        nonlocal seen
+        nonlocal seen, looks
+        looks += 1
         pods = service.leads_to()
         seen = " and ".join(sorted(pods)) or f"nobody: is pod {step.primary} ready?"
         return True if pods == {step.primary} else None
@@ -58,6 +59,9 @@ def _leads(step: ServiceLeads, links: Links) -> str:
             raise StepFailed(f"{step.where} names {step.primary}, but leads to {seen}")
     except ClusterError as error:
         raise StepFailed(error.detail) from None
+    if looks > 1:
+        # Until now clients were led to the old one, and none of them is from before the move: these count from here.
+        links.moved_at[step.where] = time.monotonic()
     return f"leads to {step.primary} alone"
 
 

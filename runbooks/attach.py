@@ -31,6 +31,9 @@ STALLED_SECONDS = 60.0
 """How long a replica that shall come in sync may get no further."""
 
 VERIFY_TIMEOUT_SECONDS = 5.0
+LEADS_TIMEOUT_SECONDS = 60.0
+"""The cluster makes endpoints of a selector in milliseconds, but not until its controllers have found an API server
+again that came back."""
 
 
 def strays(topology: Topology, primary: Node) -> tuple[Node, ...]:
@@ -72,7 +75,7 @@ def verify(topology: Topology, primary: Node, replicas: tuple[str, ...]) -> tupl
     written = tuple(
         VerifyWrite(proxy.name, primary.name, primary.run_id, VERIFY_TIMEOUT_SECONDS) for proxy in topology.proxies
     )
-    led = tuple(ServiceLeads(service.name, primary.name, VERIFY_TIMEOUT_SECONDS) for service in topology.services)
+    led = tuple(ServiceLeads(service.name, primary.name, LEADS_TIMEOUT_SECONDS) for service in topology.services)
     return (*in_sync, *written, *led)
 
 

@@ -164,7 +164,7 @@ def test_each_step_names_the_service_and_the_primary_that_is_meant():
     steps = switchover.plan(group(primary(1), replica(2), service(1)), TO_2, 1).steps
     assert EndStragglers("keydb-1", "keydb-write", "keydb-2") in steps
     assert EndLatecomers("keydb-1", "keydb-write", "keydb-2") in steps
-    assert ServiceLeads("keydb-write", "keydb-2", 5.0) in steps
+    assert ServiceLeads("keydb-write", "keydb-2", 60.0) in steps
 
 
 def test_pods_are_labelled_once_however_many_services_there_are():
