@@ -111,6 +111,10 @@ DEAD = {"failover": ("primary",), "promote": ("primary",), "demote-alone": ("tar
 """Who is dead already in the world that a verb finds."""
 
 
+STAYS = ("promote", "demote", "restart", "fence", "unfence")
+"""Whose promise still holds when everybody is back, unless the fault itself moved the role."""
+
+
 def possible(row: Row) -> bool:
     """A proxy has no disk that matters here and no password of ours."""
     verb, where, fault, _ = row
@@ -317,6 +321,8 @@ def disturb(group: Sandbox, row: Row) -> None:
             if deploy == "start":
                 group.run("start").ok()
         person.finish()
+        if verb in STAYS and group.primaries() == [world.primary]:
+            VERBS[verb].kept(group, world)
         for deploy, data in VERBS[verb].behind(world):
             if deploy == "unfence":
                 person.run(deploy, **data).ok()
