@@ -96,7 +96,7 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
         uptime_seconds=whole(fields, "uptime_in_seconds"),
         dataset_bytes=dataset_bytes(fields),
         evicts=None if keeps is None else not keeps,
-        uncounted_bytes=_whole(fields, "mem_not_counted_for_evict"),
+        uncounted_bytes=whole(fields, "mem_not_counted_for_evict"),
         saved=_all(saves),
         logged=_is(fields, "aof_last_write_status", "ok"),
         saving=_any(busy),

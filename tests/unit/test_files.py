@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyinfra.api.exceptions import OperationError
+from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from keydb_runbooks.connectors import ahead
 from keydb_runbooks.operations import files
@@ -191,9 +193,22 @@ def shell(monkeypatch):
         words = shlex.split(command.get_raw_value())
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    monkeypatch.setattr(files, "run_quietly", run)
+    monkeypatch.setattr(
+        files, "try_quietly", lambda *asked: (True, CommandOutput([OutputLine("stdout", line) for line in run(*asked)]))
+    )
     monkeypatch.setattr(ahead, "run_quietly", run)
     return asked
+
+
+def printed(where, *lines):
+    return CommandOutput([OutputLine(where, line) for line in lines])
+
+
+def test_where_nothing_can_be_read_it_is_said_why(monkeypatch):
+    told = printed("stderr", "sudo: a terminal is required", "sudo: a password is required", "")
+    monkeypatch.setattr(files, "try_quietly", lambda *_: (False, told))
+    with pytest.raises(OperationError, match=r"^keydb-1: /etc/x can't be read: sudo: a password is required$"):
+        files.look(looking(State()), "/etc/x")
 
 
 def test_what_was_looked_at_ahead_is_seen_once_and_then_looked_at_again(tmp_path, shell):
