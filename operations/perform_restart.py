@@ -171,4 +171,4 @@ def _back_in_sync(step: BackInSync, links: Links) -> str:
     if node is None:
         late = f"after {step.timeout_seconds:g} s: {told()}"
         raise StepFailed(f"{step.where} is not in sync with {step.primary} {late}")
-    return f"is back in sync with {step.primary} at offset {node.offset:,}"
+    return f"is back in sync with {step.primary}"

@@ -1,6 +1,7 @@
 """Waiting until a replica is in sync: what is told of a full resync, and when the wait is given up."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,8 @@ TIMEOUT = redis.TimeoutError("Timeout reading from socket")
 class Links:
     """What a node says at each look, and a clock: each look at the replica takes a second.
 
-    ``said`` gives, by the second, an exception that the look meets, or an INFO; "up" is one that is in sync.
+    ``said`` gives, by the second, an exception that the look meets, or an INFO; "up" is one that is in sync, "up -60" one
+    whose link is up and which lacks 60 bytes.
     """
 
     def __init__(self, monkeypatch, said, master=None, reopening=None):
@@ -48,7 +50,8 @@ class Links:
     def understood(self, name, info):
         if name == "keydb-2":
             return self.master
-        return UP if info == "up" else DOWN
+        word, _, lacks = info.partition(" ")
+        return replace(UP, offset=self.master.offset + int(lacks or 0)) if word == "up" else DOWN
 
     def node(self, name):
         return f"link {self.reopened}"
@@ -63,7 +66,7 @@ class Links:
 
 def test_a_full_resync_may_take_as_long_as_bytes_come(monkeypatch):
     links = Links(monkeypatch, lambda now: "up" if now > 300 else COMES.format(total=30_000, came=1 + now * 100))
-    assert perform_sync._in_sync(STEP, links) == "is in sync with keydb-2 at offset 1,000"
+    assert perform_sync._in_sync(STEP, links) == "is in sync with keydb-2"
     line = links.told[99]
     assert "keydb-1 is not in sync with keydb-2 yet: full resync: it gets the data of keydb-2: " in line
     assert "10,001 of 30,000 bytes, 19,999 left, 100 bytes/s, 200.0 s left (100 s, until " in line
@@ -79,6 +82,17 @@ def test_a_full_resync_that_stands_still_is_given_up(monkeypatch):
         "keydb-1 is not in sync with keydb-2: no progress for 60 s (full resync: it gets the data of keydb-2: "
         "10,001 bytes, stands still; 25 % of the keys are sent)"
     )
+
+
+def test_a_link_that_is_up_is_not_enough_until_what_the_primary_had_then_has_come(monkeypatch):
+    links = Links(monkeypatch, lambda now: f"up {min(now - 100, 0)}")
+    perform_sync._in_sync(STEP, links)
+    assert links.now == 100
+    assert any("its link is up, and it lacks 60 bytes" in line for line in links.told)
+    links = Links(monkeypatch, lambda now: f"up {min(now, 9) - 60}")
+    with pytest.raises(StepFailed, match=r"no progress for 60 s \(its link is up, and it lacks 51 bytes\)"):
+        perform_sync._in_sync(STEP, links)
+    assert 69 <= links.now <= 71
 
 
 def test_a_link_that_never_comes_up_is_given_up_after_the_time(monkeypatch):
