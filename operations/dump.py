@@ -31,6 +31,7 @@ from keydb_runbooks.operations.waits import Lines, Pace, meanwhile, until
 from keydb_runbooks.runbooks.condition import dataset_bytes
 from keydb_runbooks.runbooks.replication import Node, read_info
 from keydb_runbooks.runbooks.rescue import Room, file_name
+from keydb_runbooks.runbooks.resync import read_save
 
 WAIT_FOR_OTHERS_SECONDS = 600.0
 """How long another child of the server, that saves or rewrites its AOF, may take before our save begins."""
@@ -106,11 +107,11 @@ def background_save(name: str, client: Client) -> None:
     if until(begun, WAIT_FOR_OTHERS_SECONDS, POLL_SECONDS, told) is None:
         raise StepFailed(f"{name} is busy with another save or rewrite: {busy}")
     lines, pace = Lines(), Pace("keys")
-    while (state := _persistence(client))["rdb_bgsave_in_progress"] != "0":
-        pace.see(int(state.get("current_save_keys_processed", 0)), int(state.get("current_save_keys_total", 0)) or None)
+    while (state := read_info(client.execute_command("INFO", "persistence")))["rdb_bgsave_in_progress"] != ["0"]:
+        pace.see(*read_save(state))
         lines.go_on(lambda: f"{name} is saving: {pace}")
         time.sleep(POLL_SECONDS)
-    if state["rdb_last_bgsave_status"] != "ok":
+    if state["rdb_last_bgsave_status"] != ["ok"]:
         raise StepFailed(f"{name} could not save its data (its log says why); its data stay as they are")
 
 
@@ -125,10 +126,6 @@ def _begin_to_save(name: str, client: Client) -> str:
             raise
         return str(error)
     return ""
-
-
-def _persistence(client: Client) -> dict[str, str]:
-    return {key: values[0] for key, values in read_info(client.execute_command("INFO", "persistence")).items()}
 
 
 def keep(dump: str, place: Kept, node: str) -> tuple[int, str]:

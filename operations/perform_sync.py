@@ -80,7 +80,9 @@ class Joining:
                 raise
         self._silent = True
         # Who loads ends that by itself; a fresh link is told no more of it.
-        self.further, self.state = told.code == "loading", f"full resync: {told.detail}"
+        self.further = told.code == "loading"
+        why = "" if self.further else ", perhaps as it throws its former data away"
+        self.state = f"full resync: {told.detail}{why}"
         return None
 
     def _primary(self) -> str:

@@ -150,7 +150,8 @@ class Pace:
             return ""
         rate = (last[1] - first[1]) / (last[0] - first[0])
         if rate <= 0:
-            return ", stands still"
+            # Some counts are renewed each second.
+            return ", stands still" if last[0] - first[0] >= self.WINDOW_SECONDS else ""
         return f", {rate:,.0f} {self.unit}/s{'' if left is None else f', {left / rate:.1f} s left'}"
 
 

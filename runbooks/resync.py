@@ -72,7 +72,7 @@ def read_resync(replica: Fields, primary: Fields) -> Resync | None:
     >>> read_resync(loads, {})
     Resync(phase=<Phase.LOADS: 2>, done=10, total=30, share=None)
     """
-    keys, written = whole(primary, "current_save_keys_total"), whole(primary, "current_save_keys_processed") or 0
+    written, keys = read_save(primary)
     share = written * 100 // keys if keys else None
     if replica.get("loading", ["0"]) != ["0"]:
         loaded, total = whole(replica, "loading_loaded_bytes") or 0, whole(replica, "loading_total_bytes") or None
@@ -82,4 +82,11 @@ def read_resync(replica: Fields, primary: Fields) -> Resync | None:
     if came := whole(replica, "master_sync_read_bytes"):
         total = whole(replica, "master_sync_total_bytes") or None
         return Resync(Phase.COMES, came, total, None if total else share)
-    return Resync(Phase.WRITES, written, keys or None)
+    return Resync(Phase.WRITES, written, keys)
+
+
+def read_save(fields: Fields) -> tuple[int, int | None]:
+    """How many keys a server that saves or sends all its data has written, and of how many, None if it doesn't say."""
+    # The child tells it each second, and up to then there stands 1.
+    written = whole(fields, "current_save_keys_processed") or 0
+    return written if written > 1 else 0, whole(fields, "current_save_keys_total") or None

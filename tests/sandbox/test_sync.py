@@ -63,9 +63,8 @@ def test_a_replica_that_answers_nobody_in_the_middle_of_a_full_resync_is_waited_
     text, _ = run.communicate(timeout=60)
 
     assert run.returncode == 0, text
-    assert re.search(
-        r"keydb-3 is not in sync with keydb-1 yet: full resync: \S+ did not answer in time \(\d s", text
-    ), text
+    told = r"keydb-3 is not in sync with keydb-1 yet: full resync: \S+ did not answer in time, perhaps as it throws .* \(\d s"
+    assert re.search(told, text), text
     networked.healthy("keydb-1")
 
 

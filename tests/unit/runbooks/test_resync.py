@@ -22,6 +22,8 @@ SAID = [
         "current_save_keys_total:0\ncurrent_save_keys_processed:0",
         Resync(Phase.WRITES, 0, None),
     ),
+    ("nothing is counted yet", "master_sync_in_progress:1", f"{KEYS}1", Resync(Phase.WRITES, 0, 500_000)),
+    ("the first keys are counted", "master_sync_in_progress:1", f"{KEYS}2", Resync(Phase.WRITES, 2, 500_000)),
     ("neither tells anything", "master_sync_in_progress:1", "", Resync(Phase.WRITES, 0, None)),
     (
         "a file comes",
