@@ -73,6 +73,10 @@ def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proo
     return Proof(False, f"{names} may still take writes")
 
 
+STOP_SOON = "stop server or machine there, now or soon"
+"""Clients that wait are a reason not to wait for it; it is none to leave it."""
+
+
 def when_it_wakes(topology: Topology, min_replicas: int) -> tuple[str, ...]:
     """What can be proved of nobody who is silent but not stopped: what it does when it wakes, as a sentence.
 
@@ -91,7 +95,8 @@ def when_it_wakes(topology: Topology, min_replicas: int) -> tuple[str, ...]:
         # A script goes round min-replicas-to-write there (docs/engines.md, "Promote as one TCP segment").
         until += " (a script's on KeyDB: until it is demoted)"
     names = " and ".join(doubtful)
-    return (f"{names} {are} not stopped: {wakes}, writes that get there are acknowledged, and lost, {until}",)
+    told = f"{names} {are} not stopped: {wakes}, writes that get there are acknowledged, and lost, {until}"
+    return (f"{told}; {STOP_SOON}",)
 
 
 def _strangers(topology: Topology) -> tuple[str, ...]:

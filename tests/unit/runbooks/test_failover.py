@@ -383,6 +383,7 @@ def test_who_is_given_up_without_a_look_is_told_in_the_plan():
     assert isinstance(empty, Refusal) and empty.code == "target-empty"
 
 
+STOP = "stop server or machine there, now or soon"
 LEASE = "writes that get there are acknowledged, and lost, until its replicas have left it, which takes milliseconds"
 LEASE_OF_KEYDB = f"{LEASE} (a script's on KeyDB: until it is demoted)"
 FOLLOWED = (
@@ -410,9 +411,9 @@ NO_LEASE = (
     ],
 )
 def test_what_nobody_can_prove_of_who_is_not_stopped_is_told(members, min_replicas, told):
-    assert when_it_wakes(group(*members), min_replicas) == told
+    assert when_it_wakes(group(*members), min_replicas) == tuple(f"{one}; {STOP}" for one in told)
 
 
 def test_a_failover_over_a_frozen_primary_tells_what_that_does_when_it_wakes():
     plan = decide(silent(1), orphan(2), orphan(3), proxy(), clients_only_through_proxies=True)
-    assert plan.warnings == (f"keydb-1 is not stopped: when it wakes, {LEASE_OF_KEYDB}",)
+    assert plan.warnings == (f"keydb-1 is not stopped: when it wakes, {LEASE_OF_KEYDB}; {STOP}",)
