@@ -17,6 +17,9 @@ from tests.kubernetes.lab import images
 
 ENGINE, PROGRAM = find_server(os.environ.get("KEYDB_SANDBOX_ENGINE"))
 SERVER_IMAGE = os.environ.get("KEYDB_LAB_SERVER_IMAGE", f"docker.io/local/{ENGINE}:lab")
+NEXT_IMAGE = f"{SERVER_IMAGE}-next"
+"""What a server is upgraded to; the tests bring it themselves."""
+
 PROXY_IMAGE = os.environ.get("KEYDB_LAB_PROXY_IMAGE", "docker.io/local/haproxy:lab")
 WRITER_IMAGE = os.environ.get("KEYDB_LAB_WRITER_IMAGE", "docker.io/local/writer:lab")
 
@@ -26,10 +29,14 @@ def all_images(folder: Path) -> list[Path]:
     return [server(folder / "server.tar"), proxy(folder / "proxy.tar"), writer(folder / "writer.tar")]
 
 
-def server(target: Path) -> Path:
+def server(target: Path, tag: str = SERVER_IMAGE) -> Path:
     """A server under its engine's name, and the commands of a shell."""
     files = {**images.commands(), f"usr/local/bin/{ENGINE}-server": Path(PROGRAM)}
-    return images.archive(target, SERVER_IMAGE, files, ["/bin/sh"])
+    if tag != SERVER_IMAGE:
+        # Or it would be the same image under another name.
+        (note := target.with_suffix(".note")).write_text(tag)
+        files["etc/image"] = note
+    return images.archive(target, tag, files, ["/bin/sh"])
 
 
 def proxy(target: Path) -> Path:
