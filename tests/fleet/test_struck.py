@@ -26,6 +26,9 @@ FAULTS: dict[str, tuple[Strike, Strike]] = {
 }
 """How a machine is struck, and how it is mended."""
 
+PATIENCE_SECONDS = 240
+"""Two replicas that can't reach the target are waited for, a minute each, as the plan says."""
+
 OLD, NEW = "keydb-1", "keydb-2"
 MOMENTS = {
     ("switchover", "Promote", OLD): "writers wait, and nothing is promoted yet",
@@ -53,7 +56,7 @@ def run_struck(fleet: Fleet, verb: str, step: str, folder: Path, strike: Callabl
         if process.poll() is None:
             strike()
             (folder / "go").touch()
-        text, _ = process.communicate(timeout=120)
+        text, _ = process.communicate(timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
