@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import gevent
 from pyinfra import logger
@@ -85,7 +85,7 @@ def meanwhile(work: Callable[[], Seen], told: Callable[[], str], lines: Lines | 
     :param lines: those of a longer work, of which this is a part
     :raises Stopped: if this program is told to stop; whoever calls this ends what is still under way elsewhere
     """
-    task, lines = gevent.spawn(work), lines or Lines()
+    task, lines = gevent.spawn(_tried, work), lines or Lines()
     try:
         while not task.ready():
             lines.go_on(told)
@@ -96,8 +96,18 @@ def meanwhile(work: Callable[[], Seen], told: Callable[[], str], lines: Lines | 
         task.kill(block=False)
     # Ctrl-C in a terminal ends a shell of this machine as well, so what it answered may be nothing.
     interrupt.check()
-    result: Seen = task.get()
-    return result
+    result, error = task.get()
+    if error is not None:
+        raise error
+    return cast("Seen", result)
+
+
+def _tried(work: Callable[[], Seen]) -> tuple[Seen | None, Exception | None]:
+    """What it returns, or raises: gevent would print that as a traceback."""
+    try:
+        return work(), None
+    except Exception as error:
+        return None, error
 
 
 def _bounded(told: Callable[[], str], waited: float, timeout: float, end: str, moves: bool) -> str:

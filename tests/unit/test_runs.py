@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parent / "runbooks"))
 from worlds import group, orphan, primary, proxy, replica, silent, virgin
 
 from keydb_runbooks.operations import history, record, report, waits
-from keydb_runbooks.operations.failures import Stopped
+from keydb_runbooks.operations.failures import StepFailed, Stopped
 from keydb_runbooks.operations.holders import Task, told_of, united
 from keydb_runbooks.operations.report import Outcome, Report, StepTold
 from keydb_runbooks.operations.run import same
@@ -213,7 +213,7 @@ def test_a_rest_is_told_before_it_begins(monkeypatch):
     assert (clock.now, clock.lines) == (2.0, ["          waits: a run is looked at again (2 s, until T UTC)"])
 
 
-def test_work_that_can_not_be_asked_returns_what_it_returns_and_is_left_at_a_signal(monkeypatch):
+def test_work_that_can_not_be_asked_returns_what_it_returns_and_is_left_at_a_signal(monkeypatch, capfd):
     assert waits.meanwhile(lambda: "done", lambda: "it works") == "done"
     lines = []
     monkeypatch.setattr(waits, "LINE_SECONDS", 0.01)
@@ -222,6 +222,13 @@ def test_work_that_can_not_be_asked_returns_what_it_returns_and_is_left_at_a_sig
     assert lines[0] == "          waits: it works (0 s)"
 
     done = []
+
+    def broken():
+        raise StepFailed("the connection has ended")
+
+    with pytest.raises(StepFailed, match="the connection has ended"):
+        waits.meanwhile(broken, lambda: "it works")
+    assert "Traceback" not in capfd.readouterr().err
 
     def long():
         try:
