@@ -36,7 +36,7 @@ MOMENTS = {
     ("switchover", "RecordLineage", NEW): "it has the role, and nobody follows it yet",
     ("failover", "RecordLineage", NEW): "the same, and the old primary is off",
 }
-IN_CI = {("power_off", 0), ("cut", 1), ("reboot", 2), ("freeze", 2), ("refuse", 3)}
+IN_CI = {("power_off", 0), ("reboot", 0), ("cut", 1), ("freeze", 2), ("refuse", 3)}
 
 CASES = [
     pytest.param(fault, *moment, marks=[] if (fault, number) in IN_CI else pytest.mark.slow, id=f"{fault}-{'-'.join(moment)}")

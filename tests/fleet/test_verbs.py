@@ -42,7 +42,9 @@ def as_told(fleet: Fleet, verb: str, **data: str) -> Timed:
     """Run a verb, with the leave to throw away what each node that it asks for may hold alone."""
     spared: list[str] = []
     while True:
-        done = fleet.run(verb, **data, **({"accept_loss": ",".join(spared)} if spared else {}))
+        given = {**data, "accept_loss": ",".join(spared)} if spared else data
+        # What is thrown away is compared first, key by key.
+        done = fleet.run(verb, patience_seconds=300, **given)
         asked = re.search(r"accept_loss=(\S+)", done.text) if "refused: " in done.text else None
         if asked is None or asked[1] in spared:
             return done
