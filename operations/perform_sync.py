@@ -1,4 +1,4 @@
-"""Performing the step that waits until a replica is in sync: linked, by a full resync perhaps, and with all data."""
+"""Performing the step that waits until a replica's link is up, by a full resync perhaps."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ class Joining:
         self.further = False
         self._resync = Watch(step.primary)
         self._silent = False
-        self._wanted: int | None = None
-        self._offset = -1
 
     def look(self) -> Node | None:
         """The replica, as soon as it is in sync.
@@ -48,18 +46,10 @@ class Joining:
             return None
         node = self.links.understood(self.step.where, info)
         if node.link is not None and node.link.primary == self.step.address and node.link.up:
-            return self._complete(node)
+            return node
         self._resync.see(info, self._primary())
         self.further, self.state = self._resync.further, self._told(node)
         return None
-
-    def _complete(self, node: Node) -> Node | None:
-        """The replica, once it has whatever its primary had when the link was first seen up."""
-        if self._wanted is None:
-            self._wanted = self.links.understood(self.step.primary, self._primary()).offset
-        self.further, self._offset = node.offset > self._offset, node.offset
-        self.state = f"its link is up, and it lacks {self._wanted - node.offset:,} bytes"
-        return node if node.offset >= self._wanted else None
 
     def _info(self) -> str | None:
         """INFO of the replica; None while it throws its former data away, and answers nobody.

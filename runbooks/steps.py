@@ -295,7 +295,7 @@ class Route(Step):
 
 @dataclass(frozen=True)
 class InSync(Step):
-    """Wait until a replica's link to the primary is up, and it has whatever the primary had then.
+    """Wait until a replica's link to the primary is up.
 
     A full resync takes as long as its data need, so what has a limit is how long it gets no further.
     """

@@ -1,7 +1,6 @@
 """Waiting until a replica is in sync: what is told of a full resync, and when the wait is given up."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,8 +24,7 @@ TIMEOUT = redis.TimeoutError("Timeout reading from socket")
 class Links:
     """What a node says at each look, and a clock: each look at the replica takes a second.
 
-    ``said`` gives, by the second, an exception that the look meets, or an INFO; "up" is one that is in sync, "up -60" one
-    whose link is up and which lacks 60 bytes.
+    ``said`` gives, by the second, an exception that the look meets, or an INFO; "up" is one that is in sync.
     """
 
     def __init__(self, monkeypatch, said, master=None, reopening=None):
@@ -50,8 +48,7 @@ class Links:
     def understood(self, name, info):
         if name == "keydb-2":
             return self.master
-        word, _, lacks = info.partition(" ")
-        return replace(UP, offset=self.master.offset + int(lacks or 0)) if word == "up" else DOWN
+        return UP if info == "up" else DOWN
 
     def node(self, name):
         return f"link {self.reopened}"
@@ -82,17 +79,6 @@ def test_a_full_resync_that_stands_still_is_given_up(monkeypatch):
         "keydb-1 is not in sync with keydb-2: no progress for 60 s (full resync: it gets the data of keydb-2: "
         "10,001 bytes, stands still; 25 % of the keys are sent)"
     )
-
-
-def test_a_link_that_is_up_is_not_enough_until_what_the_primary_had_then_has_come(monkeypatch):
-    links = Links(monkeypatch, lambda now: f"up {min(now - 100, 0)}")
-    perform_sync._in_sync(STEP, links)
-    assert links.now == 100
-    assert any("its link is up, and it lacks 60 bytes" in line for line in links.told)
-    links = Links(monkeypatch, lambda now: f"up {min(now, 9) - 60}")
-    with pytest.raises(StepFailed, match=r"no progress for 60 s \(its link is up, and it lacks 51 bytes\)"):
-        perform_sync._in_sync(STEP, links)
-    assert 69 <= links.now <= 71
 
 
 def test_a_link_that_never_comes_up_is_given_up_after_the_time(monkeypatch):
