@@ -308,6 +308,8 @@ def _pods_of(namespace: str, name: str) -> list[tuple[str, dict[str, Any]]]:
 def _why_missing(pod: Pod) -> str:
     """Why there is no pod of a name, as far as its StatefulSet tells; "" if that doesn't."""
     name = pod.name.rpartition("-")[0]
+    if not name:
+        return ""
     try:
         seen = pod.cluster.get(
             place(pod.namespace, "statefulsets", name, group="/apis/apps/v1"), timeout=PATIENCE_SECONDS

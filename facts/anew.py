@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -36,9 +37,7 @@ def with_anew(entry: NodeEntry, seen: Node | Unread) -> Node | Unread:
     if not isinstance(connector, KubernetesConnector) or connector.pod is None or not _matters(seen):
         return seen
     anew = _read(entry, connector)
-    if anew is None or (anew.seconds is None and _was_told(entry)):
-        return seen
-    return changed(seen, anew=anew)
+    return seen if anew is None else changed(seen, anew=anew)
 
 
 def _matters(seen: Node | Unread) -> bool:
@@ -54,15 +53,19 @@ def _read(entry: NodeEntry, connector: KubernetesConnector) -> Anew | None:
         pod, now = connector.pod.cluster.get_dated(connector.pod.path(), timeout=timeout)
     except ClusterError as error:
         return Anew("", f"is of an unknown age ({error.detail})")
-    return anew_from_pod(pod, None if now is None else now.timestamp(), _seconds)
+    anew = anew_from_pod(pod, None if now is None else now.timestamp(), _seconds)
+    uid = str(pod["metadata"].get("uid") or "")
+    return None if anew is not None and anew.seconds is None and uid and _was_told(entry, uid) else anew
 
 
 def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
 
 
-def _was_told(entry: NodeEntry) -> bool:
-    """Whether the pod before this one left word that its server has ended; unknown is not told."""
+def _was_told(entry: NodeEntry, uid: str) -> bool:
+    """Whether the pod before this very one left word that its server has ended; unknown is not told."""
     ask = partial(run_quietly, entry.host, script(RECORD, record_path(entry)))
-    found: list[str] | None = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
-    return found == [ENDED]
+    found: list[str] | None = None
+    with suppress(OSError):
+        found = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
+    return found == [f"{uid} {ENDED}"]

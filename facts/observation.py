@@ -15,7 +15,7 @@ import redis
 
 from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
-from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_as
+from keydb_runbooks.connectors.link import ENDED, Client, LinkError, explain, in_parallel, link, link_as
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.anew import with_anew
 from keydb_runbooks.facts.condition import (
@@ -251,7 +251,10 @@ def _is_stopped(entry: NodeEntry) -> bool:
     """Ask the node's own machine whether the server's process is gone; unknown is not stopped."""
     if not entry.host.connected:
         return False
-    found = entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))
+    try:
+        found = entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file"))
+    except ENDED:
+        return False
     return found == 0
 
 

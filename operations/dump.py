@@ -288,7 +288,9 @@ def room(entry: NodeEntry, fetch_to: Path | None = None, held: Client | None = N
 
 def free_there(host: Host, directory: str) -> int | None:
     """Bytes that are free where a directory of a host is, None if that is unknown."""
-    lines = run(host, FREE, directory)
+    lines = None
+    with suppress(StepFailed):
+        lines = run(host, FREE, directory)
     words = lines[-1].split() if lines else []
     return int(words[3]) * 1024 if len(words) > 4 and words[3].isdigit() else None
 

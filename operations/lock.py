@@ -155,7 +155,8 @@ class Lock:
     def _answer(self, node: str) -> None:
         asked = _now()
         try:
-            self.clients[node].execute_command("PING")
+            # Who loads its data answers that. To a PING Redis and Valkey say -LOADING, and the connection is closed.
+            self.clients[node].execute_command("CLIENT", "ID")
         except (redis.RedisError, OSError):
             self._answered.pop(node, None)
         else:

@@ -163,7 +163,7 @@ def _held(entry: NodeEntry, node: Node) -> Held:
             left = dump.run(entry.host, LEFT, f"{directory}/restore")
         finally:
             client.close()
-    except (LinkError, redis.RedisError, OSError):
+    except (StepFailed, LinkError, redis.RedisError, OSError):
         return Held(node.keys)
     keys = max(node.keys - sum(value is not None for value in own), 0)
     return Held(keys, own[-1], free, offer=left == ["left"])

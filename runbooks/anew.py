@@ -15,6 +15,9 @@ from keydb_runbooks.runbooks.objects import MANAGED_BY, OURS
 from keydb_runbooks.runbooks.replication import Anew, Link, Node, Unread
 from keydb_runbooks.runbooks.topology import Topology
 
+LATE_SECONDS = 62
+"""So much later than its source a link may be seen to end (repl-timeout), all told in whole seconds."""
+
 FIRST_SECONDS = 2.0
 """Within these kubelet calls a new pod not ready for the first time; its conditions are told in whole seconds."""
 
@@ -42,9 +45,10 @@ def anew_from_pod(pod: Mapping[str, Any], now: float | None, seconds: Callable[[
     """
     told = pod["metadata"]
     since = str(told.get("creationTimestamp") or "")
+    ours = (told.get("labels") or {}).get(MANAGED_BY) == OURS
     if not _was_ready(pod, seconds):
-        return Anew(since, "was never ready since")
-    if (told.get("labels") or {}).get(MANAGED_BY) == OURS:
+        return Anew(since, "was never ready since", ours=ours)
+    if ours:
         return None
     if now is None or not since:
         return Anew(since, "is of an unknown age")
@@ -77,15 +81,23 @@ def hear_a_former(topology: Topology) -> Iterator[tuple[Node, Link, Node]]:
 
 def _doubt(topology: Topology, node: Node | Unread, anew: Anew) -> str:
     """What leaves open whether the one before was the primary, and runs; "" if nothing does."""
+    if anew.ours and isinstance(node, Node) and any(not link.guarded for link in node.links):
+        # It began guarded, and was told whom to follow by who knew a later primary.
+        return ""
     if anew.seconds is None:
         return f" and {anew.told}"
     lost = (
         one.name
         for one in topology.nodes
         for link in one.links
-        if link.primary == node.address and (link.down_seconds or 0) > anew.seconds
+        if link.primary == node.address and not link.alive and _silent_for(link) + LATE_SECONDS > anew.seconds
     )
     return next((f", after {name} lost its primary" for name in lost), "")
+
+
+def _silent_for(link: Link) -> int:
+    """For how long at least nothing came over a link."""
+    return max(link.down_seconds or 0, link.last_io_seconds or 0)
 
 
 def _was_ready(pod: Mapping[str, Any], seconds: Callable[[str], float]) -> bool:
@@ -96,4 +108,5 @@ def _was_ready(pod: Mapping[str, Any], seconds: Callable[[str], float]) -> bool:
         return False
     if ready["status"] == "True":
         return True
-    return seconds(ready["lastTransitionTime"]) - seconds(first["lastTransitionTime"]) > FIRST_SECONDS
+    moved, began = ready.get("lastTransitionTime"), first.get("lastTransitionTime")
+    return bool(moved and began) and seconds(moved) - seconds(began) > FIRST_SECONDS

@@ -84,7 +84,7 @@ def refusing_writes(seen: Situation) -> Iterator[Found]:
 
 def failing_persistence(seen: Situation) -> Iterator[Found]:
     told = seen.target.condition
-    if told.saved is False and not told.stops:
+    if told.saved is False and failing_disk(told) is None:
         yield Found(seen.target.name, "could not save its data last time", "look at its log and its disk")
     elif told.logged is False and not told.aof:
         yield Found(seen.target.name, "could not write its AOF last time", "look at its log and its disk")

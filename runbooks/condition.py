@@ -36,7 +36,8 @@ class Condition:
 
     ``dataset_bytes`` is the memory of its data alone, ``save_seconds`` how long its last RDB took, written to disk or
     sent to a replica. ``saved`` and ``logged`` say whether the last RDB, the last rewrite and the last write of the AOF
-    succeeded. ``saves`` is whether it keeps anything on disk, ``stops`` whether it refuses writes after a failed save.
+    succeeded, ``dumped`` whether the last RDB did. ``saves`` is whether it keeps anything on disk, ``stops`` whether it
+    refuses writes after a failed save.
     ``server_time`` is its clock, in seconds, and ``clock_seconds`` how far that is ahead of the operator's.
     ``behind_bytes`` is what a replica still lacked, at a second look, of what its primary had at the first.
     ``input_bytes_per_second`` is all that it gets, health checks among it; ``stream_bytes_per_second`` only what a
@@ -50,6 +51,7 @@ class Condition:
     evicts: bool | None = None
     uncounted_bytes: int | None = None
     saved: bool | None = None
+    dumped: bool | None = None
     logged: bool | None = None
     saving: bool | None = None
     save_seconds: int | None = None
@@ -98,6 +100,7 @@ def condition_from_info(fields: Mapping[str, list[str]]) -> Condition:
         evicts=None if keeps is None else not keeps,
         uncounted_bytes=whole(fields, "mem_not_counted_for_evict"),
         saved=_all(saves),
+        dumped=saves[0],
         logged=_is(fields, "aof_last_write_status", "ok"),
         saving=_any(busy),
         save_seconds=whole(fields, "rdb_last_bgsave_time_sec"),

@@ -35,6 +35,7 @@ ROWS = (
     Row("memory-full", None),
     Row("wrong-route", "rejoin"),
     Row("node-refused", "start"),
+    Row("no-good-replica", "start", "run start"),
     Row("no-good-replica", "rejoin"),
     Row("node-no-answer", None),
     Row("guarded", "rejoin"),

@@ -119,12 +119,13 @@ class Anew:
     """A pod that may stand in the place of one that nobody saw end (``anew``).
 
     ``since``: when it was made, "" if unknown; ``told``: what of it leaves that open. ``seconds`` is its age where that
-    may still tell, None where it can't.
+    may still tell, None where it can't. ``ours``: whether install made it, so that its server began guarded.
     """
 
     since: str
     told: str
     seconds: float | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from keydb_runbooks.runbooks.replication import Node
 
 def failing_disk(condition: Condition) -> str | None:
     """What keeps a server from writing its data, and makes it refuse every write (-MISCONF); None if nothing does."""
-    if condition.saved is False and condition.stops:
+    if condition.dumped is False and condition.stops:
         return "could not save its data, and refuses every write until it can (stop-writes-on-bgsave-error)"
     if condition.aof and condition.logged is False:
         return "can't write its AOF, and refuses every write until it can"

@@ -80,7 +80,7 @@ greet() {
     local uid='' state=''
     [[ ! -r $directory/running ]] || read -r uid state <"$directory/running"
     if [[ $uid != "$POD_UID" ]]; then
-        printf '%s\n' "${state:-unknown}" | put "$directory/forerunner" || return 1
+        printf '%s %s\n' "$POD_UID" "${state:-unknown}" | put "$directory/forerunner" || return 1
     fi
     printf '%s runs\n' "$POD_UID" | put "$directory/running"
 }
@@ -88,9 +88,9 @@ greet() {
 # Unless another pod has the volume by now. Who never had a role knows no more of the one before it than it found.
 farewell() {
     local uid='' state=ended
-    read -r uid _ <"$directory/running"
+    [[ ! -r $directory/running ]] || read -r uid _ <"$directory/running"
     [[ $uid == "$POD_UID" ]] || return
-    [[ $1 != guarded ]] || state=$(<"$directory/forerunner")
+    [[ $1 != guarded ]] || read -r _ state <"$directory/forerunner" || state=unknown
     printf '%s %s\n' "$POD_UID" "$state" | put "$directory/running"
 }
 
@@ -115,8 +115,11 @@ KEYDB_GUARD_NODES=$(<"$GIVEN/nodes")
 export KEYDB_GUARD_NODES KEYDB_GUARD_WAIT=1000000000
 bash "$GIVEN/boot-guard" check || exit 1
 
-# A pod of an older template has no name of its own for this.
-[[ -z ${POD_UID-} ]] || greet || exit 1
+# A pod of an older template has no name of its own for this, and on a full volume nothing can be said: without a word
+# nobody is taken for ended.
+if [[ -z ${POD_UID-} ]] || ! greet; then
+    rm -f "$directory/running" "$directory/forerunner" || exit 1
+fi
 # The server is no first process of the container: nobody would collect what ended.
 bash "$GIVEN/boot-guard" pre "$PROGRAM" "$config" --daemonize no &
 server=$!

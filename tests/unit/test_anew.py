@@ -56,18 +56,21 @@ def server(**changes) -> Node:
     return changed(node_from_info("cache-0", Address("cache-0", 6379), INFO), **changes)
 
 
-NEW = {"metadata": {"creationTimestamp": MADE}}
+NEW = {"metadata": {"creationTimestamp": MADE, "uid": "second"}}
 STOPPED = Unread("cache-0", Address("cache-0", 6379), "refused", "nothing listens", stopped=True)
 ALIVE = Link(Address("cache-1", 6379), up=True, last_io_seconds=1, syncing=False)
 
 # (what was seen, the pod, what it found of the one before, what is left open)
 CASES = [
-    (server(), NEW, ["unknown"], NEVER),
-    (server(), NEW, ["runs"], NEVER),
+    (server(), NEW, ["second unknown"], NEVER),
+    (server(), NEW, ["second runs"], NEVER),
     (server(), NEW, None, NEVER),
-    (server(), NEW, ["ended"], None),
-    (STOPPED, NEW, ["runs"], NEVER),
-    (server(), None, ["runs"], Anew("", "is of an unknown age (context c does not answer)")),
+    (server(), NEW, ["second ended"], None),
+    # What the pod before found: this one hasn't come so far as to say anything.
+    (server(), NEW, ["first ended"], NEVER),
+    (server(), {"metadata": {"creationTimestamp": MADE}}, [" ended"], NEVER),
+    (STOPPED, NEW, ["second runs"], NEVER),
+    (server(), None, ["second runs"], Anew("", "is of an unknown age (context c does not answer)")),
 ]
 
 

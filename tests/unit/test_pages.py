@@ -117,7 +117,7 @@ STATES = [
     ),
     ((fenced(primary(1)), replica(2), replica(3), proxy(1)), ["unfence"], None),
     (
-        (primary(1, condition=replace(GOOD, saved=False)), replica(2), replica(3), proxy(1)),
+        (primary(1, condition=replace(GOOD, saved=False, dumped=False)), replica(2), replica(3), proxy(1)),
         ["switchover"],
         switchover,
     ),

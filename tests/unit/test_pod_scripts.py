@@ -90,7 +90,9 @@ def forerunner(folder: Path, uid: str, guard: str = "exit 0", server: str = "sle
     program.chmod(0o755)
     stub = f'case $1 in post) {guard} ;; pre) exec "$2" ;; esac'
     start(folder, pods, POD_UID=uid, PROGRAM=str(program), GUARD=stub)
-    return (folder / "data" / "forerunner").read_text().strip()
+    found = (folder / "data" / "forerunner").read_text()
+    assert found.startswith(f"{uid} "), "it is this pod's own finding"
+    return found.removeprefix(f"{uid} ").strip()
 
 
 def test_a_pod_keeps_whether_the_one_before_it_has_ended(tmp_path):
@@ -114,9 +116,11 @@ def test_a_pod_that_ends_late_says_nothing_in_the_next_ones_place(tmp_path):
     assert running.read_text() == "b runs\n"
 
 
-def test_a_pod_of_an_older_template_leaves_no_word(tmp_path):
+def test_a_pod_of_an_older_template_leaves_no_word_and_none_of_a_pod_before_it(tmp_path):
+    forerunner(tmp_path, "a")
     start(tmp_path, group(tmp_path, "secret"))
     assert not (tmp_path / "data" / "running").exists()
+    assert not (tmp_path / "data" / "forerunner").exists()
 
 
 def test_a_pod_of_which_install_knows_nothing_does_not_start(tmp_path):

@@ -13,7 +13,8 @@ from keydb_runbooks.runbooks.replication import Anew, Replica
 from keydb_runbooks.runbooks.silence import Proof, prove_silence
 
 MADE = "2026-11-30T12:00:00Z"
-NEVER = Anew(MADE, "was never ready since")
+NEVER = Anew(MADE, "was never ready since", ours=True)
+FOREIGN = Anew(MADE, "was never ready since")
 NEW = guarded(1, anew=NEVER)
 SPLIT = Request(accept_split=True)
 TOLD = (
@@ -54,11 +55,12 @@ PODS = [
     # Told in whole seconds: these may be one moment.
     (pod("False", 2), NEVER),
     (pod("False", 0), NEVER),
-    (pod("False", 0, ours=False), NEVER),
+    (pod("False", 0, ours=False), FOREIGN),
     (pod(status={}), NEVER),
     (pod(status={"conditions": pod()["status"]["conditions"][:2]}), NEVER),
     (pod(status={"conditions": pod("True")["status"]["conditions"][2:]}), NEVER),
     (pod(metadata={}, status={}), Anew("", "was never ready since")),
+    (pod(status={"conditions": [{"type": "Ready", "status": "False"}, {"type": "Initialized"}]}), NEVER),
     (pod("True", 8, ours=False), Anew(MADE, "", 90.0)),
     (pod("True", 8, metadata={"labels": {}}), Anew("", "is of an unknown age")),
 ]
@@ -86,9 +88,15 @@ OPEN = [
     ((NEW, primary(2), replica(3, 2)), []),
     ((guarded(1, anew=Anew("", "is of an unknown age")), orphan(2)), ["pod keydb-1 was made and is of an unknown age: nothing tells whether the server that ran before it has ended"]),
     # A pod of somebody else's that was there when the primary went was it.
-    ((guarded(1, anew=Anew(MADE, "", 90.0)), orphan(2, links=(lost(90),)), orphan(3)), []),
-    ((guarded(1, anew=Anew(MADE, "", 90.0)), guarded(2), orphan(3, 4, links=(link(4, up=False, down_seconds=200),))), []),
-    ((guarded(1, anew=Anew(MADE, "", 90.0)), orphan(2), orphan(3, links=(lost(91),))), ["pod keydb-1 was made at 2026-11-30T12:00:00Z, after keydb-3 lost its primary: nothing tells whether the server that ran before it has ended"]),
+    ((guarded(1, anew=Anew(MADE, "", 152.0)), orphan(2, links=(lost(90),)), orphan(3)), []),
+    ((guarded(1, anew=Anew(MADE, "", 152.0)), guarded(2), orphan(3, 4, links=(link(4, up=False, down_seconds=200),))), []),
+    ((guarded(1, anew=Anew(MADE, "", 152.0)), orphan(2), orphan(3, links=(lost(91),))), ["pod keydb-1 was made at 2026-11-30T12:00:00Z, after keydb-3 lost its primary: nothing tells whether the server that ran before it has ended"]),
+    # It began guarded, and a verb or its boot guard gave it a primary: a later one than whoever ran there before.
+    ((orphan(1, 2, anew=NEVER), silent(2)), []),
+    ((orphan(1, 2, anew=FOREIGN), silent(2)), [TOLD]),
+    # A link that is silent, and not yet told to be down.
+    ((guarded(1, anew=Anew(MADE, "", 95.0)), orphan(2, links=(link(1, last_io_seconds=34),))), ["pod keydb-1 was made at 2026-11-30T12:00:00Z, after keydb-2 lost its primary: nothing tells whether the server that ran before it has ended"]),
+    ((guarded(1, anew=Anew(MADE, "", 96.0)), orphan(2, links=(link(1, last_io_seconds=34),))), []),
 ]  # fmt: skip
 
 

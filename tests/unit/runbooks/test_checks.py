@@ -53,9 +53,9 @@ SWITCHOVERS = [
     ((primary(1, offset=49112), replica(2)), "refused: replica-lagging keydb-2: is 48,112 bytes behind; wait, or allow_lag=64k"),
     ((primary(1, offset=33769), replica(2)), "refused: replica-lagging keydb-2: is 32,769 bytes behind; wait, or allow_lag=64k"),
     ((primary(1), replica(2, **how(behind_bytes=48_112))), "refused: replica-lagging keydb-2: is 48,112 bytes behind; wait, or allow_lag=64k"),
-    ((primary(1), replica(2, **how(saved=False))), f"refused: target-refuses-writes keydb-2: could not save its data, and refuses every write until it can (stop-writes-on-bgsave-error); {CHOOSE}"),
+    ((primary(1), replica(2, **how(saved=False, dumped=False))), f"refused: target-refuses-writes keydb-2: could not save its data, and refuses every write until it can (stop-writes-on-bgsave-error); {CHOOSE}"),
     ((primary(1), replica(2, **how(aof=True, logged=False))), f"refused: target-refuses-writes keydb-2: can't write its AOF, and refuses every write until it can; {CHOOSE}"),
-    ((primary(1), replica(2, **how(saved=False, stops=False))), f"refused: persistence-failing keydb-2: could not save its data last time; {LOG}, or accept=persistence-failing"),
+    ((primary(1), replica(2, **how(saved=False, dumped=False, stops=False))), f"refused: persistence-failing keydb-2: could not save its data last time; {LOG}, or accept=persistence-failing"),
     ((primary(1), replica(2, **how(logged=False))), f"refused: persistence-failing keydb-2: could not write its AOF last time; {LOG}, or accept=persistence-failing"),
     ((primary(1), replica(2, **how(saves=False))), "warning: less-durable keydb-2 keeps nothing on disk, but keydb-1 did; a restart of it would be empty; choose another target"),
     ((primary(1, **how(saving=True)), replica(2)), "warning: saving keydb-1 is saving its data: it is slower meanwhile; wait if that matters"),
@@ -96,8 +96,8 @@ SWITCHOVERS = [
 
 # (the members of the group, what a failover to keydb-2 is told)
 FAILOVERS = [
-    ((orphan(2, **how(saved=False)),), f"refused: target-refuses-writes keydb-2: could not save its data, and refuses every write until it can (stop-writes-on-bgsave-error); {CHOOSE}"),
-    ((orphan(2, **how(saved=False, stops=False)),), f"warning: accepted: persistence-failing keydb-2 could not save its data last time; {LOG}"),
+    ((orphan(2, **how(saved=False, dumped=False)),), f"refused: target-refuses-writes keydb-2: could not save its data, and refuses every write until it can (stop-writes-on-bgsave-error); {CHOOSE}"),
+    ((orphan(2, **how(saved=False, dumped=False, stops=False)),), f"warning: accepted: persistence-failing keydb-2 could not save its data last time; {LOG}"),
     ((orphan(2, **how(saves=False)), orphan(3)), "warning: less-durable keydb-2 keeps nothing on disk, but keydb-3 did; a restart of it would be empty; choose another target"),
     ((orphan(2, **where(disk_free=0)),), "warning: disk-full keydb-2 has 0 bytes of free disk: its role and its data can't be saved; make room"),
     ((orphan(2, **where(descriptor="closed")),), f"warning: descriptor-target keydb-2 its file descriptor 0 is closed: {FD}; {START}"),
@@ -200,7 +200,7 @@ def test_an_accepted_error_becomes_a_warning_that_says_so():
 
 @pytest.mark.parametrize("code", ["replica-lagging", "target-refuses-writes"])
 def test_what_has_another_way_out_or_none_can_not_be_accepted(code):
-    members = (primary(1, offset=49112), replica(2, **how(saved=False)))
+    members = (primary(1, offset=49112), replica(2, **how(saved=False, dumped=False)))
     found = told("switchover", *members, request=Request(accept=frozenset({code})))
     assert {refusal.code for refusal in found.refusals} == {"replica-lagging", "target-refuses-writes"}
 
@@ -230,7 +230,7 @@ def test_warnings_are_part_of_the_plan():
 
 
 def test_failover_too_tells_its_checks_in_the_plan_or_refuses():
-    members = (DEAD, orphan(2, **how(saved=False)))
+    members = (DEAD, orphan(2, **how(saved=False, dumped=False)))
     answer = failover.plan(group(*members), Request(), 0)
     assert isinstance(answer, Refusal) and answer.code == "target-refuses-writes" and answer.evidence
     plan = failover.plan(group(DEAD, orphan(2, **where(disk_free=0)), orphan(3)), TO_2, 1)
@@ -240,7 +240,7 @@ def test_failover_too_tells_its_checks_in_the_plan_or_refuses():
 def test_without_a_name_a_replica_that_fails_no_check_is_chosen():
     members = (primary(1), replica(2, **how(clients_limit=9)), replica(3))
     assert switchover.plan(group(*members), Request(), 1).primary == "keydb-3"
-    members = (DEAD, orphan(2, **how(saved=False)), orphan(3))
+    members = (DEAD, orphan(2, **how(saved=False, dumped=False)), orphan(3))
     assert failover.plan(group(*members), Request(), 1).primary == "keydb-3"
 
 
@@ -248,7 +248,7 @@ def test_without_a_name_and_without_anybody_who_passes_the_best_ones_checks_are_
     bad = how(clients_limit=9)
     answer = switchover.plan(group(primary(1), replica(2, **bad), replica(3, priority=50, **bad)), Request(), 1)
     assert (answer.code, answer.where) == ("clients-limit", "keydb-3")
-    bad = how(saved=False)
+    bad = how(saved=False, dumped=False)
     answer = failover.plan(group(DEAD, orphan(2, **bad), orphan(3, priority=50, **bad)), Request(), 1)
     assert (answer.code, answer.where) == ("target-refuses-writes", "keydb-3")
 

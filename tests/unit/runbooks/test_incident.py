@@ -33,11 +33,12 @@ CASES = [
     ((primary(1, paused=True), replica(2)), ("abort", None)),
     ((fenced(primary(1)), replica(2)), ("unfence", "keydb-1")),
     ((primary(1), fenced(replica(2))), None),
-    ((primary(1, condition=replace(GOOD, saved=False)), replica(2)), ("switchover", None)),
+    ((primary(1, condition=replace(GOOD, saved=False, dumped=False)), replica(2)), ("switchover", None)),
     ((primary(1, memory_limit=9, memory_used=9), replica(2)), None),
     ((primary(1), replica(2), proxy(2)), ("rejoin", None)),
     ((primary(1), replica(2), stopped(3)), ("start", None)),
     ((primary(1, good_replicas=0), guarded(2)), ("rejoin", None)),
+    ((primary(1, good_replicas=0), silent(2, "unreachable-host")), ("start", None)),
     ((primary(1), replica(2), silent(3)), None),
     ((primary(1), replica(2), guarded(3)), ("rejoin", None)),
 ]

@@ -51,7 +51,7 @@ from keydb_runbooks.runbooks.verified import Check, truths, verify
 
 PAGE = Path(__file__).with_name("plans.yaml")
 TO_2, NODE_1, NODE_2 = Request(to="keydb-2"), Request(node="keydb-1"), Request(node="keydb-2")
-FULL = replace(GOOD, saved=False)
+FULL = replace(GOOD, saved=False, dumped=False)
 LACKING, CLOSE = replace(GOOD, behind_bytes=50), replace(GOOD, behind_bytes=0)
 SOURCE = Source("demo.rdb", "5" * 64, 1000, 50, "keydb", "6.3.4", "2026-01-02T03:04:05Z")
 GONE = silent(1, "refused", stopped=True)
@@ -95,7 +95,7 @@ CASES = {
     "restore, refused for its keys": (restore, group(primary(1), replica(2), proxy(1)), Request()),
     "switchover": (switchover, group(primary(1), replica(2), replica(3), proxy(1)), TO_2),
     "switchover, looked at twice": (switchover, group(primary(1), replica(2, condition=LACKING), replica(3, offset=990, condition=CLOSE), proxy(1)), Request()),
-    "switchover, refused for everybody": (switchover, group(primary(1), replica(2, condition=replace(LACKING, saved=False)), replica(3, offset=990, condition=replace(CLOSE, saved=False)), proxy(1)), Request()),
+    "switchover, refused for everybody": (switchover, group(primary(1), replica(2, condition=replace(LACKING, saved=False, dumped=False)), replica(3, offset=990, condition=replace(CLOSE, saved=False, dumped=False)), proxy(1)), Request()),
     "switchover, refused by a check": (switchover, group(primary(1), replica(2, condition=FULL), replica(3), proxy(1)), TO_2),
     "switchover, a fenced primary": (switchover, group(fenced(primary(1)), replica(2), orphan(3, 2), proxy(1)), TO_2),
     "unfence": (unfence, group(fenced(primary(1)), replica(2), proxy(1)), NODE_1),

@@ -13,7 +13,7 @@ from keydb_runbooks.runbooks.ranking import FAILOVER, SWITCHOVER, Wish, has_room
 ANY = Request()
 DEAD = silent(1, "refused", stopped=True)
 ZONES = ("b", "a")
-FAILING = replace(GOOD, saved=False, stops=False)
+FAILING = replace(GOOD, saved=False, dumped=False, stops=False)
 OFF = replace(GOOD, saves=False)
 UNSURE = replace(GOOD, saved=None)
 

@@ -274,7 +274,7 @@ def test_a_short_backlog_is_told():
 # What is refused
 
 FULL = replace(THREE[1], machine=replace(ROOMY, disk_free=10))
-FAILING = replace(THREE[1], condition=replace(OLD, saved=False))
+FAILING = replace(THREE[1], condition=replace(OLD, saved=False, dumped=False))
 REFUSALS = [
     ((silent(1), old(replica(2))), ALL, "node-no-answer keydb-1: does not answer within 2 s; mend that, or allow_unread=keydb-1 if you know that it is no primary"),
     ((*THREE[:2], silent(3, "refused", stopped=True), proxy(1)), ALL, "node-refused keydb-3: does not answer within 2 s; run start, then this again, which lets it follow; or allow_unread=keydb-3 to leave it out"),

@@ -52,11 +52,12 @@ ROOM = "make room on its disk (its log says what it lacks), or run switchover"
 # (what is seen, all findings as people read them)
 CASES = [
     (HEALTHY, []),
-    ((primary(1, condition=replace(GOOD, saved=False)), replica(2)), [f"critical save-failed keydb-1: could not save its data, and {MISCONF} (stop-writes-on-bgsave-error); {ROOM}"]),
-    ((primary(1, condition=replace(GOOD, saved=False, stops=False)), replica(2)), []),
+    ((primary(1, condition=replace(GOOD, saved=False, dumped=False)), replica(2)), [f"critical save-failed keydb-1: could not save its data, and {MISCONF} (stop-writes-on-bgsave-error); {ROOM}"]),
+    ((primary(1, condition=replace(GOOD, saved=False, dumped=False, stops=False)), replica(2)), []),
+    ((primary(1, condition=replace(GOOD, saved=False)), replica(2)), []),
     ((primary(1, condition=replace(GOOD, aof=True, logged=False)), replica(2)), [f"critical save-failed keydb-1: can't write its AOF, and {MISCONF}; {ROOM}"]),
     ((primary(1, condition=replace(GOOD, aof=False, logged=False)), replica(2)), []),
-    ((primary(1), replica(2, condition=replace(GOOD, saved=False))), []),
+    ((primary(1), replica(2, condition=replace(GOOD, saved=False, dumped=False))), []),
     ((primary(1, memory_limit=1000, memory_used=1000), replica(2)), ["critical memory-full keydb-1: uses 1,000 bytes of 1,000, and refuses every write that needs more; raise keydb_maxmemory and run install"]),
     ((primary(1, memory_limit=1000, memory_used=999), replica(2)), []),
     ((primary(1, memory_limit=1000, memory_used=1500, condition=replace(GOOD, uncounted_bytes=501)), replica(2)), []),

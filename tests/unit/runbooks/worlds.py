@@ -64,6 +64,7 @@ GOOD = Condition(
     evicts=False,
     uncounted_bytes=0,
     saved=True,
+    dumped=True,
     logged=True,
     saving=False,
     save_seconds=2,
