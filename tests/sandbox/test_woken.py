@@ -62,19 +62,33 @@ def test_what_waits_for_a_frozen_primary_is_written_when_it_wakes_and_told_to_no
         with pytest.raises(redis.ConnectionError):
             through.read_response()
         group.thaw("keydb-1")
-        # It carries out what waits before it sees that its replicas have left: who goes around the proxies hears OK.
-        assert around.read_response() in (b"OK", "OK")
+        # KeyDB carries out what waits before it sees that its replicas have left: who goes around the proxies hears OK.
+        # Redis and Valkey may see that first.
+        heard = answered(around)
+    assert heard or group.engine != "keydb"
     assert "keydb-1 is not stopped: when it wakes, writes that get there are acknowledged, and lost, until" in told
     assert "predicted loss unknown" in told
-    kept = ("test:through", "test:around")
-    eventually(lambda: [group.ask("keydb-1", "GET", key, role="application") for key in kept] == ["x", "x"], "both")
-    assert [group.ask("keydb-2", "GET", key, role="application") for key in kept] == [None, None]
+    keys = ("test:through", "test:around")
+    kept = [key for key in keys if group.ask("keydb-1", "GET", key, role="application") == "x"]
+    assert ("test:around" in kept) == heard
+    assert len(kept) == 2 or group.engine != "keydb"
+    assert [group.ask("keydb-2", "GET", key, role="application") for key in keys] == [None, None]
 
-    group.run("rejoin").refused("refused: diverged keydb-1", "accept_loss=keydb-1")
-    saved = group.run("rejoin", accept_loss="keydb-1").ok().text
+    if kept:
+        group.run("rejoin").refused("refused: diverged keydb-1", "accept_loss=keydb-1")
+    saved = group.run("rejoin", **({"accept_loss": "keydb-1"} if kept else {})).ok().text
 
-    assert [key for key in kept if f'only on the node  0 string  "{key}"' in saved] == [*kept]
+    assert [key for key in keys if f'only on the node  0 string  "{key}"' in saved] == kept
     group.healthy("keydb-2")
+
+
+def answered(client: redis.Connection) -> bool:
+    """Whether a write was acknowledged; else it was refused for want of replicas."""
+    try:
+        return client.read_response() in (b"OK", "OK")
+    except redis.ResponseError as error:
+        assert "NOREPLICAS" in str(error)
+        return False
 
 
 @pytest.mark.every_engine_in_ci
