@@ -76,7 +76,8 @@ def test_what_waits_for_a_frozen_primary_is_written_when_it_wakes_and_told_to_no
 
     if kept:
         group.run("rejoin").refused("refused: diverged keydb-1", "accept_loss=keydb-1")
-    saved = group.run("rejoin", **({"accept_loss": "keydb-1"} if kept else {})).ok().text
+    # Without a write it may hold a heartbeat of its own all the same, which counts as bytes.
+    saved = group.run("rejoin", accept_loss="keydb-1").ok().text
 
     assert [key for key in keys if f'only on the node  0 string  "{key}"' in saved] == kept
     group.healthy("keydb-2")
