@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import gevent
 import pyinfra
 from pyinfra import logger
 from pyinfra.api.output import format_text
 from pyinfra.api.state import State, StateStage
-from pyinfra.context import ctx_state
+from pyinfra.context import ctx_host, ctx_state
 
 from keydb_runbooks.connectors import kubernetes
 from keydb_runbooks.operations import endings
@@ -90,8 +91,8 @@ class Answers:
         raise io.UnsupportedOperation("fileno")
 
     def readline(self, *size: int) -> str:
-        state = ctx_state.get() if ctx_state.isset() else None
-        if state is not None and nothing_to_execute(state):
+        state, password = ctx_state.get() if ctx_state.isset() else None, asked_by_a_host()
+        if state is not None and not password and nothing_to_execute(state):
             click.echo(" nothing would be executed, so nothing is asked", err=True)
             if not state.failed_hosts:
                 endings.tell(ExitCode.DONE)
@@ -99,11 +100,20 @@ class Answers:
         line = "" if self.closed else str(self._stream.readline(*size))
         if not line:
             click.echo(err=True)
-            _end(
-                "refused: no-answer-possible: nobody can be asked: standard input is no terminal; give -y",
-                ExitCode.REFUSED,
-            )
+            _end(NO_SUDO if password else NO_ANSWER, ExitCode.REFUSED)
         return line
+
+
+NO_ANSWER = "refused: no-answer-possible: nobody can be asked: standard input is no terminal; give -y"
+NO_SUDO = (
+    "refused: no-password: a machine asks for a password, and nobody can be asked: standard input is no terminal; let "
+    "pyinfra's user do everything by sudo without one"
+)
+
+
+def asked_by_a_host() -> bool:
+    """Whether it is about one host, for a password: pyinfra's own question is asked for all, when all are prepared."""
+    return ctx_host.isset() or isinstance(gevent.getcurrent(), gevent.Greenlet)
 
 
 def nothing_to_execute(state: State) -> bool:

@@ -1,9 +1,13 @@
 """An inventory that isn't there, and questions that nobody can answer."""
 
 import io
+from types import SimpleNamespace
 
+import gevent
 import pytest
+from pyinfra.context import ctx_state
 
+from keydb_runbooks.operations import beginning
 from keydb_runbooks.operations.beginning import Answers, refuse_inventory
 
 THERE = ("inventories/prod.py", "inventories/sandbox.py")
@@ -43,6 +47,19 @@ def test_an_answer_is_passed_on_and_none_is_refused():
     with pytest.raises(SystemExit) as ended:
         answers.readline()
     assert ended.value.code == 1
+
+
+def test_a_password_that_a_machine_asks_for_is_not_pyinfras_question(monkeypatch):
+    """Nothing is to be executed either while all is being prepared: that ended a drift by cron as if all were well."""
+    monkeypatch.setattr(beginning, "nothing_to_execute", lambda _: True)
+
+    def ask() -> object:
+        with ctx_state.use(SimpleNamespace(failed_hosts=set())), pytest.raises(SystemExit) as ended:
+            Answers(io.StringIO()).readline()
+        return ended.value.code
+
+    assert ask() == 0
+    assert gevent.spawn(ask).get() == 1
 
 
 @pytest.mark.parametrize("stream", [None, io.StringIO()])
