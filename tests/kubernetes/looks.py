@@ -18,8 +18,9 @@ PAUSE_SECONDS = 0.5
 class Looks:
     """Looks at all pods, and asks each server, in a thread until the block ends.
 
-    ``most_away`` is how many pods were not ready, ending or not there at once, ``most_syncing`` how many servers were
-    in a full resync; ``order`` are the pods in the order in which others took their places.
+    ``most_away`` is how many pods were ending, not running or not there at once (who is ready kubelet tells late),
+    ``most_syncing`` how many servers were in a full resync; ``order`` are the pods in the order in which others took
+    their places.
     """
 
     def __init__(self, runs: InstalledRuns) -> None:
@@ -50,7 +51,7 @@ class Looks:
             if pod in there and there[pod].metadata.uid != self._known[pod]:
                 self._known[pod] = there[pod].metadata.uid
                 self.order.append(pod)
-        self.most_away = max(self.most_away, sum(not _is_ready(there.get(pod)) for pod in PODS))
+        self.most_away = max(self.most_away, sum(not _runs(there.get(pod)) for pod in PODS))
         now = sum(self._is_syncing(pod) for pod in PODS)
         self.most_syncing, self.syncing, self.count = (
             max(self.most_syncing, now),
@@ -70,8 +71,8 @@ class Looks:
         return False
 
 
-def _is_ready(pod: object) -> bool:
+def _runs(pod: object) -> bool:
     if pod is None or pod.metadata.deletion_timestamp is not None:  # type: ignore[attr-defined]
         return False
-    conditions = pod.status.conditions or []  # type: ignore[attr-defined]
-    return any(one.type == "Ready" and one.status == "True" for one in conditions)
+    containers = pod.status.container_statuses or []  # type: ignore[attr-defined]
+    return bool(containers) and all(one.state.running is not None for one in containers)
