@@ -34,7 +34,7 @@ help:
 	@echo "make test-ci   what CI runs beside make test: more of the same, and on more engines"
 	@echo "make test-all  both, and the slow ones too"
 	@echo "make fleet     a shell beside five real machines: systemd, sshd, a network to cut (root; RUN='pyinfra ...' instead of the shell)"
-	@echo "make test-fleet  the tests on such machines (root; ARGS='-k install' picks some; ten minutes, and one more the first time)"
+	@echo "make test-fleet  the tests on such machines (root; ARGS='-k install' picks some; thirteen minutes, and one more the first time)"
 	@echo "make kubernetes-lab   a shell beside a Kubernetes of one node (root, Go; KUBECONFIG takes another one; RUN='pyinfra ...' instead of the shell)"
 	@echo "make test-kubernetes  the tests on pods (ARGS='-k switchover' picks some, ARGS='-m slow' the slow ones; twelve minutes, and eight more the first time)"
 	@echo "make simulate  a million runs in a world where anything breaks, and every order of events in small ones (RUNS=N; 20,000 runs take two minutes of one core)"
