@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,10 +86,11 @@ def stopped(pid: int) -> bool:
 
 
 def insisted(run: Callable[[], Result]) -> Result:
-    """Run it again, as it says itself, as long as the group changed between its two looks: a proxy's check turned."""
+    """Run it again, as it says itself, as long as the group changed between its two looks: a proxy's check turned; or as
+    the proxy's next check is to be waited for."""
     for _ in range(4):
         result = run()
-        if "refused: plan-differs" not in result.text:
+        if not re.search("refused: (plan-differs|target-unreached)", result.text):
             break
     return result
 
