@@ -95,7 +95,7 @@ def _look(there: Member) -> list[str]:
 
 
 def _unreadable(proxy: ProxyEntry) -> list[str]:
-    """A machine on which nothing can be read, since sudo isn't there or wants a password."""
+    """A machine on which nothing can be read, since sudo isn't there, for instance."""
     ahead.of_proxy(proxy)
     path = haproxy.config_path(proxy)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -56,9 +56,8 @@ def command_line(host: Host, group: str, changes: Mapping[str, str]) -> str:
     """
     called = invocation()
     given = {key: str(value) for key, value in host.inventory.override_data.items() if key in options.OPTIONS}
-    words = list(called_as or ("pyinfra", called.inventory, called.deploy))
-    for key, value in {**given, "group": group, **changes}.items():
-        words += [f"{key}={value}"] if called_as else ["--data", f"{key}={value}"]
+    began = called_as or ("pyinfra", called.inventory, called.deploy)
+    words = _with_options(began, {**given, "group": group, **changes})
     return shlex.join([*words, "-y"] if not called.asks else words)
 
 
@@ -68,11 +67,12 @@ def command_of(verb: str, changes: Mapping[str, str]) -> str:
     :param changes: its options
     """
     called = invocation()
-    words = [*called_as[:-1], verb] if called_as else ["pyinfra", called.inventory, _beside(called.deploy, verb)]
-    for key, value in changes.items():
-        words += [f"{key}={value}"] if called_as else ["--data", f"{key}={value}"]
-    return shlex.join(words)
+    beside = str(PurePath(called.deploy).with_name(f"{verb}.py"))
+    words = (*called_as[:-1], verb) if called_as else ("pyinfra", called.inventory, beside)
+    return shlex.join(_with_options(words, changes))
 
 
-def _beside(deploy: str, verb: str) -> str:
-    return str(PurePath(deploy).with_name(f"{verb}.py"))
+def _with_options(words: Sequence[str], given: Mapping[str, str]) -> list[str]:
+    """A command's words with its options, as whatever it calls takes them."""
+    before = [] if called_as else ["--data"]
+    return [*words, *(word for key, value in given.items() for word in (*before, f"{key}={value}"))]

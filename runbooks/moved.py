@@ -28,9 +28,8 @@ def _primaries(topology: Topology, primary: Node) -> tuple[str, ...]:
 
 def _followed(topology: Topology, primary: Node) -> tuple[str, ...]:
     """Its replicas still follow it, though it is silent, or has come back as nobody's."""
-    sources = [topology.at(link.primary) for node in topology.nodes for link in node.links if not link.guarded]
     return tuple(
         source.name
-        for source in sources
-        if isinstance(source, Unread) or (source is not None and source is not primary and source.guarded)
+        for source in topology.followed
+        if isinstance(source, Unread) or (source is not primary and source.guarded)
     )

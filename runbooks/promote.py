@@ -63,9 +63,8 @@ def _half(topology: Topology, request: Request, answer: Plan) -> Answer:
 
 def _refuse_waking(topology: Topology, request: Request) -> Refusal | None:
     """Failover sends replicas away, so that a primary which wakes takes no writes (its lease); promote sends nobody."""
-    followed = [topology.at(link.primary) for node in topology.nodes for link in node.links if not link.guarded]
     for node in topology.unread:
-        if node in followed and not node.stopped and not request.accept_split:
+        if node in topology.followed and not node.stopped and not request.accept_split:
             told = "is silent, but not stopped: when it wakes its replicas still follow it, so it takes writes"
             hint = (
                 "use failover; or stop its server or its machine, then this again "

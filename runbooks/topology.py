@@ -94,6 +94,12 @@ class Topology:
         """The highest epoch that anybody has seen; 0 if nobody has one."""
         return max((node.epoch for node in self.nodes if node.epoch is not None), default=0)
 
+    @property
+    def followed(self) -> tuple[Node | Unread, ...]:
+        """Who is named by a node's links, as often as that is so; strangers are left out."""
+        sources = (self.at(link.primary) for node in self.nodes for link in node.links if not link.guarded)
+        return tuple(source for source in sources if source is not None)
+
     def newer(self, primary: Node) -> Node | None:
         """A node that holds data of a later promotion than a primary's; a missing epoch is unknown."""
         known = (node for node in self.nodes if node.epoch is not None and primary.epoch is not None)
