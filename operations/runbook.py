@@ -20,6 +20,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+import keydb_runbooks.operations.perform_clients
 import keydb_runbooks.operations.perform_fence
 import keydb_runbooks.operations.perform_members
 import keydb_runbooks.operations.perform_restart

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import CatchUp, Follow, Pause, Promote, Route, SaveConfiguration, Step
-from keydb_runbooks.runbooks.steps_service import EndStragglers, MoveService
+from keydb_runbooks.runbooks.steps_clients import EndStragglers
+from keydb_runbooks.runbooks.steps_service import MoveService
 from keydb_runbooks.runbooks.topology import Topology
 
 TRIPS: Mapping[str, int] = {"Promote": 2, "RecordLineage": 3}

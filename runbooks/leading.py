@@ -1,4 +1,4 @@
-"""Letting a Service lead to the primary, and its former clients find it: nothing of this where there is no Service."""
+"""Letting a Service lead to the primary, and the former clients of a Service or of proxies find it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import Step
-from keydb_runbooks.runbooks.steps_service import EndLatecomers, EndStragglers, LabelPods, MoveService
+from keydb_runbooks.runbooks.steps_clients import EndLatecomers, EndSessions, EndStragglers
+from keydb_runbooks.runbooks.steps_service import LabelPods, MoveService
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -20,9 +21,10 @@ def lead(topology: Topology, primary: Node) -> tuple[Step, ...]:
 
 
 def left_by(topology: Topology, former: Iterable[Node]) -> tuple[str, ...]:
-    """Nodes whose clients have to look for the Service again: who gave the role away, whose clients were never told
-    because a run died, and whom it leads to now, a server that was killed and is back as no primary for instance."""
-    if not topology.services:
+    """Nodes whose clients have to look for the primary again: who gave the role away, and of a Service also whose
+    clients were never told because a run died, and whom it leads to now, a server that was killed and is back as no
+    primary for instance."""
+    if not topology.fronts:
         return ()
     answering = {node.name for node in topology.nodes if not node.loading}
     led = {name for service in topology.services for name in service.writes_go_to}
@@ -32,12 +34,10 @@ def left_by(topology: Topology, former: Iterable[Node]) -> tuple[str, ...]:
 
 def end_stragglers(topology: Topology, names: Iterable[str], primary: Node) -> tuple[Step, ...]:
     """Steps that end the connections that are open to nodes which are no longer the primary."""
-    return tuple(
-        EndStragglers(name, service.name, primary.name)
-        for service in topology.services
-        for name in names
-        if name != primary.name
-    )
+    former = tuple(name for name in names if name != primary.name)
+    if not topology.services:
+        return tuple(EndSessions(name) for name in former)
+    return tuple(EndStragglers(name, service.name, primary.name) for service in topology.services for name in former)
 
 
 def end_latecomers(topology: Topology, names: Iterable[str], primary: Node) -> tuple[Step, ...]:

@@ -43,8 +43,9 @@ class Step:
 
     ``commands`` are sent in one segment, in order. ``changes`` is False for waits and checks.
     ``commits`` marks the step from which on there is no way back: before it a failed run is undone,
-    after it the run can only be finished. ``spare`` marks a step that is done by itself a moment later and proved
-    by a later step: if it fails, that is told, and nothing is left out. ``lasting`` marks one that nothing undoes.
+    after it the run can only be finished. ``spare`` marks a step that is done by itself a moment later: if it fails,
+    that is told, and nothing is left out; what must not be missing is proved by a later step. ``lasting`` marks one
+    that nothing undoes.
     ``ends`` marks one for whose like nobody waits: if it fails, nothing else is touched.
     ``vital`` marks one that changes nothing, and without which the rest must not happen to its node: a signal that cuts
     other waits short gives the node up in it.

@@ -1,4 +1,4 @@
-"""Steps on a Service of Kubernetes and on the clients that it led to an old primary; docs/kubernetes.md, "Routing"."""
+"""Steps on a Service of Kubernetes; docs/kubernetes.md, "Routing"."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ FORMER = "keydb-runbooks/moved-from"
 
 ROLE_LABEL = "keydb-runbooks/role"
 """Tells people and dashboards; nothing that decides reads it."""
-
-END: Command = ("CLIENT", "KILL", "ID", "<each connection of a client>")
 
 
 @dataclass(frozen=True)
@@ -65,41 +63,6 @@ class ServiceLeads(Step):
     @property
     def sentence(self) -> str:
         return f"wait until it leads to {self.primary} alone ({self.timeout_seconds:g} s at most)"
-
-
-@dataclass(frozen=True)
-class EndStragglers(Step):
-    """End clients' connections to a node that is no longer the primary, until the Service leads nobody there.
-
-    A moved Service moves no connection that is open. Whoever has one would get -READONLY for ever.
-    """
-
-    service: str
-    primary: str
-
-    @property
-    def commands(self) -> tuple[Command, ...]:
-        return (("CLIENT", "LIST"), END)
-
-    @property
-    def sentence(self) -> str:
-        return f"end its clients' connections: {self.service} leads to {self.primary} now"
-
-
-@dataclass(frozen=True)
-class EndLatecomers(Step):
-    """The same once more, when every machine has had the time to learn of the move."""
-
-    service: str
-    primary: str
-
-    @property
-    def commands(self) -> tuple[Command, ...]:
-        return (("CLIENT", "LIST"), END)
-
-    @property
-    def sentence(self) -> str:
-        return f"end the connections of clients that came before {self.service} had moved everywhere"
 
 
 @dataclass(frozen=True)

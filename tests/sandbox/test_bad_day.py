@@ -53,6 +53,16 @@ def test_a_proxy_that_becomes_another_process_meanwhile_still_leads_to_the_new_p
     group.healthy("keydb-1")
 
 
+def test_whoever_is_connected_to_a_replaced_process_of_a_proxy_finds_the_new_primary(group: Sandbox) -> None:
+    """As behind an install that reloaded it: the old process keeps its connections, and tells them nothing."""
+    with writing(group) as writer:
+        subprocess.run(on_proxy(group)["reloaded"], shell=True, check=True, capture_output=True)
+        group.run("switchover", to="keydb-2").ok()
+        writer.write_on()
+        assert writer.lost() == 0
+    group.healthy("keydb-2")
+
+
 def test_a_proxy_that_died_keeps_nobody_paused_and_is_named(group: Sandbox) -> None:
     with writing(group) as writer:
         hit = on_proxy(group)["killed"]

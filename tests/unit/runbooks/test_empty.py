@@ -42,6 +42,7 @@ def test_whoever_would_follow_it_is_sent_nowhere_before_the_role_moves():
         "Follow keydb-3",
         "Follow keydb-1",
         "Route proxy-1",
+        "EndSessions keydb-1",
         "Unpause keydb-1",
         "InSync keydb-1",
         "InSync keydb-3",

@@ -267,7 +267,13 @@ def test_what_only_a_returned_node_holds_stands_in_nobody_s_way_and_is_left_to_r
 def test_a_second_primary_that_holds_something_alone_stops_to_write_and_is_not_attached():
     members = (promoted(2), primary(1, offset=1234), replica(3, offset=1234), proxy(2))
     plan = decide(*members, request=Request(accept_loss=frozenset({"keydb-1", "keydb-3"})))
-    assert lines(plan) == ["Guard keydb-3", "Guard keydb-1", "Route proxy-1", "VerifyWrite proxy-1"]
+    assert lines(plan) == [
+        "Guard keydb-3",
+        "Guard keydb-1",
+        "Route proxy-1",
+        "EndSessions keydb-1",
+        "VerifyWrite proxy-1",
+    ]
     assert plan.warnings == (LEFT_OUT, LEFT_OUT.replace("keydb-1", "keydb-3"))[::-1]
     assert str(plan.loss) == "0 bytes (nobody who is attached holds anything that the primary lacks)"
 

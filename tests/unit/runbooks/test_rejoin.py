@@ -44,6 +44,7 @@ def test_the_order_of_a_rejoin():
         "Follow keydb-3",  # replicas before primaries: nobody is sent to a source that refuses it
         "Follow keydb-1",
         "Route proxy-1",
+        "EndSessions keydb-1",
         "InSync keydb-1",
         "InSync keydb-3",
         "VerifyWrite proxy-1",
@@ -86,6 +87,7 @@ def test_what_only_a_node_holds_is_saved_and_listed_once_nobody_waits_any_more()
         "Follow keydb-3",
         "Guard keydb-1",
         "Route proxy-1",
+        "EndSessions keydb-1",
         "SaveData keydb-1",
         "Compare keydb-1",
         "Follow keydb-1",

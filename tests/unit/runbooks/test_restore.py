@@ -50,6 +50,7 @@ def test_a_replica_loads_it_while_the_primary_goes_on_and_the_primary_comes_last
         "RecordLineage keydb-2",
         "SaveConfiguration keydb-2",
         "Route proxy-1",
+        "EndSessions keydb-1",
         "EndOffer keydb-2",
         "Follow keydb-3",
         "InSync keydb-3",

@@ -24,7 +24,8 @@ from keydb_runbooks.runbooks.drift import drift
 from keydb_runbooks.runbooks.drift_values import Verdict
 from keydb_runbooks.runbooks.leading import label
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.steps_service import EndLatecomers, EndStragglers, LabelPods, ServiceLeads
+from keydb_runbooks.runbooks.steps_clients import EndLatecomers, EndStragglers
+from keydb_runbooks.runbooks.steps_service import LabelPods, ServiceLeads
 from keydb_runbooks.runbooks.verified import truths, verify
 
 TO_2, ANY = Request(to="keydb-2"), Request()

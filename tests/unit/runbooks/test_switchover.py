@@ -38,6 +38,7 @@ from keydb_runbooks.runbooks.steps import (
     Unpause,
     VerifyWrite,
 )
+from keydb_runbooks.runbooks.steps_clients import EndSessions
 
 HEALTHY = (primary(1), replica(2), replica(3), proxy(1))
 TO_2 = Request(to="keydb-2")
@@ -61,6 +62,7 @@ def test_the_order_of_a_switchover():
         "Follow keydb-3",
         "Follow keydb-1",
         "Route proxy-1",
+        "EndSessions keydb-1",
         "Unpause keydb-1",
         "InSync keydb-1",
         "InSync keydb-3",
@@ -81,6 +83,7 @@ def test_each_step_of_a_switchover_names_all_that_it_needs():
         Follow("keydb-3", "keydb-2", address(2)),
         Follow("keydb-1", "keydb-2", address(2)),
         Route("proxy-1", "demo-write", "keydb-2", ("keydb-1", "keydb-3")),
+        EndSessions("keydb-1"),
         Unpause("keydb-1"),
         InSync("keydb-1", "keydb-2", address(2), 60.0),
         InSync("keydb-3", "keydb-2", address(2), 60.0),

@@ -44,6 +44,7 @@ from keydb_runbooks.runbooks.steps import (
     Unpause,
     VerifyWrite,
 )
+from keydb_runbooks.runbooks.steps_clients import EndSessions
 from keydb_runbooks.runbooks.steps_restart import BackInSync
 from keydb_runbooks.runbooks.steps_save import StillHolds
 from keydb_runbooks.runbooks.topology import Topology
@@ -414,6 +415,9 @@ class World:
 
     def _Route(self, step: Route, server: None) -> None:
         self.route = {step.primary}
+
+    def _EndSessions(self, step: EndSessions, server: Server) -> None:
+        """Clients find the primary by themselves when their connections are gone."""
 
     def _InSync(self, step: InSync, server: Server) -> None:
         assert server.node.link and server.node.link.primary == step.address and server.node.link.up
