@@ -101,7 +101,8 @@ class Lock:
     def adopt(self, node: str, client: Client) -> None:
         """A fresh connection to a node, in place of one that broke, holds the lock as well.
 
-        Whoever took the lock when that one broke would not be seen by a fresh one, so the others must answer now.
+        Whoever took the lock when that one broke would not be seen by a fresh one, so the others must answer now. To
+        claim it anew is not enough: another run may have had it, and moved the role, and be gone.
 
         :raises LockLost: if these alone don't prove the lock
         :raises redis.RedisError: if it can't be named
