@@ -202,7 +202,11 @@ def _client_setname(world: World, server: Server, connection: Connection, words:
 def _client_list(world: World, server: Server, connection: Connection, words: tuple[str, ...]) -> Any:
     rows = world.connected_to(server)
     if words == ("CLIENT", "LIST"):
-        return "\n".join(f"id={row.number} fd=9 name={row.name}" for row in rows)
+        applications = {client.place for client in (*world.clients, *world.passers)}
+        return "\n".join(
+            f"id={row.number} fd=9 name={row.name} user={'application' if row.owner in applications else 'operator'}"
+            for row in rows
+        )
     if len(words) > 2:
         number = int(words[3])
         row = next((one for one in rows if one.number == number), None)
