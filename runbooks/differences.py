@@ -77,8 +77,8 @@ class Differences:
     def sentence(self) -> str:
         """What was found, in one sentence."""
         return (
-            f"of {self.compared:,} keys {self.only_here:,} are only on {self.node} and {self.other:,} differ from "
-            f"{self.primary}'s; {self.only_there:,} are only on {self.primary}"
+            f"of {self.compared:,} keys beside runbook:* {self.only_here:,} are only on {self.node} and "
+            f"{self.other:,} differ from {self.primary}'s; {self.only_there:,} are only on {self.primary}"
         )
 
     @property

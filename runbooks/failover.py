@@ -270,8 +270,19 @@ def _loss(topology: Topology, former: Unread | None, candidate: Node, request: R
     elif silent:
         told = f"{silent} can't be read, so what was acknowledged last can't be counted"
     else:
-        told = "no primary answers, so what was acknowledged last can't be counted"
+        told = f"no primary answers, so what was acknowledged last can't be counted{_restarted(candidate)}"
     return Loss(None, told + rate_of_stream(candidate) + _given_up(topology, candidate, request))
+
+
+def _restarted(candidate: Node) -> str:
+    """What a server that nobody feeds has at most; behind a power loss of all nodes that may be nothing at all."""
+    uptime = candidate.condition.uptime_seconds
+    if not candidate.guarded or uptime is None:
+        return ""
+    return (
+        f"; {candidate.name} holds {candidate.keys:,} keys, runbook:* among them: "
+        f"its server was started {uptime:,} s ago, with what it had saved"
+    )
 
 
 def _given_up(topology: Topology, candidate: Node, request: Request) -> str:

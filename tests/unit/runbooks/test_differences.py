@@ -102,7 +102,7 @@ def test_all_are_counted_and_the_first_are_listed():
     differences = found(5, limit=2)
     differences.only_there = 7
     assert differences.sentence == (
-        "of 5 keys 1 are only on keydb-1 and 4 differ from keydb-2's; 7 are only on keydb-2"
+        "of 5 keys beside runbook:* 1 are only on keydb-1 and 4 differ from keydb-2's; 7 are only on keydb-2"
     )
     assert differences.json() == {
         "format": 1,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from worlds import (
+    GOOD,
     World,
     address,
     codes,
@@ -85,6 +86,12 @@ LOSSES = [
     (GONE, ANY, "unknown (keydb-1 can't be read, so what it acknowledged last can't be counted)"),
     ((DEAD, guarded(2)), ANY, "unknown (keydb-1 can't be read, so what was acknowledged last can't be counted)"),
     ((guarded(2), guarded(3)), ANY, "unknown (no primary answers, so what was acknowledged last can't be counted)"),
+    (
+        (guarded(2, keys=4, condition=replace(GOOD, uptime_seconds=1057)), guarded(3)),
+        ANY,
+        "unknown (no primary answers, so what was acknowledged last can't be counted; keydb-2 holds 4 keys, "
+        "runbook:* among them: its server was started 1,057 s ago, with what it had saved)",
+    ),
 ]
 
 
