@@ -312,6 +312,7 @@ VARIES = (
     (r"(keydb-\d) [\d,]+ 100 ", r"\1 # 100 "),
     (r"(?i)\b(keydb|valkey|redis) \d+(\.\d+)+", "ENGINE"),
     (r"\bfor [\d,]+ s\b", "for # s"),
+    (r"was started [\d,]+ s ago", "was started # s ago"),
     # A proxy that was told the primary shows its last check of before until the next one, a second later.
     (r"(is UP for # s), last check L7(OK|RSP)", r"\1, last check CHECKED"),
     (r"-> \d+(\.\d+)+", "-> NEWER"),
