@@ -47,9 +47,7 @@ class BareServers:
         for name, port in self.ports.items():
             home = self.directory / name
             home.mkdir()
-            self.config(name).write_text(
-                CONFIG.format(port=port, directory=home, appends="yes" if appends else "no")
-            )
+            self.config(name).write_text(CONFIG.format(port=port, directory=home, appends="yes" if appends else "no"))
 
     def config(self, name: str) -> Path:
         return self.directory / name / "server.conf"
