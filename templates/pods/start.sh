@@ -133,6 +133,9 @@ while kill -0 "$server" 2>/dev/null; do
     wait "$server"
     code=$?
 done
-kill "$guard" 2>/dev/null && was=guarded
-[[ -z ${POD_UID-} ]] || farewell "${was-}"
+# Only a guard that came to its end saw that the server has a role: not one that is ended here, and not one that failed.
+kill "$guard" 2>/dev/null
+was=guarded
+wait "$guard" && was=known
+[[ -z ${POD_UID-} ]] || farewell "$was"
 exit $code

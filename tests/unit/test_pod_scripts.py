@@ -110,6 +110,13 @@ def test_a_pod_that_never_had_a_role_knows_no_more_of_the_one_before_it_than_it_
     assert forerunner(tmp_path, "d") == "ended", "c had a role"
 
 
+@pytest.mark.parametrize("guard", ["exit 2", "kill -9 $$", "kill -TERM $$"])
+def test_a_guard_that_failed_has_seen_no_role(tmp_path, guard):
+    assert forerunner(tmp_path, "a", server="kill -9 $PPID") == "unknown"
+    assert forerunner(tmp_path, "b", guard=guard) == "runs"
+    assert forerunner(tmp_path, "c") == "runs", "b had none that anybody saw"
+
+
 def test_a_pod_that_ends_late_says_nothing_in_the_next_ones_place(tmp_path):
     running = tmp_path / "data" / "running"
     assert forerunner(tmp_path, "a", server=f"echo 'b runs' >{running}") == "unknown"
