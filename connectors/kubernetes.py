@@ -35,6 +35,7 @@ from typing_extensions import Unpack, override
 
 from keydb_runbooks.connectors.cluster import Cluster, ClusterError, cluster_of, place
 from keydb_runbooks.connectors.pods import STDOUT, WITH_INPUT, Pod, PodSocket
+from keydb_runbooks.runbooks.objects import scaling
 
 if TYPE_CHECKING:
     from pyinfra.api.arguments import ConnectorArguments
@@ -323,8 +324,9 @@ def _why_missing(pod: Pod) -> str:
 
 def _scale_up(namespace: str, name: str) -> str:
     """What brings pods back that somebody took away."""
-    up = f"kubectl -n {namespace} scale statefulset {name} --replicas=NUMBER"
-    return f"{up} brings them back (or install with force_conflicts=yes, if it made them)"
+    return (
+        f"{scaling(namespace, name, 'NUMBER')} brings them back (or install with force_conflicts=yes, if it made them)"
+    )
 
 
 @lru_cache(maxsize=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator
 
 from pyinfra import host as pyinfra_host
@@ -16,6 +17,7 @@ from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.pod_objects import objects_of
 from keydb_runbooks.operations.pods_ready import wait, waiting
+from keydb_runbooks.runbooks.objects import scaling
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -53,13 +55,13 @@ def _scaled_away(group: Group, objects: Objects) -> str:
 
     :raises ClusterError: as ``Cluster.get``
     """
-    for name in sorted({node.name.rpartition("-")[0] for node in group.nodes}):
+    for name, count in sorted(Counter(node.name.rpartition("-")[0] for node in group.nodes).items()):
         there = objects.read("StatefulSet", name)
         if there is None:
             return f"there is no statefulset/{name} in {objects.told}: install makes it, and its volumes stay"
         if there["spec"].get("replicas") == 0:
-            up = "kubectl scale brings them back, and so does install with force_conflicts=yes"
-            return f"somebody scaled statefulset/{name} to 0 pods: {up}"
+            up = f"{scaling(objects.namespace, name, count)} brings them back"
+            return f"somebody scaled statefulset/{name} to 0 pods: {up}, and so does install with force_conflicts=yes"
     return ""
 
 

@@ -160,7 +160,9 @@ def test_switchover_and_failover_and_a_return(runs, tmp_path):
         eventually(lambda: "guarded start" in runs.log(gone) and runs.is_guarded(gone), "it is guarded", 60)
         runs.run("failover").ok()
         writer.goes_on()
-    assert runs.service_leads_to() == runs.primary() != gone
+    assert runs.service_leads_to() == (new := runs.primary()) != gone
+    assert runs.events(new)[-1].startswith(f"is the primary of keydb instead of {gone} (failover by ")
+    assert runs.events(gone)[-1].startswith(f"is no longer the primary of keydb: {new} is (failover by ")
     runs.comes_back(gone)
     runs.run("install").ok()
     assert runs.findings() == [], "install moves no role"
@@ -320,11 +322,13 @@ def test_start_makes_a_pod_anew_that_waits_for_its_next_start(runs):
 def test_a_set_that_somebody_scaled_to_zero_is_told_and_taken_back_only_when_told(runs):
     runs.group.scale(0)
     eventually(lambda: runs.pods() == [], "no pod is there", 60)
-    assert "somebody scaled statefulset/keydb to 0 pods" in " ".join(runs.run("start").text.split())
-    told = "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are wanted"
-    runs.run("install").refused(told, "kubectl scale statefulset keydb --replicas=3 brings them back")
     space = runs.group.namespace
-    up = f"kubectl -n {space} scale statefulset keydb --replicas=NUMBER brings them back"
+    up = f"kubectl -n {space} scale statefulset keydb --replicas="
+    told = " ".join(runs.run("start").text.replace("[keydb-0]", "").split())
+    assert f"somebody scaled statefulset/keydb to 0 pods: {up}3 brings them back" in told
+    told = "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are wanted"
+    runs.run("install").refused(told, f"{up}3 brings them back")
+    up += "NUMBER brings them back"
     for verb in ("status", "drift", "switchover"):
         runs.run(verb).refused(f"there is no pod keydb-0 in namespace {space}", "to 0 pods", up)
     named = runs.pyinfra("deploys/status.py", inventory=f"@kubernetes/{space}/statefulset/keydb")

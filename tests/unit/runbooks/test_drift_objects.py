@@ -20,7 +20,7 @@ LENGTHY = "0123456789" * 6 + "x"
 
 
 def there(group: str | None = "demo", **parts) -> dict:
-    return {"metadata": {"annotations": {} if group is None else {GROUP: group}}, **parts}
+    return {"metadata": {"namespace": "cache", "annotations": {} if group is None else {GROUP: group}}, **parts}
 
 
 def tried(live: dict | None, wished: dict | None = None, kind: str = "ConfigMap", **fields) -> Tried:
@@ -65,7 +65,7 @@ OBJECTS = [
 EMPTIED = tried(there(spec={"replicas": 0, "a": 1}), there(spec={"replicas": 3, "a": 2}), "StatefulSet")
 UP = (
     "critical scaled-to-zero statefulset/keydb spec.replicas: somebody scaled it to 0 pods, the inventory says 3; "
-    "kubectl scale statefulset keydb --replicas=3 brings them back, and so does install with force_conflicts=yes"
+    "kubectl -n cache scale statefulset keydb --replicas=3 brings them back, and so does install with force_conflicts=yes"
 )
 
 

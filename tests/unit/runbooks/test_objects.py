@@ -18,8 +18,13 @@ PLACE = "namespace cache"
 
 def live(group: str | None = "keydb", manager: str = "helm", **parts) -> dict:
     annotations = {"other/key": "x"} | ({} if group is None else {GROUP: group})
-    metadata = {"name": "keydb", "annotations": annotations, "uid": "1", "managedFields": [{"manager": manager}]}
-    return {"metadata": metadata, "spec": {"replicas": 3}, "status": {"replicas": 3}, **parts}
+    metadata = {"name": "keydb", "namespace": "cache", "annotations": annotations, "uid": "1"}
+    return {
+        "metadata": {**metadata, "managedFields": [{"manager": manager}]},
+        "spec": {"replicas": 3},
+        "status": {"replicas": 3},
+        **parts,
+    }
 
 
 def tried(*, there: dict | None = None, kind: str = "StatefulSet", name: str = "keydb", **fields) -> Tried:
@@ -65,7 +70,7 @@ def test_pods_that_somebody_took_away_come_back_only_when_told():
     emptied = tried(there=live(spec={"replicas": 0}), wished=live())
     assert told(emptied) == [
         "refused: scaled-to-zero statefulset/keydb: somebody scaled it to 0 pods, and 3 are wanted; "
-        "kubectl scale statefulset keydb --replicas=3 brings them back, and so does install with force_conflicts=yes"
+        "kubectl -n cache scale statefulset keydb --replicas=3 brings them back, and so does install with force_conflicts=yes"
     ]
     assert told(emptied, force=True) == []
     assert told(tried(there=live(spec={"replicas": 0}), wished=live(spec={}))) == []
