@@ -83,7 +83,7 @@ def _identity(task: Task) -> str:
 def moved(group: Group, plan: Plan, task: Task) -> None:
     """Leave an Event on each pod whose role a plan has moved, or whose move by a run that died it has finished."""
     finished = plan.primary == plan.former
-    former = plan.moved_from if finished else plan.former
+    former = plan.moved_from if finished else plan.former or plan.moved_from
     if plan.primary is None or (finished and former is None):
         return
     who = f"{'finished by ' if finished else ''}{task.verb} by {task.user}@{task.machine}"

@@ -18,6 +18,7 @@ from keydb_runbooks.runbooks.empty import lost_its_data, refuse_emptied, replace
 from keydb_runbooks.runbooks.evidence import gather, refuse_few, refuse_reached
 from keydb_runbooks.runbooks.grounds import Evidence, Place
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
+from keydb_runbooks.runbooks.moved import came_back
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.ranking import FAILOVER, Ranking, Wish, rank
 from keydb_runbooks.runbooks.refusals import (
@@ -253,6 +254,7 @@ def _plan(topology: Topology, candidate: Node, request: Request, min_replicas: i
             *warnings,
         ),
         needs=resyncs(topology, candidate, joining, frozenset()),
+        moved_from=came_back(topology, candidate) if former is None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Whose role a run that died gave to the present primary: for those who are told of it, and for no decision."""
+"""Whose role the primary has, where it isn't who has it now: for those who are told of it, and for no decision."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def moved_from(topology: Topology, primary: Node) -> str | None:
         *(name for service in topology.services for name in service.stragglers),
     )
     return next(iter(signs), None)
+
+
+def came_back(topology: Topology, candidate: Node) -> str | None:
+    """The node that was the primary and is back as nobody's, while replicas still follow it; None if nobody tells.
+
+    :param candidate: who takes the role: nobody takes it from itself
+    """
+    guarded = (one for one in topology.followed if isinstance(one, Node) and one.guarded and one is not candidate)
+    return next((node.name for node in guarded), None)
 
 
 def _primaries(topology: Topology, primary: Node) -> tuple[str, ...]:

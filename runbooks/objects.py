@@ -220,9 +220,15 @@ def scaled_to_zero(one: Tried) -> int:
 
 
 def scale_up(one: Tried) -> str:
-    """What brings the pods back that somebody took away."""
-    up = f"kubectl scale statefulset {one.name} --replicas={scaled_to_zero(one)}"
+    """What brings the pods back that somebody took away from a StatefulSet that is there."""
+    assert one.live is not None
+    up = scaling(str(one.live["metadata"]["namespace"]), one.name, scaled_to_zero(one))
     return f"{up} brings them back, and so does install with force_conflicts=yes"
+
+
+def scaling(namespace: str, name: str, replicas: int | str) -> str:
+    """The command that gives a StatefulSet so many pods, to be pasted."""
+    return f"kubectl -n {namespace} scale statefulset {name} --replicas={replicas}"
 
 
 def _refuse_emptied(one: Tried) -> Refusal | None:

@@ -124,8 +124,8 @@ class Plan:
     primary, ``needs`` what the plan costs besides: full resyncs, their time, memory and disk. ``again`` are the options
     that another run needs to go on with it. ``locks`` is False for a plan that changes nothing of a group: other
     operators go on meanwhile, however long it takes.
-    ``moved_from`` is whose role a run that died gave to the primary, where this plan finishes that, ``moved_epoch`` the
-    promotion's; both are for people.
+    ``moved_from`` is whose role the primary has where that isn't ``former``: a run that died moved it, which this plan
+    finishes, or it came back as nobody's primary. ``moved_epoch`` is the promotion's; both are for people.
     """
 
     verb: str

@@ -132,6 +132,14 @@ def test_who_finishes_the_move_of_a_run_that_died_tells_of_it(objects):
     }
 
 
+def test_an_old_primary_that_is_back_as_nobodys_is_told_as_well(objects):
+    traces.moved(GROUP, plan("keydb-1", None, moved_from="keydb-0"), TASK)
+    assert told(objects) == {
+        "keydb-1": "is the primary of cache instead of keydb-0 (rejoin by ada@desk)",
+        "keydb-0": "is no longer the primary of cache: keydb-1 is (rejoin by ada@desk)",
+    }
+
+
 def test_a_move_that_has_no_number_is_told_all_the_same(objects):
     traces.moved(GROUP, plan("keydb-1", None), TASK)
     assert told(objects) == {"keydb-1": "is the primary of cache (rejoin by ada@desk)"}

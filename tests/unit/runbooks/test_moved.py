@@ -38,6 +38,21 @@ def test_a_plan_that_finishes_a_move_says_whose_role_it_was(verb, request_):
     assert (plan.primary, plan.former, plan.moved_from, plan.epoch) == ("keydb-2", "keydb-2", "keydb-1", 2)
 
 
+# (who is in the group, who takes the role, whose it was)
+BACK = [
+    ((guarded(1), orphan(2), orphan(3)), "keydb-2", "keydb-1"),
+    ((guarded(1), orphan(2), orphan(3)), "keydb-1", None),
+    ((guarded(1), guarded(2), guarded(3)), "keydb-2", None),
+]
+
+
+@pytest.mark.parametrize("members, to, former", BACK)
+def test_an_old_primary_that_is_back_as_nobodys_is_named_by_who_takes_its_role(members, to, former):
+    plan = failover.plan(group(*members), Request(to=to), 1)
+    assert isinstance(plan, Plan), plan
+    assert (plan.primary, plan.former, plan.moved_from) == (to, None, former)
+
+
 def test_a_plan_that_moves_the_role_itself_finishes_nothing():
     plan = failover.plan(group(silent(1, "refused", stopped=True), orphan(2), orphan(3)), Request(), 1)
     assert isinstance(plan, Plan)
