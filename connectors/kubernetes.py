@@ -51,6 +51,9 @@ the inventory is read, before there are any data."""
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
+FIRST_CAUSES = {"PodScheduled": 0, "Initialized": 1}
+"""Conditions of a pod that are the cause where others aren't met either."""
+
 # What wrote less than it was to write has failed, whatever head thinks of it.
 WRITE = 'head -c "$1" >"$2" && [ "$(wc -c <"$2")" -eq "$1" ]'
 
@@ -394,7 +397,9 @@ def _why_not(pod: dict[str, Any], container: str) -> str | None:
     for kind in ("waiting", "terminated"):
         if kind in state:
             return f"does not run: {container} is {kind} ({_detail(state[kind])})"
-    waits = [one for one in status.get("conditions", []) if one.get("status") == "False" and one.get("message")]
+    unmet = [one for one in status.get("conditions", []) if one.get("status") == "False" and one.get("message")]
+    # Kubernetes lists them in no order that it promises.
+    waits = sorted(unmet, key=lambda one: FIRST_CAUSES.get(str(one.get("type")), len(FIRST_CAUSES)))
     why = f" ({waits[0]['message']})" if waits else ""
     return f"does not run: it is {status.get('phase', 'unknown')}{why}"
 

@@ -164,6 +164,7 @@ def test_a_container_is_the_one_that_is_named_or_the_pods_default_or_the_first()
     ({"containerStatuses": [{"name": "server", "state": {"waiting": {"reason": "ErrImagePull", "message": "no"}}}]}, "does not run: server is waiting (ErrImagePull: no)"),
     ({"containerStatuses": [{"name": "server", "state": {"terminated": {}}}]}, "does not run: server is terminated (no reason given)"),
     ({"phase": "Pending", "conditions": [{"status": "False", "message": "0/1 nodes"}]}, "does not run: it is Pending (0/1 nodes)"),
+    ({"phase": "Pending", "conditions": [{"type": "Ready", "status": "False", "message": "not ready"}, {"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}, "does not run: it is Pending (0/1 nodes)"),
     ({}, "does not run: it is unknown"),
 ])  # fmt: skip
 def test_why_a_pod_does_not_run_is_told(status, told):
