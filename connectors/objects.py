@@ -97,6 +97,14 @@ class Objects:
         options |= {} if uid is None else {"preconditions": {"uid": uid}}
         self.cluster.delete(self._path(kind, name), timeout=self.timeout, body=options)
 
+    def annotate(self, kind: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
+        """Put annotations on an object, unless another one has its name by then.
+
+        :raises ClusterError: as ``Cluster.patch``, and conflict if it isn't the one that is meant
+        """
+        body = {"metadata": {"uid": uid, "annotations": annotations}}
+        self.cluster.patch(self._path(kind, name), body, timeout=self.timeout, manager=MANAGER)
+
     def _apply(self, document: Document, *, dry: bool, force: bool) -> dict[str, Any]:
         path = self._path(document["kind"], document["metadata"]["name"])
         return self.cluster.apply(path, document, timeout=self.timeout, manager=MANAGER, dry=dry, force=force)

@@ -13,13 +13,11 @@ from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.connectors.shell import script
-from keydb_runbooks.runbooks.anew import anew_from_pod
+from keydb_runbooks.runbooks.anew import anew_from_pod, was_told
 from keydb_runbooks.runbooks.replication import Anew, Node, Unread
 from keydb_runbooks.runbooks.values import changed
 
 RECORD = 'cat -- "$1"'
-ENDED = "ended"
-"""What ``start.sh`` found on the volume: the pod that had it before says that its server has ended."""
 
 
 def record_path(entry: NodeEntry) -> str:
@@ -53,19 +51,19 @@ def _read(entry: NodeEntry, connector: KubernetesConnector) -> Anew | None:
         pod, now = connector.pod.cluster.get_dated(connector.pod.path(), timeout=timeout)
     except ClusterError as error:
         return Anew("", f"is of an unknown age ({error.detail})")
-    anew = anew_from_pod(pod, None if now is None else now.timestamp(), _seconds)
-    uid = str(pod["metadata"].get("uid") or "")
-    return None if anew is not None and anew.seconds is None and uid and _was_told(entry, uid) else anew
+    anew = anew_from_pod(pod, None if now is None else now.timestamp(), seconds)
+    return None if anew is not None and anew.seconds is None and was_told(pod, _found(entry)) else anew
 
 
-def _seconds(moment: str) -> float:
+def seconds(moment: str) -> float:
+    """A moment as the API server writes it, in seconds since 1970."""
     return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
 
 
-def _was_told(entry: NodeEntry, uid: str) -> bool:
-    """Whether the pod before this very one left word that its server has ended; unknown is not told."""
+def _found(entry: NodeEntry) -> str:
+    """What a pod found on its volume of the one before it, "" if that can't be read."""
     ask = partial(run_quietly, entry.host, script(RECORD, record_path(entry)))
     found: list[str] | None = None
     with suppress(OSError):
         found = gevent.with_timeout(entry.data("keydb_command_timeout"), ask, timeout_value=None)
-    return found == [f"{uid} {ENDED}"]
+    return " ".join(found or ())

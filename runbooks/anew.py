@@ -22,6 +22,12 @@ FIRST_SECONDS = 2.0
 """Within these kubelet calls a new pod not ready for the first time; its conditions are told in whole seconds."""
 
 
+WORD = "keydb-runbooks/before"
+"""An annotation of a pod that ``start`` has made anew: what is known of those who had its name before."""
+
+ENDED = "ended"
+"""What a pod leaves on its volume behind its server's end, and ``start`` in ``WORD``: nobody runs who had the name."""
+
 UNSEEN = "nothing tells whether the server that ran before it has ended"
 
 
@@ -45,7 +51,7 @@ def anew_from_pod(pod: Mapping[str, Any], now: float | None, seconds: Callable[[
     """
     told = pod["metadata"]
     since = str(told.get("creationTimestamp") or "")
-    ours = (told.get("labels") or {}).get(MANAGED_BY) == OURS
+    ours = _is_ours(told)
     if not _was_ready(pod, seconds):
         return Anew(since, "was never ready since", ours=ours)
     if ours:
@@ -53,6 +59,50 @@ def anew_from_pod(pod: Mapping[str, Any], now: float | None, seconds: Callable[[
     if now is None or not since:
         return Anew(since, "is of an unknown age")
     return Anew(since, "", now - seconds(since))
+
+
+def word_of_end(pod: Mapping[str, Any], seconds: Callable[[str], float]) -> str:
+    """What the next pod of a name is told of one that waits for its next start, "" if that may run.
+
+    Its kubelet saw its server end. Those before it are known by that only if it was in the group since; of one that
+    never was, the next pod has to find on its volume what that one had found (``was_told``).
+
+    Of a pod that somebody else made nothing is known but its own end. Who asks makes sure that its kubelet is there.
+    """
+    told = pod["metadata"]
+    if not _is_ours(told):
+        return ""
+    containers = (pod.get("status") or {}).get("containerStatuses") or ()
+    if told.get("deletionTimestamp") or not containers or not all(map(_waits_behind_its_end, containers)):
+        return ""
+    if (told.get("annotations") or {}).get(WORD) == ENDED or _was_ready(pod, seconds):
+        return ENDED
+    return f"{told['uid']} {ENDED}"
+
+
+def was_told(pod: Mapping[str, Any], found: str) -> bool:
+    """Whether it is known of everybody who had a pod's name before that they have ended.
+
+    :param found: the line that it has on its volume (``start.sh``): its uid, the word of the one before it, whose that
+        is, and what that one had found; "" if it can't be read
+    """
+    uid = str(pod["metadata"].get("uid") or "")
+    word = (pod["metadata"].get("annotations") or {}).get(WORD)
+    here, state, before, its_own = (*found.split(), "", "", "", "")[:4]
+    if word == ENDED:
+        return True
+    return bool(uid) and here == uid and (state == ENDED or (its_own == ENDED and word == f"{before} {ENDED}"))
+
+
+def _is_ours(told: Mapping[str, Any]) -> bool:
+    return (told.get("labels") or {}).get(MANAGED_BY) == OURS
+
+
+def _waits_behind_its_end(container: Mapping[str, Any]) -> bool:
+    """Whether kubelet has seen a container end, and started it no more since."""
+    ended = container.get("lastState", {}).get("terminated")
+    # Kubelet says this of one that it has lost sight of.
+    return "waiting" in container.get("state", {}) and bool(ended) and ended.get("reason") != "ContainerStatusUnknown"
 
 
 def formers(topology: Topology) -> tuple[Former, ...]:

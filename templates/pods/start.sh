@@ -74,13 +74,17 @@ take_certificate() {
 # Either the old file or the whole new one.
 put() { cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" || fail "$1 can't be written: see the volume"; }
 
-# Each pod leaves on the volume that its server runs, and that it has ended; the next one keeps what it found. Whoever
-# ends without a word, on a machine that is cut off for instance, may run on: failover asks for that (facts/anew.py).
+# Each pod leaves on the volume that its server runs, and that it has ended; the next one keeps what it found: its own
+# uid, that word, whose it is, and what that one had found. Whoever ends without a word, on a machine that is cut off for
+# instance, may run on: failover asks for that (runbooks/anew.py).
 greet() {
-    local uid='' state=''
+    local uid='' state='' before='' found=''
     [[ ! -r $directory/running ]] || read -r uid state <"$directory/running"
     if [[ $uid != "$POD_UID" ]]; then
-        printf '%s %s\n' "$POD_UID" "${state:-unknown}" | put "$directory/forerunner" || return 1
+        [[ ! -r $directory/forerunner ]] || read -r before found _ <"$directory/forerunner"
+        [[ $uid && $before == "$uid" ]] || found=unknown
+        printf '%s %s %s %s\n' "$POD_UID" "${state:-unknown}" "${uid:-nobody}" "${found:-unknown}" |
+            put "$directory/forerunner" || return 1
     fi
     printf '%s runs\n' "$POD_UID" | put "$directory/running"
 }
@@ -90,7 +94,7 @@ farewell() {
     local uid='' state=ended
     [[ ! -r $directory/running ]] || read -r uid _ <"$directory/running"
     [[ $uid == "$POD_UID" ]] || return
-    [[ $1 != guarded ]] || read -r _ state <"$directory/forerunner" || state=unknown
+    [[ $1 != guarded ]] || read -r _ state _ <"$directory/forerunner" || state=unknown
     printf '%s %s\n' "$POD_UID" "$state" | put "$directory/running"
 }
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -316,6 +319,51 @@ def test_start_makes_a_pod_anew_that_waits_for_its_next_start(runs):
     runs.run("start").ok()
     runs.comes_back("keydb-2")
     assert runs.run("start").ok().total()[1:3] == (0, 0)
+
+
+def kill_until_it_waits(runs: InstalledRuns, pod: str) -> None:
+    """End a pod's container, as its node does for want of memory, until kubelet lets it wait."""
+
+    def waits() -> bool:
+        for process in first_processes(str(runs.uid(pod))):
+            os.kill(process, signal.SIGKILL)
+        return "CrashLoopBackOff" in runs.reason(pod)
+
+    eventually(waits, f"{pod} waits for its next start", 120)
+
+
+def first_processes(uid: str) -> list[int]:
+    """The first processes of a pod's container on this machine."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            if (
+                words[:2] == [b"bash", b"/etc/keydb-runbooks/start"]
+                and uid.encode() in (place / "environ").read_bytes()
+            ):
+                found.append(int(place.name))
+    return found
+
+
+@pytest.mark.slow
+def test_a_primary_that_is_killed_again_and_again_is_made_anew_and_its_end_is_known(runs):
+    if not FIRST.home.exists():
+        pytest.skip("a container is killed on the machine: this needs the lab's own")
+    gone = runs.primary()
+    with runs.writing() as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        # The second time it never was in the group: what is known of those before it stays known.
+        for _ in range(2):
+            before = runs.uid(gone)
+            kill_until_it_waits(runs, gone)
+            assert f"{gone} waited for its next start, and is made anew" in runs.run("start").ok().text
+            assert runs.uid(gone) != before
+            assert runs.shell(gone, "cat /data/forerunner").split()[:3] == [runs.uid(gone), "runs", before]
+        runs.run("failover").ok()
+        writer.goes_on()
+    assert runs.service_leads_to() == runs.primary() != gone
+    runs.comes_back(gone)
 
 
 @pytest.mark.slow

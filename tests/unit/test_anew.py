@@ -66,6 +66,8 @@ CASES = [
     (server(), NEW, ["second runs"], NEVER),
     (server(), NEW, None, NEVER),
     (server(), NEW, ["second ended"], None),
+    (server(), NEW, ["second ended first unknown"], None),
+    (server(), NEW, ["second runs first ended"], NEVER),
     # What the pod before found: this one hasn't come so far as to say anything.
     (server(), NEW, ["first ended"], NEVER),
     (server(), {"metadata": {"creationTimestamp": MADE}}, [" ended"], NEVER),

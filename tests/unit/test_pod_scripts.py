@@ -90,9 +90,9 @@ def forerunner(folder: Path, uid: str, guard: str = "exit 0", server: str = "sle
     program.chmod(0o755)
     stub = f'case $1 in post) {guard} ;; pre) exec "$2" ;; esac'
     start(folder, pods, POD_UID=uid, PROGRAM=str(program), GUARD=stub)
-    found = (folder / "data" / "forerunner").read_text()
-    assert found.startswith(f"{uid} "), "it is this pod's own finding"
-    return found.removeprefix(f"{uid} ").strip()
+    found = (folder / "data" / "forerunner").read_text().split()
+    assert found[0] == uid and len(found) == 4, "it is this pod's own finding"
+    return found[1]
 
 
 def test_a_pod_keeps_whether_the_one_before_it_has_ended(tmp_path):
@@ -115,6 +115,24 @@ def test_a_guard_that_failed_has_seen_no_role(tmp_path, guard):
     assert forerunner(tmp_path, "a", server="kill -9 $PPID") == "unknown"
     assert forerunner(tmp_path, "b", guard=guard) == "runs"
     assert forerunner(tmp_path, "c") == "runs", "b had none that anybody saw"
+
+
+def test_a_pod_keeps_whose_word_it_found_and_what_that_one_had_found(tmp_path):
+    found, killed = tmp_path / "data" / "forerunner", {"server": "kill -9 $PPID"}
+    forerunner(tmp_path, "a", **killed)
+    assert found.read_text() == "a unknown nobody unknown\n"
+    forerunner(tmp_path, "b")
+    assert found.read_text() == "b runs a unknown\n"
+    forerunner(tmp_path, "c", **killed)
+    assert found.read_text() == "c ended b runs\n"
+    forerunner(tmp_path, "d", **killed)
+    assert found.read_text() == "d runs c ended\n"
+    # What is there isn't the finding of the pod that had the volume last.
+    found.write_text("x ended w ended\n")
+    forerunner(tmp_path, "e", guard="exec sleep 20")
+    assert found.read_text() == "e runs d unknown\n"
+    forerunner(tmp_path, "f")
+    assert found.read_text() == "f runs e runs\n", "e never had a role, and says of those before it what it found"
 
 
 def test_a_pod_that_ends_late_says_nothing_in_the_next_ones_place(tmp_path):

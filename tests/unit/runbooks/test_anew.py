@@ -7,7 +7,7 @@ import pytest
 from worlds import group, guarded, link, orphan, primary, proxy, replica, service, silent
 
 from keydb_runbooks.runbooks import failover, promote
-from keydb_runbooks.runbooks.anew import anew_from_pod, formers
+from keydb_runbooks.runbooks.anew import ENDED, WORD, anew_from_pod, formers, was_told, word_of_end
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Anew, Replica
 from keydb_runbooks.runbooks.silence import Proof, prove_silence
@@ -73,6 +73,72 @@ def test_what_a_pod_leaves_open_of_the_one_before_it(seen, anew):
 
 def test_an_age_that_is_not_known_is_unknown():
     assert anew_from_pod(pod("True", 8, ours=False), None, seconds) == Anew(MADE, "is of an unknown age")
+
+
+TERMINATED = {"reason": "OOMKilled", "exitCode": 137}
+BACKING_OFF = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": TERMINATED}}
+LOST_SIGHT_OF = {**BACKING_OFF, "lastState": {"terminated": {"reason": "ContainerStatusUnknown"}}}
+
+
+def waiting(*containers: dict, was_ready: bool = False, word: str = "", ours: bool = True, **metadata) -> dict:
+    """A pod whose containers are so, and that was ready since it was made, or never."""
+    made = pod("False", 3 if was_ready else 0, ours=ours)
+    made["metadata"] |= {"uid": "first", **({"annotations": {WORD: word}} if word else {}), **metadata}
+    made["status"]["containerStatuses"] = list(containers)
+    return made
+
+
+# (the pod that is deleted, what the next one is told)
+WORDS = [
+    (waiting(BACKING_OFF, was_ready=True), ENDED),
+    (waiting(BACKING_OFF), "first ended"),
+    (waiting(BACKING_OFF, word=ENDED), ENDED),
+    (waiting(BACKING_OFF, word="another ended"), "first ended"),
+    # It may run, or nobody has said that it doesn't.
+    (waiting({"state": {"running": {}}, "lastState": {"terminated": TERMINATED}}, was_ready=True), ""),
+    (waiting({"state": {"waiting": {"reason": "ContainerCreating"}}}, was_ready=True), ""),
+    (waiting(BACKING_OFF, {"state": {"running": {}}}, was_ready=True), ""),
+    (waiting(LOST_SIGHT_OF, was_ready=True), ""),
+    (waiting(was_ready=True), ""),
+    ({**waiting(), "status": None}, ""),
+    # Whoever deletes it may do so by force.
+    (waiting(BACKING_OFF, was_ready=True, deletionTimestamp=MADE), ""),
+    (waiting(BACKING_OFF, was_ready=True, ours=False), ""),
+]
+
+
+@pytest.mark.parametrize("seen, word", WORDS)
+def test_what_is_told_of_a_pod_that_waits_for_its_next_start(seen, word):
+    assert word_of_end(seen, seconds) == word
+
+
+# (what a pod was told, what it found on its volume, whether everybody before it has ended)
+TELLINGS = [
+    ("", "second ended", True),
+    ("", "second ended first unknown", True),
+    ("", "second runs first ended", False),
+    ("", "third ended", False),
+    ("", "", False),
+    (ENDED, "", True),
+    (ENDED, "second runs first runs", True),
+    # It never had a role, and what it had found is all that it knows.
+    ("first ended", "second runs first ended", True),
+    ("first ended", "second runs first runs", False),
+    ("first ended", "second runs other ended", False),
+    ("first ended", "third runs first ended", False),
+    ("first ended", "", False),
+]
+
+
+@pytest.mark.parametrize("word, found, told", TELLINGS)
+def test_whether_everybody_before_a_pod_has_ended(word, found, told):
+    metadata = {"uid": "second", **({"annotations": {WORD: word}} if word else {})}
+    assert was_told({"metadata": metadata}, found) is told
+
+
+def test_a_pod_without_a_name_of_its_own_was_told_nothing():
+    assert not was_told({"metadata": {}}, "")
+    assert not was_told({"metadata": {}}, " ended")
 
 
 def lost(seconds: int | None):
