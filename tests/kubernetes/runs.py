@@ -68,12 +68,18 @@ class Runs:
         assert ended.code == -9, ended.text
         eventually(lambda: not any(map(self._locked, PODS)), "the lock of a run that was killed ends with it", 20)
 
-    def struck_before(self, step: str, verb: str, folder: Path, strike: Callable[[], None], **data: str) -> Result:
-        """Run a deploy, and strike when it stands in front of a step."""
+    def waits_before(
+        self, step: str, verb: str, folder: Path, environment: dict[str, str] | None = None, **data: str
+    ) -> Result:
+        """Run a deploy that makes the file ``there`` when it stands in front of a step, and waits for the file ``go``."""
         given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
         words = [sys.executable, "tests/waiting.py", step, str(folder), INVENTORY, f"deploys/{verb}.py", *given, "-y"]
+        return self._ended(words, environment or {})
+
+    def struck_before(self, step: str, verb: str, folder: Path, strike: Callable[[], None], **data: str) -> Result:
+        """Run a deploy, and strike when it stands in front of a step."""
         with ThreadPoolExecutor(1) as pool:
-            ended = pool.submit(self._ended, words, {})
+            ended = pool.submit(self.waits_before, step, verb, folder, **data)
             eventually(lambda: (folder / "there").exists() or ended.done(), f"{verb} stands before {step}", 60)
             try:
                 strike()
@@ -117,6 +123,14 @@ class Runs:
 
         leases = client.CoordinationV1Api(self.group.api)
         return leases.read_namespaced_lease("keydb-runbooks-keydb", self.group.namespace).spec
+
+    def leases_as_kubectl_shows_them(self) -> list[tuple[str, str]]:
+        """The names and holders that `kubectl get lease` prints: the API server's own table."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.group.namespace}/leases"
+        accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        given = {"response_type": "object", "auth_settings": ["BearerToken"], "_return_http_data_only": True}
+        table = self.group.api.call_api(path, "GET", header_params=accept, **given)
+        return [(str(row["cells"][0]), str(row["cells"][1])) for row in table["rows"]]
 
     def events(self, pod: str) -> list[str]:
         """What was told of a pod's role, oldest first."""

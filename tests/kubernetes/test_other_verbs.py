@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,39 @@ def test_the_lease_of_a_run_is_renewed_while_it_is_at_work(runs, tmp_path):
     runs.struck_before("ComeClose", "switchover", tmp_path, look, to=target).ok()
     assert seen[0].acquire_time == seen[1].acquire_time and seen[1].lease_duration_seconds == 10
     assert not runs.lease().holder_identity
+
+
+def test_of_two_operators_at_once_one_goes_on_and_the_other_is_told_who_that_is(runs, tmp_path):
+    before = runs.primary()
+    targets = dict(zip(("ada", "bob"), (pod for pod in PODS if pod != before), strict=True))
+    with runs.writing(clients=2) as writer, ThreadPoolExecutor(2) as pool:
+        ended = {}
+        for name, target in targets.items():
+            (tmp_path / name).mkdir()
+            given = {"environment": {"LOGNAME": name}, "to": target}
+            ended[name] = pool.submit(runs.waits_before, "ComeClose", "switchover", tmp_path / name, **given)
+        try:
+            stand = lambda: [name for name in targets if (tmp_path / name / "there").exists()]  # noqa: E731
+            eventually(lambda: stand() and any(one.done() for one in ended.values()), "one goes on, one ended", 90)
+            winners = stand()
+            lease = runs.lease()
+            listed = runs.leases_as_kubectl_shows_them()
+        finally:
+            for name in targets:
+                (tmp_path / name / "go").touch()
+        told = {name: one.result() for name, one in ended.items()}
+        writer.goes_on()
+        assert writer.lost(tmp_path) == 0
+    (winner,), (loser,) = winners, [name for name in targets if name not in winners]
+    who = f"{winner}@{socket.gethostname()}"
+    sentence = rf"locked: another run is at work: {who} does switchover \(for {targets[winner]}\), since [\d:]+ UTC"
+    assert re.search(sentence, " ".join(told[loser].refused("refused: locked").text.split())), told[loser].text
+    assert lease.holder_identity == f"{who}: switchover (for {targets[winner]})"
+    assert ("keydb-runbooks-keydb", lease.holder_identity) in listed
+    told[winner].ok()
+    assert runs.service_leads_to() == runs.primary() == targets[winner] and runs.findings() == []
+    assert not runs.lease().holder_identity
+    assert [who in runs.events(pod)[-1] for pod in (before, targets[winner])] == [True, True]
 
 
 def test_who_may_leave_no_trace_in_the_cluster_is_told_and_moves_the_role_all_the_same(runs):
