@@ -29,9 +29,9 @@ def all_images(folder: Path) -> list[Path]:
     return [server(folder / "server.tar"), proxy(folder / "proxy.tar"), writer(folder / "writer.tar")]
 
 
-def server(target: Path, tag: str = SERVER_IMAGE) -> Path:
+def server(target: Path, tag: str = SERVER_IMAGE, engine: str = ENGINE, program: str = PROGRAM) -> Path:
     """A server under its engine's name, and the commands of a shell."""
-    files = {**images.commands(), f"usr/local/bin/{ENGINE}-server": Path(PROGRAM)}
+    files = {**images.commands(), f"usr/local/bin/{engine}-server": Path(program)}
     if tag != SERVER_IMAGE:
         # Or it would be the same image under another name.
         (note := target.with_suffix(".note")).write_text(tag)
