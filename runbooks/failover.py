@@ -31,7 +31,7 @@ from keydb_runbooks.runbooks.refusals import (
 )
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.rescue import left_out, settle, sole_holders
-from keydb_runbooks.runbooks.silence import Proof, prove_silence, when_it_wakes
+from keydb_runbooks.runbooks.silence import prove_silence, refuse_split, when_it_wakes
 from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -91,7 +91,7 @@ def _primary_lives(
     if isinstance(answer, Plan):
         proof = prove_silence(topology)
         if not proof.sufficient and not request.accept_split:
-            return _refuse_split(proof)
+            return refuse_split(proof)
     return answer
 
 
@@ -158,25 +158,7 @@ def _refuse_alive(
 
 def _refuse_writers(topology: Topology, request: Request) -> Refusal | None:
     proof = prove_silence(topology)
-    return None if proof.sufficient or request.accept_split else _refuse_split(proof)
-
-
-def _refuse_split(proof: Proof) -> Refusal:
-    hint = (
-        "stop its server or its machine, then this again "
-        "(last resort: accept_split=yes, and its writes from now on are lost)"
-    )
-    if proof.blind:
-        hint = (
-            "mend the way to it; or switch its machine off, which can't be seen from here, and say so by "
-            "accept_split=yes (if it runs, its writes from now on are lost)"
-        )
-    if proof.former:
-        hint = (
-            "make sure that the node which it ran on is off, or runs nothing of it any more, and say so by "
-            "accept_split=yes (if it runs, its writes from now on are lost)"
-        )
-    return Refusal("not-fenced", "old primary", proof.sentence, hint, passing=proof.passing)
+    return None if proof.sufficient or request.accept_split else refuse_split(proof)
 
 
 def _situation(topology: Topology, candidate: Node, request: Request, min_replicas: int) -> Situation:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from keydb_runbooks.runbooks.anew import formers
 from keydb_runbooks.runbooks.kinds import kind_of
 from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.made import MOVERS, UNREAD
@@ -104,10 +105,11 @@ def _no_primary(topology: Topology) -> str:
             told = f"{node.name} heard {heard.name}, which can't be read, {link.last_io_seconds} s ago"
             return f"{told}; look again in 3 s, and if that stays so, mend the way from here to {heard.name}"
     silent = [node.name for node in topology.unread if not node.stopped]
-    may_be = f"{' and '.join(silent)} may be"
     if topology.nodes:
-        told = f"no node that answers is primary, and {may_be}" if silent else "nobody takes writes"
-        return f"{told}; run failover"
+        doubted = [*silent, *(f"the former {former.name}" for former in formers(topology))]
+        told = f"no node that answers is primary, and {' and '.join(doubted)} may be"
+        return f"{told if doubted else 'nobody takes writes'}; run failover"
+    may_be = f"{' and '.join(silent)} may be"
     if not silent:
         return "no server runs; run start, then failover"
     if len(silent) < len(topology.unread):

@@ -124,7 +124,7 @@ def _primary(topology: Topology, name: str, request: Request) -> Node | Refusal:
     refusal = refuse_mode(topology) or _refuse_unread(topology, name, request) or refuse_rivals(topology)
     primary = topology.rightful_primary()
     if refusal is None and primary is None:
-        refusal = Refusal("no-primary", topology.group, "nobody takes writes", "run failover first")
+        refusal = Refusal("no-primary", topology.group, "nobody is primary", "run failover first")
     if refusal is None and primary is not None and primary.name == name:
         refusal = _refuse_primary(topology, primary)
     if refusal is None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from keydb_runbooks.runbooks.anew import formers
 from keydb_runbooks.runbooks.attach import STALLED_SECONDS, finish, release, routes, verify
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
@@ -25,6 +26,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread_proxies,
 )
 from keydb_runbooks.runbooks.replication import Node
+from keydb_runbooks.runbooks.silence import Proof, prove_silence, refuse_split
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     Follow,
@@ -135,7 +137,18 @@ def _refuse_group(topology: Topology, request: Request) -> Refusal | None:
             told = f"{silent.detail}; it may hold a newer promotion, or come back with the old data"
             hint = f"start it, or allow_unread={silent.name} if it may be left out"
             return Refusal(f"node-{silent.code}", silent.name, told, hint)
-    return refuse_unread_proxies(topology, request)
+    return refuse_unread_proxies(topology, request) or _refuse_former(topology, request)
+
+
+def _refuse_former(topology: Topology, request: Request) -> Refusal | None:
+    doubt = _doubt(topology)
+    return None if doubt is None or request.accept_split else refuse_split(doubt)
+
+
+def _doubt(topology: Topology) -> Proof | None:
+    """Who ran in a pod's place before may be the primary still, and nobody who is silent stands for it."""
+    proof = prove_silence(topology)
+    return proof if formers(topology) and not proof.sufficient else None
 
 
 def _target(topology: Topology, primary: Node | None, request: Request, first_primary: str) -> Node | Refusal:
@@ -277,7 +290,7 @@ def _proof(primary: Node, target: Node) -> str:
 
 def _gap(primary: Node | None, target: Node, nodes: int) -> str:
     if primary is None:
-        return "nobody takes writes now"
+        return "no node that answers takes writes now"
     behind = "" if nodes == 1 else "until the first replica has all of it by a full resync"
     if primary is target:
         return " and ".join(filter(None, ("while it saves and loads", behind)))
@@ -294,7 +307,8 @@ def _warnings(
     primary: Node | None,
 ) -> tuple[str, ...]:
     keys = max(held[node.name].keys for node in topology.nodes)
-    told = [f"{keys:,} keys are replaced by the {source.keys:,} of the backup of {source.saved_at}"] if keys else []
+    told = [f"accepted by accept_split: {doubt.sentence}"] if (doubt := _doubt(topology)) else []
+    told += [f"{keys:,} keys are replaced by the {source.keys:,} of the backup of {source.saved_at}"] if keys else []
     if primary is target:
         told.append(f"no replica is in sync, so {target.name} itself loads it, and takes no writes meanwhile")
     if beside:

@@ -102,7 +102,7 @@ def _refuse_end(silent: list[str], finish: bool) -> Refusal | None:
 def _refuse_state(topology: Topology, taken: Mapping[str, Taken | None]) -> Refusal | None:
     primary = topology.rightful_primary()
     if primary is None:
-        told = "nobody takes writes, so a node may come back that knows the old passwords alone"
+        told = "nobody is primary, so a node may come back that knows the old passwords alone"
         return Refusal("no-primary", topology.group, told, "run failover first")
     for node in topology.nodes:
         if node.fenced:

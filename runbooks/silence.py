@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from keydb_runbooks.runbooks.anew import Former, formers
+from keydb_runbooks.runbooks.plan import Refusal
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -71,6 +72,25 @@ def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proo
         blind = any(node.name in doubtful and node.machine is None for node in topology.unread)
         return Proof(False, f"{names} may still take writes: {held}", blind=blind)
     return Proof(False, f"{names} may still take writes")
+
+
+def refuse_split(proof: Proof) -> Refusal:
+    """What is said where a proof is missing, and what to do for one."""
+    hint = (
+        "stop its server or its machine, then this again "
+        "(last resort: accept_split=yes, and its writes from now on are lost)"
+    )
+    if proof.blind:
+        hint = (
+            "mend the way to it; or switch its machine off, which can't be seen from here, and say so by "
+            "accept_split=yes (if it runs, its writes from now on are lost)"
+        )
+    if proof.former:
+        hint = (
+            "make sure that the node which it ran on is off, or runs nothing of it any more, and say so by "
+            "accept_split=yes (if it runs, its writes from now on are lost)"
+        )
+    return Refusal("not-fenced", "old primary", proof.sentence, hint, passing=proof.passing)
 
 
 STOP_SOON = "stop server or machine there, now or soon"

@@ -6,8 +6,9 @@ from datetime import datetime, timezone
 import pytest
 from worlds import group, guarded, link, orphan, primary, proxy, replica, service, silent
 
-from keydb_runbooks.runbooks import failover, promote
+from keydb_runbooks.runbooks import failover, promote, restore
 from keydb_runbooks.runbooks.anew import ENDED, WORD, anew_from_pod, formers, was_told, word_of_end
+from keydb_runbooks.runbooks.findings import find
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Anew, Replica
 from keydb_runbooks.runbooks.silence import Proof, prove_silence
@@ -206,6 +207,31 @@ def test_nobody_is_promoted_beside_a_server_that_may_still_run(verb, request_):
     assert told in [str(item) for item in refusal.evidence]
     plan = verb(seen, replace(request_, accept_split=True), 1)
     assert isinstance(plan, Plan) and f"accepted by accept_split: {refusal.sentence}" in plan.warnings
+
+
+def test_status_doesnt_say_that_nobody_takes_writes_beside_a_server_that_may_still_run():
+    told = {one.code: one.sentence for one in find(group(NEW, orphan(2), orphan(3)))}
+    assert told["no-primary"] == "no node that answers is primary, and the former keydb-1 may be; run failover"
+    told = {one.code: one.sentence for one in find(group(NEW, orphan(2), silent(3)))}
+    assert "and keydb-3 and the former keydb-1 may be; run failover" in told["no-primary"]
+
+
+def test_a_backup_takes_nobodys_place_beside_a_server_that_may_still_run():
+    source = restore.Source("b.rdb", "5" * 64, 1000, 50, "keydb", "6.3.4", "2026-01-02T03:04:05Z")
+
+    def plan(*members, split=False, **changes):
+        seen = group(*members, **changes)
+        held = {node.name: restore.Held(node.keys, None, 10**6) for node in seen.nodes}
+        return restore.plan(seen, Request(accept_replace=True, accept_split=split), 1, source, held, "keydb-1")
+
+    refusal = plan(NEW, orphan(2), orphan(3))
+    assert isinstance(refusal, Refusal) and "say so by accept_split=yes" in str(refusal.hint)
+    assert (refusal.code, refusal.sentence) == ("not-fenced", f"the former keydb-1 may still take writes; {TOLD}")
+    accepted = plan(NEW, orphan(2), orphan(3), split=True)
+    assert isinstance(accepted, Plan) and f"accepted by accept_split: {refusal.sentence}" in accepted.warnings
+    cut_off = plan(NEW, orphan(2), proxy(), clients_only_through_proxies=True)
+    assert isinstance(cut_off, Plan) and "accept_split" not in str(cut_off.warnings)
+    assert isinstance(plan(guarded(1), orphan(2), orphan(3)), Plan)
 
 
 def test_a_replica_that_hears_the_former_says_that_it_lives():

@@ -61,7 +61,7 @@ REFUSED = {
     "proxy-named": ((*GROUP, proxy(1)), 1, {"node": "proxy-1"}, "is a proxy, and no node knows it; uninstall node=proxy-1 takes it away"),
     "unknown-member": ((*GROUP, silent_proxy(2)), 1, {"node": "keydb-9"}, "is no node of demo"),
     "last-node": ((primary(3),), 0, {}, "uninstall whole_group=demo says so"),
-    "no-primary": ((guarded(1), guarded(2), guarded(3)), 1, {}, "nobody takes writes; run failover first"),
+    "no-primary": ((guarded(1), guarded(2), guarded(3)), 1, {}, "nobody is primary; run failover first"),
     "two-primaries": ((primary(1), primary(2), replica(3)), 1, {}, "neither lineage nor epoch tells"),
     "primary": (GROUP, 1, {"node": "keydb-1"}, "is the primary; run switchover to=keydb-2 first, then this again"),
     "node-no-answer": ((primary(1), replica(2), silent(3)), 1, {}, "stop its server, or allow_unread=keydb-3 if its machine is off for good"),

@@ -136,7 +136,7 @@ def test_an_empty_group_needs_no_leave_and_nothing_is_saved():
     assert [one for one in lines(made) if "Save" in one] == ["SaveConfiguration keydb-2"]
     assert lines(made)[2] == "LoadBackup keydb-2"
     assert not [step for step in made.steps if isinstance(step, Pause)]
-    assert made.gap == "nobody takes writes now"
+    assert made.gap == "no node that answers takes writes now"
     assert not [one for one in made.warnings if "replaced" in one]
 
 

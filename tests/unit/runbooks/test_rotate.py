@@ -75,7 +75,7 @@ REFUSED = {
     "nothing-to-rotate": (GROUP, (), (OLD, OLD), "no user has a previous password; give a user of keydb_users its old password as previous"),
     "node-no-answer": ((*GROUP, silent(3)), ROLES, (OLD, OLD), "allow_unread=keydb-3"),
     "two-primaries": ((primary(1), primary(2)), ROLES, (OLD, OLD), "neither lineage nor epoch tells"),
-    "no-primary": ((guarded(1), guarded(2)), ROLES, (OLD, OLD), "nobody takes writes, so a node may come back that knows the old passwords alone; run failover first"),
+    "no-primary": ((guarded(1), guarded(2)), ROLES, (OLD, OLD), "nobody is primary, so a node may come back that knows the old passwords alone; run failover first"),
     "fenced": ((primary(1), fenced(replica(2))), ROLES, (OLD, OLD), "keydb-2: is fenced: its users are held as they are; run unfence first"),
     "acl-file": ((primary(1), replica(2, acl_file=True)), ROLES, (OLD, OLD), "keydb-2: has its users in a file of their own"),
     "users-unknown": (GROUP, ROLES, (OLD, None), "keydb-2: did not tell which passwords it takes"),
