@@ -25,9 +25,9 @@ class Watch:
         """Note what INFO of both says."""
         seen = read_resync(read_info(replica), read_info(primary))
         progress = self._progress.see(seen)
-        self.further, self._progress = progress != self._progress, progress
+        self.further, self._progress = progress.further(self._progress), progress
         if seen is not None:
-            if self.now is None or self.now.phase is not seen.phase:
+            if self.now is None or self.now.phase is not seen.phase or seen.done < self.now.done:
                 self._pace = Pace(seen.unit)
             self._pace.see(seen.done, seen.total)
         self.now = seen
@@ -36,4 +36,5 @@ class Watch:
         if self.now is None:
             return "no full resync is under way"
         share = "" if self.now.share is None else f"; {self.now.share} % of the keys are sent"
-        return f"full resync: {self._told[self.now.phase]}: {self._pace}{share}"
+        often = f"; it began {self._progress.begun} times" if self._progress.exhausted else ""
+        return f"full resync: {self._told[self.now.phase]}: {self._pace}{share}{often}"

@@ -7,7 +7,7 @@ all of that at once. What each engine tells meanwhile is in docs/engines.md, "A 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from keydb_runbooks.runbooks.condition import whole
@@ -47,18 +47,32 @@ class Resync:
 
 @dataclass(frozen=True)
 class Progress:
-    """The furthest that a resync was seen, and how often it began."""
+    """The furthest that the present try of a resync was seen, how often one began, and whether it is over."""
 
     furthest: Resync | None = None
     begun: int = 0
+    over: bool = False
 
     def see(self, now: Resync | None) -> Progress:
-        """What is known behind another look; the same if it got no further."""
+        """What is known behind another look.
+
+        One that was seen, was not, and is seen again has begun again, however far it is: who loads the data as they
+        come answers seldom, and at a few bytes more each time.
+        """
         if now is None:
-            return self
-        if self.furthest is None or _place(now) < _place(self.furthest):
-            return Progress(now, self.begun + 1) if self.begun < TRIES else self
-        return Progress(now, self.begun) if _place(now) > _place(self.furthest) else self
+            return replace(self, over=self.furthest is not None)
+        if self.furthest is None or self.over or _place(now) < _place(self.furthest):
+            return Progress(now, self.begun + 1)
+        return replace(self, furthest=now) if _place(now) > _place(self.furthest) else self
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it began more often than it may: however far it gets, that is no progress any more."""
+        return self.begun > TRIES
+
+    def further(self, before: Progress) -> bool:
+        """Whether it got further than it was, or began once more of as often as it may."""
+        return not self.exhausted and (self.furthest, self.begun) != (before.furthest, before.begun)
 
 
 def _place(resync: Resync) -> tuple[Phase, int]:

@@ -40,6 +40,7 @@ class Links:
         if name == "keydb-2":
             return "current_save_keys_total:1000\ncurrent_save_keys_processed:250"
         self.now += 1
+        assert self.now < 1000, "it waits for ever"
         said = self.said(self.now)
         if isinstance(said, Exception):
             raise said
@@ -155,3 +156,28 @@ def test_each_part_of_a_full_resync_is_counted_by_itself(monkeypatch):
     assert "full resync: keydb-2 writes its data: 250 of 1,000 keys, 750 left, stands still (5 s, " in links.told[4]
     assert "it gets the data of keydb-2: 60 of 9,000 bytes, 8,940 left (6 s, " in links.told[5]
     assert "it gets the data of keydb-2: 70 of 9,000 bytes, 8,930 left, 10 bytes/s, " in links.told[6]
+
+
+def test_one_that_is_cut_off_while_it_loads_again_and_again_is_given_up(monkeypatch):
+    """Each try loads a few bytes more than the last one, and between two of them none is under way."""
+
+    def said(now):
+        loaded = 2_096_783 + now
+        return f"loading:1\nloading_loaded_bytes:{loaded}\nloading_total_bytes:0" if now % 3 == 0 else "role:slave"
+
+    links = Links(monkeypatch, said)
+    with pytest.raises(StepFailed, match="no progress for 60 s"):
+        perform_sync._in_sync(STEP, links)
+    assert 60 <= links.now <= 68
+    assert any("of the keys are sent; it began 4 times (" in line for line in links.told)
+
+
+def test_the_rate_is_that_of_the_try_that_is_under_way(monkeypatch):
+    def said(now):
+        return "up" if now > 9 else COMES.format(total=9_000, came=900 + now % 5 * 100)
+
+    links = Links(monkeypatch, said)
+    perform_sync._in_sync(STEP, links)
+    assert "1,300 of 9,000 bytes, 7,700 left, 100 bytes/s" in links.told[3]
+    assert "900 of 9,000 bytes, 8,100 left (5 s, " in links.told[4]
+    assert "1,000 of 9,000 bytes, 8,000 left, 100 bytes/s" in links.told[5]

@@ -67,7 +67,7 @@ def begun(*looks):
     progress, further = Progress(), []
     for number, look in enumerate(looks):
         seen = progress.see(look)
-        if seen != progress:
+        if seen.further(progress):
             further.append(number)
         progress = seen
     return progress, further
@@ -81,19 +81,32 @@ def test_what_gets_further_is_progress_and_what_stands_still_is_none():
         Resync(Phase.WRITES, 5, 9),
         Resync(Phase.COMES, 1, 100),
         Resync(Phase.COMES, 1, 100),
-        None,
         Resync(Phase.LOADS, 0, 100),
         Resync(Phase.LOADS, 0, 100),
         Resync(Phase.LOADS, 100, 100),
+        None,
     )
-    assert begun(*looks) == (Progress(Resync(Phase.LOADS, 100, 100), 1), [1, 3, 4, 7, 9])
+    assert begun(*looks) == (Progress(Resync(Phase.LOADS, 100, 100), 1, over=True), [1, 3, 4, 6, 8])
 
 
 def test_one_that_begins_again_and_again_is_no_progress_for_ever():
     """A replica whose primary cuts it off, as its buffer is full, gets the same bytes each time."""
     once = [Resync(Phase.WRITES, 0), Resync(Phase.COMES, 500), Resync(Phase.COMES, 900)]
     progress, further = begun(*(once * 10))
-    assert (progress.begun, further) == (TRIES, list(range(3 * TRIES)))
-    # It counts again as soon as it is further than ever.
-    assert progress.see(Resync(Phase.COMES, 901)).furthest == Resync(Phase.COMES, 901)
-    assert progress.see(Resync(Phase.COMES, 900)) is progress
+    assert (progress.begun, progress.exhausted, further) == (10, True, list(range(3 * TRIES)))
+
+
+def test_one_that_began_too_often_is_no_progress_however_far_it_gets():
+    """The data grow meanwhile, and with them what each try gets before it is cut off."""
+    tries = [Resync(Phase.LOADS, done, done) for number in range(10) for done in (0, 1000 + number)]
+    _, further = begun(*tries)
+    assert further == list(range(2 * TRIES))
+
+
+def test_one_that_is_over_and_is_seen_again_has_begun_again():
+    """Loading data as they come, a replica answers at each 2 MiB, and those are a few bytes more each time."""
+    seen = [look for number in range(10) for look in (Resync(Phase.LOADS, 2_096_783 + 27 * number), None, None)]
+    progress, further = begun(*seen)
+    assert (progress.begun, further) == (10, [0, 3, 6])
+    # Also at the very same place.
+    assert begun(Resync(Phase.LOADS, 7), None, Resync(Phase.LOADS, 7))[0].begun == 2
