@@ -78,15 +78,16 @@ class LinkConnection(Connection):
         return opened
 
 
-def link(node: NodeEntry, *, role: str = "operator", patience: float | None = None) -> Client:
+def link(node: NodeEntry, *, role: str = "operator", patience: float | None = None, loading: bool = False) -> Client:
     """Open a link to a server and log in.
 
     :param role: which of the inventory's ACL users logs in
     :param patience: seconds to wait for it, if they are less than the inventory's ``keydb_connect_timeout``
+    :param loading: whether a server that loads its data will do, which Redis and Valkey refuse most commands meanwhile
     :raises LinkError: refused, no-answer, wrong-password, unreachable-host, forwarding-forbidden, not-trusted,
         not-a-server
     """
-    return with_either(node, role, lambda user: link_as(node, user, patience))
+    return with_either(node, role, lambda user: link_as(node, user, patience, loading=loading))
 
 
 def with_either(node: NodeEntry, role: str, opened: Callable[[Credentials], Client]) -> Client:
@@ -118,12 +119,12 @@ def certificate_of(node: NodeEntry) -> Shown:
         encrypted.close()
 
 
-def link_as(node: NodeEntry, user: Credentials, patience: float | None = None) -> Client:
+def link_as(node: NodeEntry, user: Credentials, patience: float | None = None, *, loading: bool = False) -> Client:
     """The same for one user.
 
     :raises LinkError: as ``link``
     """
-    return _link_by(node, node.host, node.address, user, patience)
+    return _link_by(node, node.host, node.address, user, patience, loading=loading)
 
 
 def link_through(proxy: ProxyEntry, port: Address, group: Group) -> Client:
@@ -135,7 +136,15 @@ def link_through(proxy: ProxyEntry, port: Address, group: Group) -> Client:
     return with_either(node, "operator", lambda user: _link_by(node, proxy.host, port, user))
 
 
-def _link_by(node: NodeEntry, host: Host, address: Address, user: Credentials, patience: float | None = None) -> Client:
+def _link_by(
+    node: NodeEntry,
+    host: Host,
+    address: Address,
+    user: Credentials,
+    patience: float | None = None,
+    *,
+    loading: bool = False,
+) -> Client:
     """A link with the time-outs and the CA that the inventory has for a node."""
     timeout = node.data("keydb_connect_timeout")
     return link_to(
@@ -145,6 +154,7 @@ def _link_by(node: NodeEntry, host: Host, address: Address, user: Credentials, p
         connect_timeout=timeout if patience is None else min(timeout, patience),
         command_timeout=node.data("keydb_command_timeout"),
         tls_ca=node.data("keydb_tls_ca"),
+        loading=loading,
     )
 
 
@@ -156,10 +166,12 @@ def link_to(
     connect_timeout: float,
     command_timeout: float,
     tls_ca: str | None,
+    loading: bool = False,
 ) -> Client:
     """Open a link to any address that ``host`` can reach, a proxy's for instance; times in seconds.
 
     :param tls_ca: path of the CA that the server's certificate must be of; None for a link without TLS
+    :param loading: as ``link``'s
     :raises LinkError: as ``link``
     """
     if not host.connected:
@@ -189,7 +201,11 @@ def link_to(
     try:
         # All of it together: a connect, a handshake or a login that meets silence costs this once.
         with gevent.Timeout(connect_timeout, TimeoutError("no answer")):
-            ping(client)
+            if loading:
+                # As the lock's beat: who loads its data answers that.
+                client.execute_command("CLIENT", "ID")
+            else:
+                ping(client)
     except (redis.RedisError, OSError) as error:
         raise explain(error, address) from None
     return client

@@ -87,9 +87,9 @@ class Links:
         except (redis.RedisError, OSError, InfoError):
             return False
 
-    def reopen(self, name: str) -> None:
-        """A fresh link, when the held one broke."""
-        self.clients[name] = link(self.group.node(name))
+    def reopen(self, name: str, *, loading: bool = False) -> None:
+        """A fresh link, when the held one broke; ``loading`` is whether one to who loads its data will do."""
+        self.clients[name] = link(self.group.node(name), loading=loading)
 
     def reopen_proxy(self, name: str) -> Runtime:
         """A fresh connection to a proxy, whose process may be another one by now."""

@@ -48,12 +48,18 @@ class Address:
 
 @dataclass(frozen=True)
 class Replica:
-    """One replica, as its primary sees it (a ``slaveN:`` line)."""
+    """One replica, as its primary sees it (a ``slaveN:`` line); ``waits`` is for a save of the primary, or its end."""
 
     address: Address
     online: bool
     offset: int
     lag_seconds: int | None
+    waits: bool = False
+
+    @property
+    def joins(self) -> bool:
+        """Whether it is in a full resync: it is online as soon as all was sent, but has acknowledged nothing yet."""
+        return not self.online or self.offset == 0
 
 
 @dataclass(frozen=True)
@@ -424,6 +430,7 @@ def _replica(line: str) -> Replica:
             offset=int(parts["offset"]),
             # A replica that never acknowledged is told as a lag of minus one by some versions.
             lag_seconds=lag if lag is None or lag >= 0 else None,
+            waits=parts["state"] == "wait_bgsave",
         )
     except (KeyError, ValueError):
         raise InfoError(f"INFO names a replica as {line!r}, which can't be read") from None

@@ -19,10 +19,11 @@ def lose_data(group: Sandbox, node: str) -> None:
     group.boot(node, *GUARD)
 
 
-def write_much(group: Sandbox, count: int) -> None:
-    """As many bytes, which no file makes smaller."""
+def write_much(group: Sandbox, count: int, parts: int = 1) -> None:
+    """As many bytes, which no file makes smaller, in as many keys."""
     client = group.client("proxy-1", "application")
-    client.set("test:large", random.Random(1).randbytes(count))
+    for number in range(parts):
+        client.set(f"test:large:{number}", random.Random(number).randbytes(count // parts))
     client.connection_pool.disconnect()
     written = int(str(group.info("keydb-1")["master_repl_offset"]))
     eventually(lambda: int(str(group.info("keydb-2")["slave_repl_offset"])) >= written, "keydb-2 has it")
@@ -80,3 +81,21 @@ def test_a_full_resync_may_take_longer_than_the_time_without_progress(networked:
 
     assert time.monotonic() - before > 65
     networked.healthy("keydb-1")
+
+
+@pytest.mark.slow
+def test_a_replica_that_is_cut_off_while_it_loads_again_and_again_is_given_up(networked: Sandbox) -> None:
+    """Without a file it answers only each two million bytes while it loads; to a fresh link it says that it loads."""
+    lose_data(networked, "keydb-3")
+    networked.ask("keydb-3", "CONFIG", "SET", "repl-diskless-load", "swapdb")
+    write_much(networked, 20_000_000, parts=1000)
+    networked.network.slow("keydb-1", "keydb-3", bytes_per_second=600_000, one_way=True)
+    run = networked.start(INVENTORY, "deploys/rejoin.py", "-y")
+    deadline = time.monotonic() + 200
+    while run.poll() is None and time.monotonic() < deadline:
+        time.sleep(12)
+        networked.ask("keydb-1", "CLIENT", "KILL", "TYPE", "replica")
+    text, _ = run.communicate(timeout=60)
+
+    assert run.returncode == 1, text
+    assert "keydb-3 is not in sync with keydb-1: no progress for 60 s" in " ".join(text.split()), text

@@ -1,6 +1,7 @@
 """Waiting until a replica is in sync: what is told of a full resync, and when the wait is given up."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,22 +14,26 @@ from worlds import address, broken, orphan, promoted, replica
 from keydb_runbooks.connectors.link import LinkError
 from keydb_runbooks.operations import perform_sync, waits
 from keydb_runbooks.operations.failures import StepFailed
+from keydb_runbooks.runbooks.replication import Replica
 from keydb_runbooks.runbooks.steps import InSync
 
 STEP = InSync("keydb-1", "keydb-2", address(2), 60.0)
 UP, DOWN = replica(1, of=2), orphan(1, of=2, links=(broken(2),))
 COMES = "master_sync_in_progress:1\nmaster_sync_total_bytes:{total}\nmaster_sync_read_bytes:{came}"
+KEYS = "current_save_keys_total:1000\ncurrent_save_keys_processed:{}"
 TIMEOUT = redis.TimeoutError("Timeout reading from socket")
 
 
 class Links:
     """What a node says at each look, and a clock: each look at the replica takes a second.
 
-    ``said`` gives, by the second, an exception that the look meets, or an INFO; "up" is one that is in sync.
+    ``said`` gives, by the second, an exception that the look meets, or an INFO; "up" is one that is in sync. ``told``
+    gives INFO of the primary, and ``listed`` the replica as that has it.
     """
 
-    def __init__(self, monkeypatch, said, master=None, reopening=None):
+    def __init__(self, monkeypatch, said, master=None, reopening=None, told=None, listed=None):
         self.said, self.master, self.reopening = said, master or promoted(2), reopening
+        self.told_by, self.listed = told or (lambda now: KEYS.format(250)), listed or (lambda now: None)
         self.now, self.told, self.reopened, self.adopted = -1, [], 0, []
         self.lock = SimpleNamespace(adopt=lambda name, client: self.adopted.append((name, client)))
         self.group = SimpleNamespace(node=lambda name: SimpleNamespace(address=address(int(name[-1]))))
@@ -38,7 +43,7 @@ class Links:
 
     def info(self, name):
         if name == "keydb-2":
-            return "current_save_keys_total:1000\ncurrent_save_keys_processed:250"
+            return self.told_by(self.now)
         self.now += 1
         assert self.now < 1000, "it waits for ever"
         said = self.said(self.now)
@@ -48,13 +53,15 @@ class Links:
 
     def understood(self, name, info):
         if name == "keydb-2":
-            return self.master
+            row = self.listed(self.now)
+            return self.master if row is None else replace(self.master, replicas=(row,))
         return UP if info == "up" else DOWN
 
     def node(self, name):
         return f"link {self.reopened}"
 
-    def reopen(self, name):
+    def reopen(self, name, *, loading):
+        assert loading
         self.reopened += 1
         error = self.reopening(self.now) if self.reopening else None
         if error:
@@ -100,11 +107,88 @@ def test_a_replica_that_throws_its_data_away_answers_nobody_and_is_waited_for(mo
     assert links.adopted[-1] == ("keydb-1", f"link {links.reopened}")
 
 
-def test_one_that_loads_is_waited_for_although_a_fresh_link_is_told_nothing_more(monkeypatch):
-    said = lambda now: "up" if now > 200 else TIMEOUT if now > 10 else COMES.format(total=9_000, came=9_000)  # noqa: E731
-    links = Links(monkeypatch, said, reopening=lambda now: LinkError("loading", "it loads") if now < 200 else None)
+def test_behind_its_silence_one_that_loads_tells_how_far_it_is(monkeypatch):
+    def said(now):
+        loads = f"loading:1\nloading_loaded_bytes:{now * 100}\nloading_total_bytes:90000"
+        return "up" if now > 200 else TIMEOUT if 2 < now < 9 else loads
+
+    links = Links(monkeypatch, said)
     perform_sync._in_sync(STEP, links)
-    assert links.now > 200
+    assert links.reopened == 6
+    assert "it loads the data of keydb-2: 20,000 of 90,000 bytes" in links.told[-1]
+
+
+def listed(online=True, offset=0, lag=0, waits=False):
+    return Replica(address(1), online, offset, lag, waits)
+
+
+@pytest.mark.parametrize("seconds", [200, 20])
+def test_one_that_its_primary_hears_throws_its_data_away_for_as_long_as_it_is_heard(monkeypatch, seconds):
+    """However long that takes, and though no look saw its resync; one that is frozen says nothing to its primary."""
+    links = Links(
+        monkeypatch,
+        lambda now: TIMEOUT,
+        told=lambda now: f"uptime_in_seconds:{1000 + now}",
+        listed=lambda now: listed(lag=max(1, now - seconds)),
+    )
+    with pytest.raises(
+        StepFailed, match=r"no progress for 60 s \(full resync: 10.0.0.1:6379 did not answer in time, keydb"
+    ):
+        perform_sync._in_sync(STEP, links)
+    assert seconds + 60 <= links.now <= seconds + 63
+    assert " did not answer in time, keydb-2 hears that it throws its former data away, or loads (" in links.told[4]
+
+
+def test_silence_is_waited_for_while_the_primary_sends_its_data(monkeypatch):
+    """Without a file the primary writes as fast as the replica loads, which answers seldom then."""
+    links = Links(
+        monkeypatch,
+        lambda now: "up" if now > 200 else TIMEOUT,
+        told=lambda now: KEYS.format(2 + now),
+        listed=lambda now: listed(online=False, waits=True),
+    )
+    assert perform_sync._in_sync(STEP, links) == "is in sync with keydb-2"
+    assert "did not answer in time, keydb-2 writes its data: 102 of 1,000 keys, 898 left, 1 keys/s, " in links.told[99]
+
+
+def test_one_that_is_silent_and_begins_again_and_again_is_given_up(monkeypatch):
+    links = Links(
+        monkeypatch,
+        lambda now: TIMEOUT,
+        told=lambda now: KEYS.format(2 + now % 10),
+        listed=lambda now: listed(online=False, waits=True) if (now + 1) % 10 else None,
+    )
+    with pytest.raises(StepFailed, match="no progress for 60 s"):
+        perform_sync._in_sync(STEP, links)
+    assert 80 <= links.now <= 95
+
+
+@pytest.mark.parametrize("row", [None, listed(offset=1000)], ids=["unlisted", "acknowledges"])
+def test_nobody_waits_for_silence_of_one_that_is_in_no_full_resync(monkeypatch, row):
+    links = Links(monkeypatch, lambda now: TIMEOUT, listed=lambda now: row)
+    with pytest.raises(redis.TimeoutError):
+        perform_sync._in_sync(STEP, links)
+
+
+def test_one_that_gets_data_and_is_silent_is_no_progress(monkeypatch):
+    links = Links(monkeypatch, lambda now: TIMEOUT, listed=lambda now: listed(online=False))
+    with pytest.raises(StepFailed, match="no progress for 60 s"):
+        perform_sync._in_sync(STEP, links)
+    assert 60 <= links.now <= 63
+
+
+def test_one_that_waits_for_its_turn_is_waited_for_as_long_as_the_primary_writes(monkeypatch):
+    links = Links(
+        monkeypatch,
+        lambda now: "up" if now > 200 else "role:slave",
+        told=lambda now: f"rdb_bgsave_in_progress:1\n{KEYS.format(2 + now)}",
+        listed=lambda now: listed(online=False, waits=True),
+    )
+    assert perform_sync._in_sync(STEP, links) == "is in sync with keydb-2"
+    told = (
+        "full resync: it waits for its turn: keydb-2 writes its data for another: 102 of 1,000 keys, 898 left, 1 keys/s"
+    )
+    assert told in links.told[99]
 
 
 def test_one_that_stays_silent_in_a_full_resync_is_given_up(monkeypatch):

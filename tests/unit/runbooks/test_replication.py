@@ -121,7 +121,7 @@ def test_a_connected_replica_is_read_with_all_that_is_told_of_it():
     )
     assert node.replicas == (
         Replica(Address("h", 1), online=True, offset=5, lag_seconds=0),
-        Replica(Address("f=g", 2), online=False, offset=6, lag_seconds=7),
+        Replica(Address("f=g", 2), online=False, offset=6, lag_seconds=7, waits=True),
     )
 
 

@@ -1,9 +1,11 @@
 """What INFO of a replica and its primary tell of a full resync, and what counts as progress of it."""
 
+from dataclasses import replace
+
 import pytest
 
-from keydb_runbooks.runbooks.replication import read_info
-from keydb_runbooks.runbooks.resync import TRIES, Phase, Progress, Resync, read_resync
+from keydb_runbooks.runbooks.replication import Address, Replica, read_info
+from keydb_runbooks.runbooks.resync import TRIES, Phase, Progress, Resync, read_heard, read_resync
 
 # What each server said, as it was measured (docs/engines.md, "A full resync").
 KEYS = "current_save_keys_total:500000\ncurrent_save_keys_processed:"
@@ -59,7 +61,40 @@ def test_what_both_say_tells_how_far_it_is(replica, primary, expected):
 
 
 def test_keys_are_written_and_bytes_come():
-    assert [Resync(phase, 1).unit for phase in Phase] == ["keys", "bytes", "bytes"]
+    assert [Resync(phase, 1).unit for phase in Phase] == ["keys", "keys", "bytes", "seconds", "bytes"]
+
+
+def listed(**changes):
+    return replace(Replica(Address("10.0.0.2", 6379), online=False, offset=0, lag_seconds=0, waits=True), **changes)
+
+
+@pytest.mark.parametrize(
+    ("row", "primary", "expected"),
+    [
+        (listed(), f"rdb_bgsave_in_progress:1\n{KEYS}150529", Resync(Phase.WAITS, 150_529, 500_000)),
+        (listed(), f"rdb_bgsave_in_progress:0\naof_rewrite_in_progress:1\n{KEYS}1", Resync(Phase.WAITS, 0, 500_000)),
+        (listed(), "rdb_bgsave_in_progress:0\naof_rewrite_in_progress:0", None),
+        (listed(waits=False), f"rdb_bgsave_in_progress:1\n{KEYS}150529", None),
+        (None, f"rdb_bgsave_in_progress:1\n{KEYS}150529", None),
+    ],
+)
+def test_who_has_no_answer_yet_waits_while_the_primary_writes_for_another(row, primary, expected):
+    assert read_resync(read_info("master_sync_in_progress:0"), read_info(primary), row) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (None, None),
+        (listed(), Resync(Phase.WRITES, 150_529, 500_000)),
+        (listed(waits=False), Resync(Phase.COMES, 0)),
+        (listed(waits=False, online=True, lag_seconds=3), Resync(Phase.EMPTIES, 57)),
+        (listed(waits=False, online=True, lag_seconds=None), Resync(Phase.EMPTIES, 60)),
+        (listed(waits=False, online=True, offset=1), None),
+    ],
+)
+def test_of_a_silent_one_its_primary_tells(row, expected):
+    assert read_heard(read_info(f"uptime_in_seconds:60\n{KEYS}150529"), row) == expected
 
 
 def begun(*looks):
@@ -110,3 +145,16 @@ def test_one_that_is_over_and_is_seen_again_has_begun_again():
     assert (progress.begun, further) == (10, [0, 3, 6])
     # Also at the very same place.
     assert begun(Resync(Phase.LOADS, 7), None, Resync(Phase.LOADS, 7))[0].begun == 2
+
+
+def test_another_save_and_its_own_are_one_try():
+    waits = [Resync(Phase.WAITS, 0, 9), Resync(Phase.WAITS, 9, 9)]
+    progress, further = begun(*waits, None, Resync(Phase.WRITES, 0, 9))
+    assert (progress.begun, further) == (1, [0, 1, 3])
+    # Another's save behind another's: that may not go on for ever either.
+    assert begun(*waits * 10)[1] == list(range(2 * TRIES))
+
+
+def test_who_was_heard_is_heard_again_whatever_was_rounded():
+    heard = [Resync(Phase.EMPTIES, second) for second in (50, 51, 50, 51, 52)]
+    assert begun(*heard) == (Progress(heard[-1], 1), [0, 1, 4])
