@@ -20,7 +20,7 @@ from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import perform, send_together
 from keydb_runbooks.operations.pod_objects import is_pod
-from keydb_runbooks.operations.resync import Watch
+from keydb_runbooks.operations.resync import Joining
 from keydb_runbooks.operations.waits import Approach, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs
@@ -147,28 +147,31 @@ def _answering(entry: NodeEntry, step: Restart | RestartAlone) -> Node:
 
 @perform.register
 def _back_in_sync(step: BackInSync, links: Links) -> str:
-    """Whatever the primary had when the link came up the node has, and the primary counts it as its replica."""
-    approach, resync, wanted = Approach(), Watch(step.primary), 0
+    Returning(step, links).wait()
+    return f"is back in sync with {step.primary}"
 
-    def back() -> Node | None:
-        nonlocal wanted
-        said, primary_said = links.info(step.where), links.info(step.primary)
-        node, primary = links.understood(step.where, said), links.understood(step.primary, primary_said)
-        resync.see(said, primary_said)
-        if not primary.is_primary:
-            raise StepFailed(f"{step.primary}, its primary, no longer says that it is one")
-        approach.see(node.offset, primary.offset)
-        linked = node.link is not None and node.link.primary == step.address and node.link.up and not node.loading
-        wanted = wanted or (primary.offset if linked else 0)
+
+class Returning(Joining):
+    """A restarted replica, until it has whatever its primary had when the link came up, and the primary counts it."""
+
+    def __init__(self, step: BackInSync, links: Links) -> None:
+        super().__init__(step, links)
+        self._approach, self._wanted, self._best = Approach(), 0, 0
+
+    def _arrived(self, node: Node) -> bool:
+        _, primary = self._primary()
+        self._approach.see(node.offset, primary.offset)
+        linked = super()._arrived(node) and not node.loading
+        self._wanted = self._wanted or (primary.offset if linked else 0)
         # Behind an address translation the primary knows it by another address.
         counted = all(one.online for one in primary.replicas if one.address == node.address)
-        return node if linked and counted and node.offset >= wanted > 0 else None
+        return linked and counted and node.offset >= self._wanted > 0
 
-    def told() -> str:
-        return f"{step.where} is {approach}" if resync.now is None else f"{step.where}: {resync}"
+    def _closer(self, node: Node) -> bool:
+        # What it gets of later writes would be without an end.
+        before, self._best = self._best, max(self._best, min(node.offset, self._wanted))
+        return self._best > before
 
-    node = until(back, step.timeout_seconds, POLL_SECONDS, told)
-    if node is None:
-        late = f"after {step.timeout_seconds:g} s: {told()}"
-        raise StepFailed(f"{step.where} is not in sync with {step.primary} {late}")
-    return f"is back in sync with {step.primary}"
+    def _told(self, node: Node) -> str:
+        linked = super()._arrived(node)
+        return f"it is {self._approach}" if linked else super()._told(node)

@@ -11,6 +11,7 @@ from keydb_runbooks.operations.waits import SLOW_POLL_SECONDS, Pace, until
 from keydb_runbooks.runbooks.replication import Node, Replica, read_info
 from keydb_runbooks.runbooks.resync import Phase, Progress, Resync, read_heard, read_resync
 from keydb_runbooks.runbooks.steps import InSync
+from keydb_runbooks.runbooks.steps_restart import BackInSync
 
 
 class Watch:
@@ -74,7 +75,7 @@ class Watch:
 class Joining:
     """A replica on its way to be in sync, look by look; ``further`` is whether the last one saw any progress."""
 
-    def __init__(self, step: InSync, links: Links) -> None:
+    def __init__(self, step: InSync | BackInSync, links: Links) -> None:
         self.step, self.links = step, links
         self.state = ""
         self.further = False

@@ -13,6 +13,7 @@ from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_ol
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.rescue import left_out, rescue, settle, sole_holders, warnings
 from keydb_runbooks.runbooks.steps import (
+    STALLED_SECONDS,
     Follow,
     InSync,
     RecordLineage,
@@ -26,9 +27,6 @@ from keydb_runbooks.runbooks.steps import (
 from keydb_runbooks.runbooks.steps_service import ServiceLeads
 from keydb_runbooks.runbooks.superseded import lost_silently, refuse_superseded, reinstate
 from keydb_runbooks.runbooks.topology import Topology
-
-STALLED_SECONDS = 60.0
-"""How long a replica that shall come in sync may get no further."""
 
 VERIFY_TIMEOUT_SECONDS = 5.0
 LEADS_TIMEOUT_SECONDS = 60.0

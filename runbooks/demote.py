@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keydb_runbooks.runbooks.attach import STALLED_SECONDS, attach, release
+from keydb_runbooks.runbooks.attach import attach, release
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_loading
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.rescue import left_out, sole_holders
-from keydb_runbooks.runbooks.steps import Guard, InSync, SaveConfiguration, Step
+from keydb_runbooks.runbooks.steps import STALLED_SECONDS, Guard, InSync, SaveConfiguration, Step
 from keydb_runbooks.runbooks.topology import Topology
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from keydb_runbooks.runbooks.anew import formers
-from keydb_runbooks.runbooks.attach import STALLED_SECONDS, finish, release, routes, verify
+from keydb_runbooks.runbooks.attach import finish, release, routes, verify
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import (
@@ -29,6 +29,7 @@ from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.silence import Proof, prove_silence, refuse_split
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
+    STALLED_SECONDS,
     Follow,
     Guard,
     InSync,

@@ -294,6 +294,10 @@ class Route(Step):
         return f"send writes to {self.primary}"
 
 
+STALLED_SECONDS = 60.0
+"""How long a replica that shall come in sync may get no further."""
+
+
 @dataclass(frozen=True)
 class InSync(Step):
     """Wait until a replica's link to the primary is up.

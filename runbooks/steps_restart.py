@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from keydb_runbooks.runbooks.replication import Address
-from keydb_runbooks.runbooks.steps import SAVE, Command, Step
+from keydb_runbooks.runbooks.steps import SAVE, STALLED_SECONDS, Command, Step
 
 RESTART_TIMEOUT_SECONDS = 600.0
 """How long a server may take to save its data, to end, to start and to load them again; systemd gives it as long."""
-
-BACK_TIMEOUT_SECONDS = 600.0
-"""How long a restarted node may take to have what its primary has; a full resync of much data takes its time."""
 
 SETTLE_SECONDS = 20.0
 """For how long the group may look otherwise than the plan expects it: proxies' checks need a moment."""
@@ -114,11 +111,11 @@ class RestartAlone(Step):
 
 @dataclass(frozen=True)
 class BackInSync(Step):
-    """Wait until a restarted node has what its primary has, and the primary counts it."""
+    """Wait until a restarted node has what its primary has, and the primary counts it, as ``InSync`` waits."""
 
     primary: str
     address: Address
-    timeout_seconds: float = BACK_TIMEOUT_SECONDS
+    stalled_seconds: float = STALLED_SECONDS
 
     changes: ClassVar[bool] = False
     ends: ClassVar[bool] = True
@@ -129,4 +126,4 @@ class BackInSync(Step):
 
     @property
     def sentence(self) -> str:
-        return f"wait until it has all that {self.primary} has ({self.timeout_seconds:g} s at most)"
+        return f"wait until it has all that {self.primary} has, or for {self.stalled_seconds:g} s without progress"

@@ -12,10 +12,11 @@ sys.path.append(str(Path(__file__).parent / "runbooks"))
 from worlds import address, broken, orphan, promoted, replica
 
 from keydb_runbooks.connectors.link import LinkError
-from keydb_runbooks.operations import perform_sync, waits
+from keydb_runbooks.operations import perform_restart, perform_sync, waits
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.runbooks.replication import Replica
 from keydb_runbooks.runbooks.steps import InSync
+from keydb_runbooks.runbooks.steps_restart import BackInSync
 
 STEP = InSync("keydb-1", "keydb-2", address(2), 60.0)
 UP, DOWN = replica(1, of=2), orphan(1, of=2, links=(broken(2),))
@@ -55,7 +56,9 @@ class Links:
         if name == "keydb-2":
             row = self.listed(self.now)
             return self.master if row is None else replace(self.master, replicas=(row,))
-        return UP if info == "up" else DOWN
+        if info.startswith("up"):
+            return replace(UP, offset=int(info[2:] or 0))
+        return DOWN
 
     def node(self, name):
         return f"link {self.reopened}"
@@ -157,6 +160,18 @@ def test_one_that_is_silent_and_begins_again_and_again_is_given_up(monkeypatch):
         lambda now: TIMEOUT,
         told=lambda now: KEYS.format(2 + now % 10),
         listed=lambda now: listed(online=False, waits=True) if (now + 1) % 10 else None,
+    )
+    with pytest.raises(StepFailed, match="no progress for 60 s"):
+        perform_sync._in_sync(STEP, links)
+    assert 80 <= links.now <= 95
+
+
+def test_one_that_throws_its_data_away_again_and_again_is_given_up(monkeypatch):
+    links = Links(
+        monkeypatch,
+        lambda now: TIMEOUT if now % 10 < 5 else "role:slave",
+        told=lambda now: f"uptime_in_seconds:{1000 + now}",
+        listed=lambda now: listed(),
     )
     with pytest.raises(StepFailed, match="no progress for 60 s"):
         perform_sync._in_sync(STEP, links)
@@ -265,3 +280,42 @@ def test_the_rate_is_that_of_the_try_that_is_under_way(monkeypatch):
     assert "1,300 of 9,000 bytes, 7,700 left, 100 bytes/s" in links.told[3]
     assert "900 of 9,000 bytes, 8,100 left (5 s, " in links.told[4]
     assert "1,000 of 9,000 bytes, 8,000 left, 100 bytes/s" in links.told[5]
+
+
+BACK = BackInSync("keydb-1", "keydb-2", address(2))
+
+
+def test_a_restarted_node_is_waited_for_as_long_as_it_gets_what_it_lacks(monkeypatch):
+    """By a full resync, silent in between, and then by the stream: up to where the primary was when the link came up."""
+
+    def said(now):
+        if now < 150:
+            return TIMEOUT if now % 20 > 10 else COMES.format(total=30_000, came=1 + now * 100)
+        return f"up{min(now, 370) * 10}"
+
+    links = Links(monkeypatch, said, master=replace(promoted(2), offset=3500))
+    assert perform_restart._back_in_sync(BACK, links) == "is back in sync with keydb-2"
+    assert links.now == 350
+    assert (
+        "keydb-1 is not in sync with keydb-2 yet: it is 900 bytes behind, gets 10 bytes/s, 90.0 s left"
+        in links.told[-90]
+    )
+
+
+def test_a_restarted_node_that_gets_no_further_is_given_up(monkeypatch):
+    links = Links(monkeypatch, lambda now: f"up{min(now, 100)}", master=replace(promoted(2), offset=3500))
+    with pytest.raises(StepFailed, match=r"keydb-2: no progress for 60 s \(it is 3,400 bytes behind, gets 0 bytes/s"):
+        perform_restart._back_in_sync(BACK, links)
+    assert 160 <= links.now <= 162
+
+
+def test_a_restarted_node_that_its_primary_does_not_count_is_given_up_whatever_it_gets(monkeypatch):
+    links = Links(
+        monkeypatch,
+        lambda now: f"up{4000 + now}",
+        master=replace(promoted(2), offset=3500),
+        listed=lambda now: listed(online=False),
+    )
+    with pytest.raises(StepFailed, match="no progress for 60 s"):
+        perform_restart._back_in_sync(BACK, links)
+    assert 60 <= links.now <= 63
