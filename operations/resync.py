@@ -27,11 +27,11 @@ class Watch:
         self._seen, self._heard, self._last = Progress(), Progress(), Progress()
         self._pace = Pace("")
         self._told = {
-            Phase.WAITS: f"it waits for its turn: {primary} writes its data for another: ",
-            Phase.WRITES: f"{primary} writes its data: ",
-            Phase.COMES: f"it gets the data of {primary}: ",
-            Phase.EMPTIES: f"{primary} hears that it throws its former data away, or loads",
-            Phase.LOADS: f"it loads the data of {primary}: ",
+            Phase.WAITS: f"it waits for its turn: {primary} writes its data for another",
+            Phase.WRITES: f"{primary} writes its data",
+            Phase.COMES: f"it gets the data of {primary}",
+            Phase.EMPTIES: f"{primary} sent it all, and heard it",
+            Phase.LOADS: f"it loads the data of {primary}",
         }
 
     def see(self, replica: str, primary: str, listed: Replica | None = None) -> None:
@@ -63,7 +63,12 @@ class Watch:
         """What is under way, and how far it is; "" if nothing is."""
         if self.now is None:
             return ""
-        pace = "" if self.now.phase is Phase.EMPTIES else str(self._pace)
+        pace = f": {self._pace}"
+        if self.now.phase is Phase.EMPTIES:
+            pace = f" {(self.now.total or 0) - self.now.done} s ago"
+        elif self.now.phase is Phase.COMES and not self.now.done:
+            # Its primary alone doesn't know how much came.
+            pace = ""
         share = "" if self.now.share is None else f"; {self.now.share} % of the keys are sent"
         often = f"; it began {self._last.begun} times" if self._last.exhausted else ""
         return f"{self._told[self.now.phase]}{pace}{share}{often}"

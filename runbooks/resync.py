@@ -38,7 +38,7 @@ class Phase(IntEnum):
 class Resync:
     """How far a full resync is: keys that the primary wrote, bytes that came, or bytes that the replica loaded.
 
-    Of ``EMPTIES`` it is the second of the primary's life in which it last heard the replica.
+    Of ``EMPTIES`` it is the second of the primary's life in which it last heard the replica, of those up to now.
 
     ``total`` is None if nobody knows it: a primary that sends its data without a file can't tell their length.
     ``share`` is what the primary wrote then, of all its keys, in percent.
@@ -126,7 +126,7 @@ def read_heard(primary: Fields, listed: Replica | None) -> Resync | None:
 
     >>> empties = Replica(Address("10.0.0.2", 6379), online=True, offset=0, lag_seconds=1)
     >>> read_heard({"uptime_in_seconds": ["60"]}, empties)
-    Resync(phase=<Phase.EMPTIES: 3>, done=59, total=None, share=None)
+    Resync(phase=<Phase.EMPTIES: 3>, done=59, total=60, share=None)
     """
     if listed is None or not listed.joins:
         return None
@@ -134,7 +134,8 @@ def read_heard(primary: Fields, listed: Replica | None) -> Resync | None:
         return Resync(Phase.WRITES, *read_save(primary))
     if not listed.online:
         return Resync(Phase.COMES, 0)
-    return Resync(Phase.EMPTIES, (whole(primary, "uptime_in_seconds") or 0) - (listed.lag_seconds or 0))
+    lives = whole(primary, "uptime_in_seconds") or 0
+    return Resync(Phase.EMPTIES, lives - (listed.lag_seconds or 0), lives)
 
 
 def _saves(primary: Fields) -> bool:

@@ -88,8 +88,8 @@ def test_who_has_no_answer_yet_waits_while_the_primary_writes_for_another(row, p
         (None, None),
         (listed(), Resync(Phase.WRITES, 150_529, 500_000)),
         (listed(waits=False), Resync(Phase.COMES, 0)),
-        (listed(waits=False, online=True, lag_seconds=3), Resync(Phase.EMPTIES, 57)),
-        (listed(waits=False, online=True, lag_seconds=None), Resync(Phase.EMPTIES, 60)),
+        (listed(waits=False, online=True, lag_seconds=3), Resync(Phase.EMPTIES, 57, 60)),
+        (listed(waits=False, online=True, lag_seconds=None), Resync(Phase.EMPTIES, 60, 60)),
         (listed(waits=False, online=True, offset=1), None),
     ],
 )
