@@ -12,6 +12,7 @@ import gevent
 from pyinfra import logger
 
 from keydb_runbooks.operations import interrupt
+from keydb_runbooks.operations.show import wrap
 
 Seen = TypeVar("Seen")
 
@@ -121,7 +122,8 @@ def _clock(seconds: float) -> str:
 
 
 def _print(told: str) -> None:
-    logger.info(f"          waits: {told}")
+    for line in wrap(f"waits: {told}", " " * 6, 8):
+        logger.info(f"    {line}")
 
 
 class Pace:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit import INVENTORY, NODES, REPOSITORY, Result, Sandbox, eventually
+from printed import of_waits
 from versions import renamed
 
 from keydb_runbooks.connectors.programs import find_server
@@ -277,7 +278,8 @@ def _acts(lines: list[str]) -> list[str]:
         return []
     shown = lines[begun + 1 : lines.index("--> Results:")]
     # What is waited for between two nodes, a proxy's next check as a rule, takes another time in each run.
-    return [line[8:] for line in shown if line.startswith(" " * 8) and " waits: " not in line]
+    told = zip(shown, of_waits(shown), strict=True)
+    return [line[8:] for line, of_wait in told if line.startswith(" " * 8) and not of_wait]
 
 
 def _plan(lines: list[str]) -> list[str]:

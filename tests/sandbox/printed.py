@@ -10,6 +10,10 @@ COLOR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 R = TypeVar("R", bound="Result")
 
+WAITS = f"{'':14}waits: "
+GOES_ON = f"{'':16}"
+"""How the line of a wait begins, and one that it is wrapped into."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -43,3 +47,20 @@ class Result:
         assert match, self.text
         hosts, success, error, same = (0 if word == "-" else int(word) for word in match.groups())
         return hosts, success, error, same
+
+
+def of_waits(lines: list[str]) -> list[bool]:
+    """Of each line whether it is one of a wait's."""
+    belong: list[bool] = []
+    for line in lines:
+        goes_on = line.startswith(GOES_ON) and line[16:17].strip() != ""
+        belong.append(line.startswith(WAITS) or (goes_on and bool(belong) and belong[-1]))
+    return belong
+
+
+def waits(text: str) -> list[str]:
+    """What was said of each wait, a sentence each, however it was wrapped."""
+    lines = [line.rstrip() for line in COLOR.sub("", text).splitlines()]
+    told = [line for line, of_wait in zip(lines, of_waits(lines), strict=True) if of_wait]
+    sentences = "\n".join(told).split("waits: ")[1:]
+    return [" ".join(sentence.split()) for sentence in sentences]

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from kit import GUARD, INVENTORY, Sandbox, eventually
+from printed import waits
 
 
 def lose_data(group: Sandbox, node: str) -> None:
@@ -40,7 +41,7 @@ def test_a_full_resync_tells_how_many_bytes_came_and_how_many_are_left(networked
     text = networked.run("rejoin").ok().text
 
     told = "keydb-3 is not in sync with keydb-1 yet: full resync: it gets the data of keydb-1: "
-    lines = [line.partition(told)[2] for line in text.splitlines() if told in line]
+    lines = [line.partition(told)[2] for line in waits(text) if told in line]
     assert len(lines) >= 2, text
     count = r"[\d,]+ bytes" if file == "yes" else r"[\d,]+ of 1,50\d,\d+ bytes, [\d,]+ left"
     left = r"(; \d+ % of the keys are sent)?" if file == "yes" else r", [\d.]+ s left"
@@ -65,7 +66,7 @@ def test_a_replica_that_answers_nobody_in_the_middle_of_a_full_resync_is_waited_
 
     assert run.returncode == 0, text
     told = r"keydb-3 is not in sync with keydb-1 yet: full resync: \S+ did not answer in time, keydb-1 (writes its data|sent it all, and heard it \d s ago)\b.* \(\d s"
-    assert re.search(told, text), text
+    assert re.search(told, "\n".join(waits(text))), text
     networked.healthy("keydb-1")
 
 

@@ -27,13 +27,18 @@ def clock(monkeypatch):
         if self.stop_at is not None and self.now >= self.stop_at:
             raise Stopped("told to stop by SIGINT")
 
+    def info(line):
+        # A long one is wrapped.
+        _, begins, told = line.strip().rpartition("waits: ")
+        self.lines.append(told if begins or not self.lines else f"{self.lines.pop()} {told}")
+
     self.sleep = sleep
     monkeypatch.setattr(waits, "time", self)
     monkeypatch.setattr(dump, "time", self)
     # No fraction of it is lost in a sum.
     monkeypatch.setattr(dump, "POLL_SECONDS", 0.125)
     monkeypatch.setattr(waits.interrupt, "check", check)
-    monkeypatch.setattr(waits.logger, "info", lambda line: self.lines.append(line.strip().removeprefix("waits: ")))
+    monkeypatch.setattr(waits.logger, "info", info)
     return self
 
 

@@ -40,7 +40,14 @@ class Links:
         self.group = SimpleNamespace(node=lambda name: SimpleNamespace(address=address(int(name[-1]))))
         clock = SimpleNamespace(monotonic=lambda: float(max(self.now, 0)), sleep=lambda seconds: None)
         monkeypatch.setattr(waits, "time", clock)
-        monkeypatch.setattr(waits.logger, "info", self.told.append)
+        monkeypatch.setattr(waits.logger, "info", self.print)
+
+    def print(self, line):
+        """Each wait's lines as one, however it is wrapped."""
+        if "waits: " in line:
+            self.told.append(line)
+        else:
+            self.told[-1] += f" {line.strip()}"
 
     def info(self, name):
         if name == "keydb-2":

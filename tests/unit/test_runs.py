@@ -201,6 +201,20 @@ def test_a_wait_that_gets_further_is_given_its_time_anew(monkeypatch):
     assert clock.lines[0] == "          waits: it is slow (1 s, until T UTC if it gets no further)"
 
 
+def test_a_long_line_is_wrapped_like_a_step(monkeypatch):
+    """pyinfra puts four blanks before each: 80 columns in all."""
+    clock = Clock(monkeypatch)
+    waits.rest(
+        2,
+        "keydb-3 is not in sync with keydb-1 yet: full resync: it gets the data of keydb-1: 901,120 of 1,500,532 bytes",
+    )
+    assert clock.lines == [
+        "          waits: keydb-3 is not in sync with keydb-1 yet: full resync: it",
+        "            gets the data of keydb-1: 901,120 of 1,500,532 bytes (2 s, until",
+        "            T UTC)",
+    ]
+
+
 def test_what_is_over_within_a_second_prints_nothing(monkeypatch):
     clock, looks = Clock(monkeypatch), iter([None, "there"])
     assert waits.until(lambda: next(looks), 5, 0.9, lambda: "it is slow") == "there"
