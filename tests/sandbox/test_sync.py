@@ -70,6 +70,21 @@ def test_a_replica_that_answers_nobody_in_the_middle_of_a_full_resync_is_waited_
     networked.healthy("keydb-1")
 
 
+@pytest.mark.every_engine_in_ci
+def test_a_replica_waits_for_its_turn_while_the_primary_saves_for_another(group: Sandbox) -> None:
+    lose_data(group, "keydb-3")
+    # The process that saves has this from its beginning to its end.
+    group.ask("keydb-1", "CONFIG", "SET", "rdb-key-save-delay", 4_000_000 // group.keys("keydb-1"))
+    group.ask("keydb-1", "BGSAVE")
+    group.ask("keydb-1", "CONFIG", "SET", "rdb-key-save-delay", 0)
+
+    text = group.run("rejoin").ok().text
+
+    told = "keydb-3 is not in sync with keydb-1 yet: full resync: it waits for its turn: keydb-1 writes its data for another: "
+    assert [line for line in waits(text) if line.startswith(told)], text
+    group.healthy("keydb-1")
+
+
 @pytest.mark.slow
 @pytest.mark.first_engine
 def test_a_full_resync_may_take_longer_than_the_time_without_progress(networked: Sandbox) -> None:
