@@ -3,9 +3,11 @@
 ``prefork.py`` imports this into a run before that begins; what is asked for stands in the environment:
 
 DYING_LIST=FILE       every command is appended to this file as it is sent, one a line
-DYING_AT=COMMAND      the command at which it happens, as the list has it: place, words, and how often they came by then
+DYING_AT=COMMAND      the command at which it happens, as the list has it: place, words, and how often they came by then;
+                      "sh ... END" is the first one of the shell that ends so
 DYING_WHEN=before|sent|answered   straight before it is sent, straight after, or straight after its last reply
-DYING_BY=kill|stop|RUN            SIGKILL or SIGSTOP to the whole process itself, or a command of the shell
+DYING_BY=kill|stop|RUN            SIGKILL or SIGSTOP to the whole process itself, or a command of the shell, whose
+                                  line in the list is "happened"
 DYING_NAMES=JSON      other names for places: {"keydb-1": "primary"}
 
 Commands go to servers and proxies (RESP), to HAProxy's runtime socket and to the shell of a host. What is sent in one
@@ -41,6 +43,8 @@ NAMES: dict[str, str] = json.loads(os.environ.get("DYING_NAMES", "{}"))
 AT, WHEN, BY = (os.environ.get(f"DYING_{key}", "") for key in ("AT", "WHEN", "BY"))
 LIST = os.environ.get("DYING_LIST")
 SCRIPT_SHOWN = 100
+PROGRAM = re.compile(r"/\S*/(?:(?:keydb|redis|valkey)-(server)|(haproxy))(?= )")
+"""It lies elsewhere on each machine, and behind an upgrade."""
 
 COMPARING = (
     "TIME", "SCAN", "TYPE", "PTTL", "EXISTS", "GET", "STRLEN", "GETRANGE", "LLEN", "LRANGE", "HLEN", "HGETALL", "HSCAN",
@@ -51,6 +55,7 @@ RUN = local()
 """Which host's shell command a greenlet is about to start."""
 
 seen: Counter[str] = Counter()
+happened = False
 
 
 def count(place: str, words: str) -> str:
@@ -58,21 +63,33 @@ def count(place: str, words: str) -> str:
     text = re.sub(r"\b(?:keydb|proxy)-\d\b", lambda found: NAMES.get(found[0], found[0]), f"{place}: {words}")
     seen[text] += 1
     name = f"{text} #{seen[text]}"
-    if LIST:
-        with Path(LIST).open("a") as file:
-            file.write(f"{name}\n")
+    note(name)
     happens(name, "before")
     return name
 
 
 def happens(name: str, when: str) -> None:
-    """What was asked for, if this is the moment."""
-    if (name, when) != (AT, WHEN):
+    """What was asked for, if this is the moment; once."""
+    global happened
+    if happened or when != WHEN or not is_asked_for(name):
         return
+    happened = True
     if BY in ("kill", "stop"):
         os.kill(os.getpid(), signal.SIGKILL if BY == "kill" else signal.SIGSTOP)
     elif status := os.system(BY):
         raise SystemExit(f"{BY!r} ended with {status}")
+    note("happened")
+
+
+def is_asked_for(name: str) -> bool:
+    place, dots, end = AT.partition("sh ... ")
+    return name.startswith(f"{place}sh ") and name.endswith(end) if dots else name == AT
+
+
+def note(line: str) -> None:
+    if LIST:
+        with Path(LIST).open("a") as file:
+            file.write(f"{line}\n")
 
 
 # Servers
@@ -98,6 +115,8 @@ def told(words: list[str]) -> str:
     name = " ".join(words[:2]).upper()
     if name.startswith(("AUTH", "ACL SETUSER", "HELLO")):
         return " ".join(words[:1])
+    if name == "CONFIG SET" and words[2] == "masterauth":
+        return " ".join(words[:3])
     if name == "CLIENT SETNAME":
         return f"{name} {words[2].partition(':')[2].partition(':')[2].partition(':')[0]}".rstrip()
     if name.startswith("SET RUNBOOK:"):
@@ -106,7 +125,7 @@ def told(words: list[str]) -> str:
         return name
     if words[0].upper() == "REPLICAOF" and words[-1] in map(str, PLACES):
         return f"REPLICAOF {PLACES[int(words[-1])]}"
-    if words[0].upper() == "REPLICAOF" and words[1] == "127.0.0.1":
+    if words[0].upper() == "REPLICAOF" and words[1].startswith("127."):
         return f"REPLICAOF {SECOND}"
     return " ".join(words)
 
@@ -210,6 +229,7 @@ def script(command: str) -> str:
     """A command of the shell in one line, without what is another one in each run."""
     text = re.sub(r"\.new\.[0-9a-f]+", ".new", command.replace(f"{DIRECTORY}/", "").replace(DIRECTORY, "."))
     text = re.sub(r"[0-9a-f]{64}", "<checksum>", text)
+    text = PROGRAM.sub(lambda found: found[1] or found[2], text)
     text = re.sub(r"-\d{8}T\d{6}Z(-[0-9a-f]+-\d+)?", "-<when>", text)
     # What it works on stands at its end.
     return " ".join(text.split())[-SCRIPT_SHOWN:]

@@ -6,35 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import redis
 from kit import NODES, Sandbox, eventually, writing
+from logins import ROLES, logs_in, renew
 from moments import changes, commands, list_of, moments, run_at, spread
-from pages import gets_passwords
 
-ROLES = ("application", "replication", "operator", "monitoring", "check")
 KILLED = 5
-
-
-def renew(group: Sandbox) -> dict[str, str]:
-    """The inventory has new passwords, and the old ones beside them; these are returned."""
-    old = group.passwords
-    gets_passwords(group, "")
-    return old
-
-
-def logs_in(group: Sandbox, node: str, role: str, password: str) -> bool:
-    client = group.client(node, role)
-    client.connection_pool.connection_kwargs["password"] = password
-    try:
-        client.ping()
-    except redis.AuthenticationError:
-        return False
-    except redis.ResponseError:
-        # Logged in, and not allowed to PING.
-        return True
-    finally:
-        client.connection_pool.disconnect()
-    return True
 
 
 def link_anew(group: Sandbox) -> None:

@@ -6,17 +6,22 @@ A new verb is a row in ``VERBS`` and a function that makes its world.
 from __future__ import annotations
 
 import atexit
+import hashlib
+import json
 import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 
+import redis
 from kit import NODES, Sandbox, eventually
+from logins import ROLES, logs_in, previous, renew
 from moments import Moment, run_at
 from versions import renamed, version_of
 
@@ -53,6 +58,10 @@ class World:
     """A key that one node alone holds, or what else the world had of its own."""
 
 
+def nothing_before(_group: Sandbox) -> None:
+    """What has to be there before clients write, for most verbs."""
+
+
 def nothing_else(_group: Sandbox, _world: World) -> None:
     """What a verb keeps that promises no more than a healthy group."""
 
@@ -65,6 +74,8 @@ class Verb:
     :param then: deploys with their options, in which a part stands for its node
     :param slowly: whether its time grows with the number of keys, so that clients write few
     :param startable: whether ``start`` can start everybody at any moment of it
+    :param before: makes what has to be there before clients write
+    :param always: sees what holds at any time, however a run ended
     """
 
     deploy: str
@@ -73,6 +84,8 @@ class Verb:
     kept: Callable[[Sandbox, World], None] = field(default=nothing_else)
     slowly: bool = False
     startable: bool = True
+    before: Callable[[Sandbox], None] = field(default=nothing_before)
+    always: Callable[[Sandbox, World], None] = field(default=nothing_else)
 
     def behind(self, world: World) -> list[tuple[str, dict[str, str]]]:
         """The deploys that are run behind the verb, with their options."""
@@ -263,6 +276,43 @@ def _to_remove(_sandbox: Sandbox, places: Places) -> World:
     return World(places, {"node": places.sibling}, places.primary)
 
 
+def backups_of(sandbox: Sandbox) -> Path:
+    return sandbox.directory / "backups"
+
+
+def _to_back_up(sandbox: Sandbox, places: Places) -> World:
+    return World(places, {"node": places.sibling, "save_to": str(backups_of(sandbox))}, places.primary)
+
+
+def _backed_up(sandbox: Sandbox) -> None:
+    sandbox.run("backup", save_to=str(backups_of(sandbox))).ok()
+
+
+def _to_restore(sandbox: Sandbox, places: Places) -> World:
+    """Clients have written since the backup."""
+    (file,) = backups_of(sandbox).glob("*.rdb")
+    own = f"own:{secrets.token_hex(4)}"
+    eventually(lambda: sandbox.writable(own), "clients write")
+    data = {"backup": str(file), "accept_replace": "yes", "to": places.target}
+    return World(places, data, places.target, own=own)
+
+
+def _new_passwords(sandbox: Sandbox, places: Places) -> World:
+    """Of everybody, in the inventory alone."""
+    renew(sandbox)
+    return World(places, {}, places.primary)
+
+
+def _rotated(sandbox: Sandbox) -> None:
+    """Servers take both passwords, and clients have the new one."""
+    renew(sandbox)
+    sandbox.run("rotate").ok()
+
+
+def _to_finish(_sandbox: Sandbox, places: Places) -> World:
+    return World(places, {"finish": "yes"}, places.primary)
+
+
 # What a verb promises besides a healthy group
 
 
@@ -325,6 +375,58 @@ def _gone(group: Sandbox, world: World) -> None:
     assert f"server {node} " not in (group.directory / "proxy-1" / "haproxy.cfg").read_text()
 
 
+def _only_whole(group: Sandbox, _world: World) -> None:
+    """Whatever has a description is as that says; nothing else is taken for a backup."""
+    for described in backups_of(group).glob("*.json"):
+        told, file = json.loads(described.read_text()), described.with_suffix(".rdb")
+        assert told["bytes"] == file.stat().st_size
+        assert told["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _one_more(group: Sandbox, world: World) -> None:
+    """A whole backup of the node is there, and nothing else: neither here nor on a node."""
+    _only_whole(group, world)
+    files = {path.name for path in backups_of(group).iterdir()}
+    whole = {path.stem for path in backups_of(group).glob("*.json")}
+    assert whole and files == {f"{name}.{ending}" for name in whole for ending in ("json", "rdb")}
+    assert not [path for node in NODES for path in (group.directory / node / "data").glob("backup-*")]
+
+
+def _restored(group: Sandbox, world: World) -> None:
+    """The backup's data are everywhere; what was written since is nowhere but in a file with its description."""
+    eventually(lambda: len({group.keys(node) for node in NODES}) == 1, "everybody has the same")
+    for node in NODES:
+        assert group.ask(node, "EXISTS", world.own, role="application") == 0
+        assert group.ask(node, "GET", "test:7", role="application") == "x" * 100
+        assert not (group.directory / node / "data" / "restore").exists()
+    files = [file for node in NODES for file in (group.directory / node / "data").glob(f"{node}-*.rdb")]
+    assert [file for file in files if world.own.encode() in file.read_bytes() and file.with_suffix(".json").exists()]
+
+
+def _takes_both(group: Sandbox, _world: World) -> None:
+    """No client and none of ours is refused, whichever password it has; servers and the proxy use the new one."""
+    before = previous(group)
+    for node in NODES:
+        for passwords in (before, group.passwords):
+            assert [role for role in ROLES if not logs_in(group, node, role, passwords[role])] == [], node
+
+
+def _takes_new(group: Sandbox, _world: World) -> None:
+    before = previous(group)
+    for node in NODES:
+        assert [role for role in ROLES if logs_in(group, node, role, before[role])] == [], node
+        assert [role for role in ROLES if not logs_in(group, node, role, group.passwords[role])] == [], node
+
+
+def _takes_any(group: Sandbox, _world: World) -> None:
+    """A server that answers takes one of the two of each user."""
+    before = previous(group)
+    for node in filter(group.pid, NODES):
+        for role in ROLES[:1] + ROLES[3:]:
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                assert any(logs_in(group, node, role, known[role]) for known in (before, group.passwords)), (node, role)
+
+
 VERBS = {
     "switchover": Verb("switchover", _healthy),
     "failover": Verb("failover", _primary_killed, then=("start", "rejoin")),
@@ -345,3 +447,11 @@ VERBS = {
     "remove-node": Verb("remove_node", _to_remove, then=("add_node node=sibling",), kept=_gone, startable=False),
 }
 """Every verb that moves or guards a role in a group that was founded; install's founding is told apart in its test."""
+
+OTHERS = {
+    "backup": Verb("backup", _to_back_up, kept=_one_more, always=_only_whole),
+    "restore": Verb("restore", _to_restore, kept=_restored, slowly=True, before=_backed_up),
+    "rotate": Verb("rotate", _new_passwords, kept=_takes_both, always=_takes_any),
+    "rotate-finish": Verb("rotate", _to_finish, kept=_takes_new, before=_rotated, always=_takes_any),
+}
+"""Verbs about data and passwords, which are killed in tests of their own."""

@@ -1,0 +1,188 @@
+"""A fault in the middle of the verbs that move no role by themselves, or for another end: as in ``test_faults``.
+
+They have a table of their own, since more is looked at: a backup is whole or none, what a restore replaced is saved,
+old and new passwords log in as long as they should, and a node that joins or leaves is known or gone everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from disturbing import FAULTS, OF_PROXIES, Person, begin, end, lost, operators_passwords, told
+from kit import NODES, WRITES_PER_SECOND, Sandbox, writing
+from moments import Moment, list_of, run_at
+from pairs import Row, each_value, every_row, pairs_of, pairwise
+from verbs import OTHERS, VERBS, Verb, places_of
+
+PROMOTE = (
+    "target: CONFIG SET min-replicas-to-write 0 + REPLICAOF NO ONE + SET runbook:epoch"
+    " + CONFIG SET min-replicas-to-write 1 #1"
+)
+RESTORED = (
+    "target: CONFIG SET min-replicas-to-write 0 + REPLICAOF NO ONE + SET runbook:epoch + SET runbook:restored"
+    " + CONFIG SET min-replicas-to-write 1 #1"
+)
+STARTED = "sibling: sh ... server sibling/keydb.conf --set-proc-title no #1"
+PROXY_STARTED = "proxy: sh ... haproxy -D -f proxy/haproxy.cfg #1"
+PROXY_WRITTEN = "proxy: sh ... proxy/haproxy.cfg.new proxy/haproxy.cfg #1"
+FORGOTTEN = "primary: sh ... primary/keydb.conf primary/monitoring.auth primary/operator.auth #1"
+
+MOMENTS = {
+    "start": {
+        "before": Moment(STARTED, "before"),
+        "within": Moment(STARTED, "answered"),
+        "behind": Moment(PROXY_STARTED, "answered"),
+    },
+    "upgrade": {
+        "before": Moment("target: REPLICAOF primary + CONFIG REWRITE #1", "before"),
+        "within": Moment(PROMOTE, "answered"),
+        "behind": Moment("primary: REPLICAOF target + CONFIG REWRITE #2", "before"),
+    },
+    "add-node": {
+        "before": Moment("sibling: sh mkdir -p sibling/data #1", "before"),
+        "within": Moment("sibling: REPLICAOF primary + CONFIG REWRITE #1", "answered"),
+        "behind": Moment(PROXY_WRITTEN, "before"),
+    },
+    "remove-node": {
+        "before": Moment(PROXY_WRITTEN, "before"),
+        "within": Moment("sibling: BGSAVE #1", "answered"),
+        "behind": Moment("primary: sh ... primary/boot-guard.env.new primary/boot-guard.env #1", "before"),
+    },
+    "backup": {
+        "before": Moment("sibling: BGSAVE #1", "before"),
+        "within": Moment("sibling: BGSAVE #1", "answered"),
+        "behind": Moment("sibling: sh ... sibling/data/backup-sibling-<when>.rdb 0 #1", "answered"),
+    },
+    "restore": {
+        "before": Moment("target: REPLICAOF second-server #1", "before"),
+        "within": Moment(RESTORED, "before"),
+        "behind": Moment("sibling: REPLICAOF target + CONFIG REWRITE #1", "answered"),
+    },
+    "rotate": {
+        "before": Moment("target: ACL #1", "before"),
+        "within": Moment("target: CONFIG SET masterauth #1", "before"),
+        "behind": Moment(PROXY_STARTED, "answered"),
+    },
+    "rotate-finish": {
+        "before": Moment("target: ACL #1", "before"),
+        "within": Moment("target: ACL #3", "answered"),
+        "behind": Moment(FORGOTTEN, "before"),
+    },
+}
+"""Directly before the first change; when it is half done or not looked at yet; near the end."""
+
+FACTORS = {
+    "verb": tuple(MOMENTS),
+    "where": ("primary", "target", "sibling", "proxy"),
+    "fault": FAULTS,
+    "moment": ("before", "within", "behind"),
+}
+
+DEAD = {
+    ("start", "before"): ("sibling", "proxy"),
+    ("start", "within"): ("proxy",),
+    ("add-node", "before"): ("sibling",),
+    ("remove-node", "behind"): ("sibling",),
+}
+"""Who doesn't run at a moment, not yet or no more: nothing but the way to it can go wrong."""
+
+OF_NETWORK = ("cut off", "slow")
+
+
+def possible(row: Row) -> bool:
+    verb, where, fault, moment = row
+    if where in DEAD.get((verb, moment), ()):
+        return fault in OF_NETWORK
+    return where != "proxy" or fault in OF_PROXIES
+
+
+ROWS = every_row(FACTORS, possible)
+CHOSEN = pairwise(ROWS)
+FEW = each_value(CHOSEN)
+
+
+def test_every_pair_of_values_is_tried() -> None:
+    tried = {pair for row in CHOSEN for pair in pairs_of(row)}
+    assert tried == {pair for row in ROWS for pair in pairs_of(row)}
+    # As few rows as there can be: each has one pair of a verb and a fault.
+    assert len(CHOSEN) == len(FACTORS["verb"]) * len(FACTORS["fault"])
+
+
+@pytest.fixture
+def networked(networked: Sandbox) -> Iterator[Sandbox]:
+    yield networked
+    list_of(networked).unlink(missing_ok=True)
+
+
+def verb_of(row: Row) -> Verb:
+    return {**VERBS, **OTHERS}[row[0]]
+
+
+def writers_at_once(group: Sandbox) -> list[str]:
+    """The servers that take writes for all they know: primaries in which nobody holds them back."""
+    return [node for node in NODES if group.pid(node) and is_open(group, node)]
+
+
+def is_open(group: Sandbox, node: str) -> bool:
+    for password in operators_passwords(group):
+        client = group.client(node)
+        client.connection_pool.connection_kwargs["password"] = password
+        try:
+            is_primary = client.info("replication")["role"] == "master"
+            if is_primary:
+                client.pfcount("runbook:probe:none")
+            return bool(is_primary)
+        except redis.AuthenticationError:
+            continue
+        except redis.TimeoutError:
+            return False
+        finally:
+            client.connection_pool.disconnect()
+    raise AssertionError(f"{node} takes no password of the operator")
+
+
+def disturb(group: Sandbox, row: Row) -> None:
+    verb, (name, where, fault, moment) = verb_of(row), row
+    at = MOMENTS[name][moment]
+    verb.before(group)
+    with writing(group, 50 if verb.slowly else WRITES_PER_SECOND) as writer:
+        world = verb.world(group, places_of(group))
+        node = {part: place for place, part in world.places.names.items()}[where]
+        disturbed = run_at(group, verb.deploy, at, begin(group, fault, node), world.places.names, **world.data)
+        person = Person(group)
+        person.note(verb.deploy, disturbed)
+        print(f"{', '.join(row)}: {told(verb.deploy, disturbed)}")
+        assert "happened" in list_of(group).read_text().splitlines(), disturbed.text
+        end(group, fault, node)
+        verb.always(group, world)
+        assert len(writers_at_once(group)) <= 1, disturbed.text
+        person.insist(verb.deploy, world.data)
+        verb.kept(group, world)
+        for deploy, data in (*verb.behind(world), ("rejoin", {})):
+            person.insist(deploy, data)
+        primaries = group.primaries()
+        assert len(primaries) == 1, person.log
+        group.healthy(primaries[0])
+        writer.write_on(0.1, 20)
+        assert lost(group, writer, world) == 0 or person.announced, "\n".join(person.log)
+
+
+@pytest.mark.first_engine
+@pytest.mark.parametrize("row", FEW, ids="-".join)
+def test_a_fault_in_the_middle_of_another_verb_ends_well(networked: Sandbox, row: Row) -> None:
+    disturb(networked, row)
+
+
+@pytest.mark.in_ci
+@pytest.mark.first_engine
+@pytest.mark.parametrize("row", [row for row in CHOSEN if row not in FEW], ids="-".join)
+def test_every_two_of_another_verb_node_fault_and_moment_end_well_together(networked: Sandbox, row: Row) -> None:
+    disturb(networked, row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in ROWS if row not in CHOSEN], ids="-".join)
+def test_every_fault_at_every_moment_of_another_verb_ends_well(networked: Sandbox, row: Row) -> None:
+    disturb(networked, row)
