@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import gevent
 import redis
 from pyinfra.api import StringCommand
 
@@ -28,8 +29,14 @@ from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, RestartAl
 
 POLL_SECONDS = 0.05
 
+LOOK_SECONDS = 1.0
+"""Between two looks at a server that was told to end."""
+
 PROCESS_SECONDS = 15.0
 """By then a server has its pid file, or systemd has tried five times to start it."""
+
+GOES_ON_SECONDS = 20.0
+"""A server that was told to end, and has answered for so long since, goes on."""
 
 STARTING = ("refused", "no-answer", "loading")
 """What a link meets while a server starts: nobody yet, nobody who has time, one that loads its data."""
@@ -89,7 +96,7 @@ def _replaced(step: Restart | RestartAlone, links: Links) -> Node:
     """A node's new process, to which a link is open."""
     entry = links.group.node(step.where)
     links.read_same(step.where, step.run_id)
-    _replace_process(entry)
+    _replace_process(entry, step.run_id)
     node = _answering(entry, step)
     if node.run_id == step.run_id:
         raise StepFailed(f"{step.where} still is the same process; look at {entry.data('keydb_log_file')}")
@@ -101,16 +108,45 @@ def _otherwise(step: Restart | RestartAlone, node: Node) -> str:
     return f"{step.where} runs {node.version} now, not {step.version}: what starts it names another program"
 
 
-def _replace_process(entry: NodeEntry) -> None:
+def _replace_process(entry: NodeEntry, run_id: str) -> None:
     if is_pod(entry):
         pods_restart.replace_pod(entry)
         return
     # Under systemd the unit names the program.
     program = "" if service.has_systemd(entry.host) else programs.server(entry)
-    done, output = try_quietly(entry.host, service.restart_server(entry, program, config_path(entry)))
+    command = service.restart_server(entry, program, config_path(entry))
+    replacing = gevent.spawn(try_quietly, entry.host, command)
+    _see_it_end(entry, run_id, replacing)
+    done, output = replacing.get()
     if not done:
         told = " ".join(output.stderr_lines) or "its machine did not say why"
         raise StepFailed(f"{entry.name} could not be restarted: {told}")
+
+
+def _see_it_end(entry: NodeEntry, run_id: str, replacing: gevent.Greenlet) -> None:
+    """A server that can't save its data does not end when it is told to, and answers; while it saves it doesn't."""
+    began = time.monotonic()
+    replacing.join(LOOK_SECONDS)
+    while not replacing.ready():
+        if not _goes_on(entry, run_id):
+            began = time.monotonic()
+        elif time.monotonic() - began > GOES_ON_SECONDS:
+            told = f"was told to end and still answers after {GOES_ON_SECONDS:g} s: it can't save its data"
+            raise StepFailed(f"{entry.name} {told}; look at {entry.data('keydb_log_file')} and its disk")
+        replacing.join(LOOK_SECONDS)
+
+
+def _goes_on(entry: NodeEntry, run_id: str) -> bool:
+    """Whether a server still answers as this process, and does not wait for its replicas before it ends."""
+    try:
+        client = link(entry)
+        try:
+            told = client.execute_command("INFO")
+        finally:
+            client.close()
+    except (LinkError, redis.RedisError, OSError):
+        return False
+    return f"run_id:{run_id}" in told and "shutdown_in_milliseconds" not in told
 
 
 def _answering(entry: NodeEntry, step: Restart | RestartAlone) -> Node:

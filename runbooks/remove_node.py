@@ -173,12 +173,20 @@ def _refuse_rest(topology: Topology, name: str, primary: Node, request: Request,
     following = sum(in_sync(other, primary) for other in rest.nodes)
     if following < min_replicas:
         told = f"would have {following} replicas in sync, and takes writes only with {min_replicas}"
-        hint = "let another one join first, or lower keydb_min_replicas_to_write and install"
+        hint = f"{_one_more(rest, primary)}, or lower keydb_min_replicas_to_write and install"
         return Refusal("too-few-replicas", primary.name, told, hint)
     if following == 0 and "no-replica-left" not in request.accept:
         told = f"would be alone: {name} is its last replica"
-        return Refusal("no-replica-left", primary.name, told, "let another one join first, or accept=no-replica-left")
+        return Refusal("no-replica-left", primary.name, told, f"{_one_more(rest, primary)}, or accept=no-replica-left")
     return None
+
+
+def _one_more(rest: Topology, primary: Node) -> str:
+    """How those who stay come to have another replica; nobody has to join where one of them only doesn't follow."""
+    strays = [node.name for node in rest.nodes if node is not primary and not node.follows(primary)]
+    if not strays:
+        return "let another one join first"
+    return f"run rejoin first, so that {' and '.join(strays)} {'follows' if len(strays) == 1 else 'follow'} it"
 
 
 def _refuse_led(topology: Topology, name: str, request: Request) -> Refusal | None:

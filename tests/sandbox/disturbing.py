@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import resource
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import redis
 from kit import NODES, Result, Sandbox, Writer, eventually
-from verbs import World
+from verbs import NOTED_LATER_SECONDS, World
 
 from demo.measure import find_lost, read_journal
 
@@ -212,6 +213,7 @@ class Person:
 
 
 def lost(group: Sandbox, writer: Writer, world: World) -> int:
+    """How many acknowledged writes are gone that no dead primary took with it."""
     writer.stop()
     writes = read_journal(writer.journal)
     server = group.client("proxy-1", "application", timeout=10)
@@ -219,5 +221,9 @@ def lost(group: Sandbox, writer: Writer, world: World) -> int:
         gone = find_lost(writes, server)
     finally:
         server.connection_pool.disconnect()
+    if world.replaced_since is not None:
+        stay = [one.seconds for one in writes if one.seconds > world.replaced_since and one not in gone]
+        late = [one for one in gone if one.seconds > min(stay, default=math.inf) + NOTED_LATER_SECONDS]
+        assert not late, f"acknowledged behind the promotion, and gone: {late}"
     begin, end = world.lossy or (0.0, 0.0)
     return sum(1 for one in gone if not begin <= one.seconds <= end)

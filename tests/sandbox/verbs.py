@@ -57,6 +57,9 @@ class World:
     own: str = ""
     """A key that one node alone holds, or what else the world had of its own."""
 
+    replaced_since: float | None = None
+    """What was acknowledged since then (monotonic seconds) is replaced, until a promotion; nothing is behind that."""
+
 
 def nothing_before(_group: Sandbox) -> None:
     """What has to be there before clients write, for most verbs."""
@@ -291,10 +294,10 @@ def _backed_up(sandbox: Sandbox) -> None:
 def _to_restore(sandbox: Sandbox, places: Places) -> World:
     """Clients have written since the backup."""
     (file,) = backups_of(sandbox).glob("*.rdb")
-    own = f"own:{secrets.token_hex(4)}"
+    own, began = f"own:{secrets.token_hex(4)}", time.monotonic()
     eventually(lambda: sandbox.writable(own), "clients write")
     data = {"backup": str(file), "accept_replace": "yes", "to": places.target}
-    return World(places, data, places.target, own=own)
+    return World(places, data, places.target, own=own, replaced_since=began)
 
 
 def _new_passwords(sandbox: Sandbox, places: Places) -> World:

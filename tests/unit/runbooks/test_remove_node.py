@@ -100,6 +100,13 @@ def test_a_primary_without_a_replica_in_sync_has_nobody_to_take_its_role():
     assert "is the primary; let a replica be in sync with it first" in str(answer)
 
 
+def test_who_stays_and_does_not_follow_is_let_follow_and_nobody_has_to_join():
+    told = "takes writes only with 1; run rejoin first, so that keydb-2 follows it, or lower keydb_min"
+    assert told in str(asked(primary(1), guarded(2), replica(3)))
+    told = "run rejoin first, so that keydb-2 and keydb-4 follow it, or accept=no-replica-left"
+    assert told in str(asked(primary(1), guarded(2), guarded(4), replica(3), needed=0))
+
+
 def test_a_primary_may_be_left_alone_if_that_is_said():
     for leaving in (replica(3), STOPPED):
         assert isinstance(asked(primary(1), leaving, needed=0, accept=frozenset({"no-replica-left"})), Leaving)
