@@ -15,7 +15,7 @@ from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request
 from keydb_runbooks.runbooks.rescue import file_name, refuse_room
-from keydb_runbooks.runbooks.steps_save import SaveData, StillHolds
+from keydb_runbooks.runbooks.steps_save import SaveData, SaveInstead, StillHolds
 from keydb_runbooks.runbooks.topology import Topology
 
 _kept: WeakKeyDictionary[Links, dict[str, Kept]] = WeakKeyDictionary()
@@ -76,3 +76,10 @@ def _save_data(step: SaveData, links: Links) -> str:
     dump.write_beside(place, ".json", dump.description(links.group.name, node, size, checksum))
     _kept.setdefault(links, {})[step.where] = place
     return f"saved {node.keys:,} keys, {size:,} bytes: {place.place}"
+
+
+@perform.register
+def _save_instead(step: SaveInstead, links: Links) -> str:
+    if kept(links, step.other) is not None:
+        return f"holds nothing that is not saved on {step.other}"
+    return _save_data(step, links)

@@ -47,7 +47,7 @@ from keydb_runbooks.runbooks.steps_restore import (
     PromoteRestored,
     PutBackup,
 )
-from keydb_runbooks.runbooks.steps_save import SaveData
+from keydb_runbooks.runbooks.steps_save import SaveData, SaveInstead
 from keydb_runbooks.runbooks.topology import Topology
 
 LOAD_TIMEOUT_SECONDS = 3600.0
@@ -231,6 +231,8 @@ def _plan(
             *end_stragglers(topology, former, target),
             EndOffer(target.name),
             *release((target, *others)),
+            # It is paused, so that is all that it will ever have; from the next step on nobody else may hold it.
+            *(SaveData(node.name, "node", "") for node in last),
             *(step for node in others for step in _join(node, target, primary, held)),
             *(step for node in last for step in _step_down(node, target)),
             *verify(topology, target, ()),
@@ -253,14 +255,19 @@ def _give_up(target: Node, held: Mapping[str, Held]) -> tuple[Step, ...]:
 
 def _join(node: Node, target: Node, primary: Node | None, held: Mapping[str, Held]) -> tuple[Step, ...]:
     """Follow, and be in sync before the next one begins. What the old primary has too is saved with that one."""
-    known = primary is not None and primary is not target and in_sync(node, primary)
-    save = () if known or not held[node.name].keys else (SaveData(node.name, "node", ""),)
-    return (*save, *_follow(node, target))
+    return (*_save(node, target, primary, held), *_follow(node, target))
+
+
+def _save(node: Node, target: Node, primary: Node | None, held: Mapping[str, Held]) -> tuple[Step, ...]:
+    if not held[node.name].keys:
+        return ()
+    if primary is not None and primary is not target and in_sync(node, primary):
+        return (SaveInstead(node.name, "node", "", primary.name),)
+    return (SaveData(node.name, "node", ""),)
 
 
 def _step_down(primary: Node, target: Node) -> tuple[Step, ...]:
-    saved = SaveData(primary.name, "node", "")
-    return (Guard(primary.name), Unpause(primary.name), saved, *_follow(primary, target))
+    return (Guard(primary.name), Unpause(primary.name), *_follow(primary, target))
 
 
 def _follow(node: Node, target: Node) -> tuple[Step, ...]:
@@ -295,7 +302,8 @@ def _gap(primary: Node | None, target: Node, nodes: int) -> str:
     behind = "" if nodes == 1 else "until the first replica has all of it by a full resync"
     if primary is target:
         return " and ".join(filter(None, ("while it saves and loads", behind)))
-    return f"from the promotion on {behind}, if min-replicas-to-write asks for one"
+    resync = f"{behind}, which begins when {primary.name}'s data are saved"
+    return f"from the promotion on {resync}, if min-replicas-to-write asks for one"
 
 
 def _warnings(

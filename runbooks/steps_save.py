@@ -56,6 +56,17 @@ class SaveData(Step):
 
 
 @dataclass(frozen=True)
+class SaveInstead(SaveData):
+    """The same of a node that holds what another one does, if that could not be saved."""
+
+    other: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{super().sentence}, unless those of {self.other} are saved"
+
+
+@dataclass(frozen=True)
 class Compare(Step):
     """List the keys in which a node and the primary differ, without a single value; at most ``listed`` by name."""
 

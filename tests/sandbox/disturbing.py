@@ -126,10 +126,10 @@ def end(group: Sandbox, fault: str, node: str) -> None:
 
 
 def responds(group: Sandbox, node: str) -> bool:
-    """Whether a server answers, be it that it doesn't take the password yet."""
+    """Whether a server answers, be it that it doesn't take the password yet, or no writes since it could not save."""
     try:
         group.ask(node, "PING", timeout=0.2)
-    except redis.AuthenticationError:
+    except (redis.AuthenticationError, redis.ResponseError):
         return True
     except redis.RedisError:
         return False

@@ -25,7 +25,7 @@ from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Reque
 from keydb_runbooks.runbooks.restore import Held, Source, one_at_a_time
 from keydb_runbooks.runbooks.steps import Follow, InSync, Pause, Promote, RecordLineage, Unpause, VerifyWrite
 from keydb_runbooks.runbooks.steps_restore import RESTORED_KEY, PutBackup
-from keydb_runbooks.runbooks.steps_save import SaveData
+from keydb_runbooks.runbooks.steps_save import SaveData, SaveInstead
 from keydb_runbooks.runbooks.steps_service import LabelPods
 
 SHA = "5" * 64
@@ -52,11 +52,12 @@ def test_a_replica_loads_it_while_the_primary_goes_on_and_the_primary_comes_last
         "Route proxy-1",
         "EndSessions keydb-1",
         "EndOffer keydb-2",
+        "SaveData keydb-1",
+        "SaveInstead keydb-3",
         "Follow keydb-3",
         "InSync keydb-3",
         "Guard keydb-1",
         "Unpause keydb-1",
-        "SaveData keydb-1",
         "Follow keydb-1",
         "InSync keydb-1",
         "VerifyWrite proxy-1",
@@ -68,6 +69,15 @@ def test_a_replica_loads_it_while_the_primary_goes_on_and_the_primary_comes_last
     assert "reads through a proxy" in made.warnings[1]
     assert "until the first replica has all of it" in made.gap
     assert "keydb-1 holds writes back from before the promotion" in made.proof
+
+
+def test_the_data_that_are_replaced_are_in_a_file_before_the_last_other_node_gives_them_up():
+    made = plan(HEALTHY)
+    (instead,) = (step for step in made.steps if isinstance(step, SaveInstead))
+    assert (instead.where, instead.other, instead.to) == ("keydb-3", "keydb-1", "node")
+    assert instead.sentence.endswith("beside its dump file, unless those of keydb-1 are saved")
+    assert "which begins when keydb-1's data are saved, if min-replicas-to-write asks for one" in made.gap
+    assert "SaveInstead keydb-3" not in lines(plan(HEALTHY, held={"keydb-3": Held(0)}))
 
 
 def test_the_promotion_counts_and_names_the_backup_in_one_segment():
