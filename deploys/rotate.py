@@ -41,13 +41,13 @@ node, proxy = group.node_of(host), group.proxy_of(host)
 program = "" if node is None else programs.on_path(node) if on_pods else programs.server(node)
 
 if node and rotated.both:
-    keydb.configuration(name="Let servers take both passwords", program=program, stage=Stage.BOTH)
+    keydb.configuration(name="Let servers take both passwords", program=program, stage=Stage.BOTH, strict=True)
 # These two on every host, so that none of them goes on before it is over.
 if node or proxy:
     rotation.proved(name="See that each server takes the new ones", group=group, what="taken")
 if node:
     stage = rotated.moved
-    keydb.configuration(name="Let replicas use the new one", program=program, stage=stage, _if=taken)
+    keydb.configuration(name="Let replicas use the new one", program=program, stage=stage, strict=True, _if=taken)
 if node and on_pods:
     pods.logins(name="Let boot guards and probes use the new ones", _if=taken)
 elif node:
@@ -64,7 +64,7 @@ if node or proxy:
     finish = rotated.finish
     rotation.settled(name="See that the group is in order", group=group, what="moved", finish=finish)
 if node and rotated.finish:
-    keydb.configuration(name="Take the old passwords away", program=program, _if=moved)
+    keydb.configuration(name="Take the old passwords away", program=program, strict=True, _if=moved)
 if rotated.finish:
     for entry in filter(None, (node, None if on_pods else proxy)):
         paths = passwords.files(entry)

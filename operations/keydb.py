@@ -69,11 +69,12 @@ exit 0
 
 
 @operation()
-def configuration(program: str, stage: Stage = Stage.NEW) -> Commands:
+def configuration(program: str, stage: Stage = Stage.NEW, strict: bool = False) -> Commands:
     """Give this node its ``keydb.conf``, from the inventory's data; a running server takes over what it can.
 
     + program: path of the server's program, which checks the file before the old one is replaced
     + stage: which passwords it has while they are rotated
+    + strict: whether the file stays as it is if the server runs and can't be told; another run does both then
 
     The role is left alone: ``replicaof`` and everything that the inventory doesn't name stay as they are.
 
@@ -101,7 +102,7 @@ def configuration(program: str, stage: Stage = Stage.NEW) -> Commands:
         return
     content = wanted if present is None else merge(wanted, present)
     kept: list[str] = []
-    live = FunctionCommand(_apply, (entry, tuple(changes), kept), {}) if changes else None
+    live = FunctionCommand(_apply, (entry, tuple(changes), None if strict else kept), {}) if changes else None
     yield from replace_file(path, content, partial(_check, entry, program), access=access, seen=present, before=live)
     if kept:
         yield FunctionCommand(_tell_kept, tuple(kept), {})
@@ -421,10 +422,10 @@ def _check(entry: NodeEntry, program: str, new: str) -> StringCommand:
     return StringCommand(*runs, "sh", "-c", QuoteString(CHECK), "sh", *arguments)
 
 
-def _apply(state: State, host: Host, entry: NodeEntry, changes: tuple[Difference, ...], kept: list[str]) -> bool:
+def _apply(state: State, host: Host, entry: NodeEntry, changes: tuple[Difference, ...], kept: list[str] | None) -> bool:
     """Let a running server take over what changed, and say what needs a restart.
 
-    :param kept: gets the reason if the server could not be told; the file is written all the same
+    :param kept: gets the reason if the server could not be told; the file is written all the same. With None it isn't
     """
     try:
         client = link(entry)
@@ -436,8 +437,14 @@ def _apply(state: State, host: Host, entry: NodeEntry, changes: tuple[Difference
         client.close()
     except (LinkError, redis.RedisError, OSError) as error:
         told = explain(error, entry.address)
-        if told.code != "refused":
-            kept.append(told.detail)
+        if told.code == "refused":
+            return True
+        if kept is None:
+            host.log_styled(
+                f"{config_path(entry)} stays as it is, since the server can't be told: {told.detail}", fg="red"
+            )
+            return False
+        kept.append(told.detail)
     return True
 
 

@@ -115,9 +115,18 @@ def forgotten(paths: list[str]) -> Commands:
 def _prove(state: State, host: Host, group: Group) -> bool:
     connected = [node for node in group.nodes if node.host.connected]
     refused = [told for node in connected for role in ACL if (told := _refused(node, role))]
+    refused += [
+        f"{name} could not be told of the new passwords: nothing else is changed" for name in _failed(state, group)
+    ]
     for told in refused:
         host.log_styled(told, fg="red")
     return not refused
+
+
+def _failed(state: State, group: Group) -> list[str]:
+    """Who could not do its part in this run; pyinfra goes on without it."""
+    everybody = (*group.nodes, *group.proxies)
+    return [entry.name for entry in everybody if entry.host.connected and entry.host in state.failed_hosts]
 
 
 def _refused(node: NodeEntry, role: str) -> str | None:
@@ -132,6 +141,10 @@ def _refused(node: NodeEntry, role: str) -> str | None:
 
 
 def _settle(state: State, host: Host, group: Group, every_proxy: bool) -> bool:
+    if failed := _failed(state, group):
+        told = f"the old passwords stay, since {' and '.join(failed)} could not be told to use the new ones"
+        host.log_styled(told, fg="red")
+        return False
     end = time.monotonic() + SETTLE_SECONDS
     while True:
         found = [one for one in find(observe(group)) if _matters(one, every_proxy)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import redis
-from kit import Sandbox
+from kit import NODES, Sandbox, eventually
 from pages import gets_passwords
 
 ROLES = ("application", "replication", "operator", "monitoring", "check")
@@ -36,3 +36,12 @@ def logs_in(group: Sandbox, node: str, role: str, password: str) -> bool:
     finally:
         client.connection_pool.disconnect()
     return True
+
+
+def link_anew(group: Sandbox) -> None:
+    """Replicas have to log in again."""
+    (primary,) = group.primaries()
+    group.ask(primary, "CLIENT", "KILL", "TYPE", "replica")
+    for node in NODES:
+        if node != primary:
+            eventually(lambda node=node: group.follows(node, primary), f"{node} follows {primary} again", 15)

@@ -7,19 +7,10 @@ from pathlib import Path
 
 import pytest
 from kit import NODES, Sandbox, eventually, writing
-from logins import ROLES, logs_in, renew
+from logins import ROLES, link_anew, logs_in, renew
 from moments import changes, commands, list_of, moments, run_at, spread
 
 KILLED = 5
-
-
-def link_anew(group: Sandbox) -> None:
-    """Replicas have to log in again."""
-    (primary,) = group.primaries()
-    group.ask(primary, "CLIENT", "KILL", "TYPE", "replica")
-    for node in NODES:
-        if node != primary:
-            eventually(lambda node=node: group.follows(node, primary), f"{node} follows {primary} again", 15)
 
 
 def over(group: Sandbox, old: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import redis
 from kit import NODES, Sandbox, eventually
-from logins import ROLES, logs_in, previous, renew
+from logins import ROLES, link_anew, logs_in, previous, renew
 from moments import Moment, run_at
 from versions import renamed, version_of
 
@@ -407,11 +407,12 @@ def _restored(group: Sandbox, world: World) -> None:
 
 
 def _takes_both(group: Sandbox, _world: World) -> None:
-    """No client and none of ours is refused, whichever password it has; servers and the proxy use the new one."""
+    """No client and none of ours is refused, whichever password it has, and replicas log in anew."""
     before = previous(group)
     for node in NODES:
         for passwords in (before, group.passwords):
             assert [role for role in ROLES if not logs_in(group, node, role, passwords[role])] == [], node
+    link_anew(group)
 
 
 def _takes_new(group: Sandbox, _world: World) -> None:
@@ -419,6 +420,7 @@ def _takes_new(group: Sandbox, _world: World) -> None:
     for node in NODES:
         assert [role for role in ROLES if logs_in(group, node, role, before[role])] == [], node
         assert [role for role in ROLES if not logs_in(group, node, role, group.passwords[role])] == [], node
+    link_anew(group)
 
 
 def _takes_any(group: Sandbox, _world: World) -> None:
