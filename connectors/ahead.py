@@ -74,12 +74,21 @@ def quiet_answer(host: Host, question: Question) -> Any:
     """The same, with nothing of it printed. A command that fails is unknown, and no failure."""
     fact, arguments = question
     lines = _told(host, question)
-    return _value(fact, run_quietly(host, fact().command(**arguments)) if lines is None else lines)
+    return get_now(host, fact, **arguments) if lines is None else _value(fact, lines)
 
 
 def get_quietly(host: Host, fact: type[FactBase[Value]], **arguments: Any) -> Value:
     """``quiet_answer`` for one question; its name and its shape are those of ``host.get_fact``."""
     found: Value = quiet_answer(host, (fact, arguments))
+    return found
+
+
+def get_now(host: Host, fact: type[FactBase[Value]], **arguments: Any) -> Value:
+    """The same, asked now whatever was answered before.
+
+    :raises ConnectionError: if the machine has ended the connection; pyinfra's ``get_fact`` would end every host's run
+    """
+    found: Value = _value(fact, run_quietly(host, fact().command(**arguments)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keydb_runbooks.connectors.ahead import get_now
 from keydb_runbooks.connectors.quiet import try_quietly
 from keydb_runbooks.facts.keydb import KeydbProcess
 from keydb_runbooks.facts.service import our_users
@@ -40,7 +41,10 @@ def _leave(step: Leave, links: Links) -> str:
     background_save(step.where, links.node(step.where))
     done, output = try_quietly(entry.host, service.end_server(entry))
     pid_file = str(entry.data("keydb_pid_file"))
-    if not done or entry.host.get_fact(KeydbProcess, pid_file=pid_file) != 0:
+    pid = get_now(entry.host, KeydbProcess, pid_file=pid_file) if done else None
+    if done and pid is None:
+        raise StepFailed(f"whether {step.where} has ended is unknown: {pid_file} could not be looked at")
+    if pid != 0:
         told = " ".join(output.stderr_lines) or f"somebody else started the process of {pid_file}: stop it"
         raise StepFailed(f"{step.where} does not end: {told}")
     return f"has ended; its data stay in {entry.data('keydb_data_directory')}"

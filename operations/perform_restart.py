@@ -8,6 +8,7 @@ import gevent
 import redis
 from pyinfra.api import StringCommand
 
+from keydb_runbooks.connectors.ahead import get_now
 from keydb_runbooks.connectors.group import NodeEntry
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.quiet import try_quietly
@@ -166,7 +167,7 @@ def _answering(entry: NodeEntry, step: Restart | RestartAlone) -> Node:
                 raise
             told = error.detail
             late = time.monotonic() - began > PROCESS_SECONDS
-            if late and entry.host.get_fact(KeydbProcess, pid_file=entry.data("keydb_pid_file")) == 0:
+            if late and get_now(entry.host, KeydbProcess, pid_file=entry.data("keydb_pid_file")) == 0:
                 raise StepFailed(f"{step.where} has ended again; look at {entry.data('keydb_log_file')}") from None
             return None
         except (redis.RedisError, OSError) as error:
