@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import gevent
 import redis
@@ -124,7 +125,7 @@ def _replace_process(entry: NodeEntry, run_id: str) -> None:
         raise StepFailed(f"{entry.name} could not be restarted: {told}")
 
 
-def _see_it_end(entry: NodeEntry, run_id: str, replacing: gevent.Greenlet) -> None:
+def _see_it_end(entry: NodeEntry, run_id: str, replacing: gevent.Greenlet[..., Any]) -> None:
     """A server that can't save its data does not end when it is told to, and answers; while it saves it doesn't."""
     began = time.monotonic()
     replacing.join(LOOK_SECONDS)

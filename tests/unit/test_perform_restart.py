@@ -51,7 +51,7 @@ def test_restart(links, monkeypatch):
         raise LinkError("refused", "nothing listens there")
 
     monkeypatch.setattr(perform_restart, "link", nobody)
-    monkeypatch.setattr(perform_restart, "_replace_process", lambda entry: None)
+    monkeypatch.setattr(perform_restart, "_replace_process", lambda entry, run_id: None)
     monkeypatch.setattr(perform_restart, "PROCESS_SECONDS", -1.0)
     with pytest.raises(StepFailed, match=SENTENCE):
         perform_step(Restart("keydb-2", "a" * 40, "keydb-1", Address("192.0.2.1", 6379), "runs"), links)
