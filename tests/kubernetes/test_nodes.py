@@ -37,15 +37,24 @@ class Nodes(InstalledRuns):
     def on_second(self) -> list[str]:
         return [pod for pod in PODS if self.node_of(pod) == SECOND.name]
 
-    def cordon(self, is_closed: bool = True) -> None:
-        self.group.core.patch_node(SECOND.name, {"spec": {"unschedulable": is_closed}})
+    def cordon(self, is_closed: bool = True, node: str = SECOND.name) -> None:
+        self.group.core.patch_node(node, {"spec": {"unschedulable": is_closed}})
+
+    def send_elsewhere(self, pod: str) -> None:
+        """Delete a pod, so that the next one is on another node."""
+        node = self.node_of(pod)
+        self.cordon(node=node)
+        self.delete(pod)
+        eventually(lambda: self.node_of(pod) not in ("None", node), f"{pod} is elsewhere", 60)
+        self.cordon(False, node)
 
     def one_on_second(self) -> str:
         """The only pod on the second node, as the primary."""
         while len(there := self.on_second()) > 1:
-            self.cordon()
-            self.delete(there[-1])
-            self.cordon(False)
+            self.send_elsewhere(there[-1])
+        if not there:
+            self.send_elsewhere(PODS[-1])
+            there = self.on_second()
         self.group.wait()
         eventually(lambda: self.findings() == [], "the group is well", 60)
         (pod,) = there
@@ -54,8 +63,13 @@ class Nodes(InstalledRuns):
         return pod
 
     def is_ready_node(self) -> bool:
-        conditions = self.group.core.read_node(SECOND.name).status.conditions
+        found = self.group.core.list_node(field_selector=f"metadata.name={SECOND.name}").items
+        conditions = [one for node in found for one in node.status.conditions]
         return any(one.type == "Ready" and one.status == "True" for one in conditions)
+
+    def taint(self, *taints: dict[str, str]) -> None:
+        """Give the second node these taints, and no others."""
+        self.group.core.patch_node(SECOND.name, {"spec": {"taints": list(taints)}})
 
 
 @pytest.fixture(scope="module")
@@ -140,39 +154,86 @@ def test_the_node_of_the_primary_is_cut_off_and_comes_back(runs, second, tmp_pat
             assert f"{new} is the primary" in told
 
 
+def delete_by_force(runs: Nodes, pod: str) -> None:
+    runs.cordon()
+    runs.group.core.delete_namespaced_pod(pod, runs.group.namespace, grace_period_seconds=0)
+
+
+def delete_its_node(runs: Nodes, pod: str) -> None:
+    runs.group.core.delete_node(SECOND.name)
+
+
+def say_that_its_node_is_off(runs: Nodes, pod: str) -> None:
+    """The pod is struck off the list, and its volume is given free."""
+    eventually(lambda: not runs.is_ready_node(), "the node counts as lost", 90)
+    taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+    runs.taint(taint)
+
+
 @pytest.mark.slow
-def test_the_next_pod_of_a_lost_node_answers_and_proves_nothing_of_the_one_that_was_deleted_by_force(
-    runs, second, tmp_path
+@pytest.mark.parametrize("strike_off", [delete_by_force, delete_its_node, say_that_its_node_is_off])
+def test_the_next_pod_of_a_lost_node_answers_and_proves_nothing_of_the_one_that_was_struck_off(
+    runs, second, tmp_path, strike_off
 ):
-    core, space, away = runs.group.core, runs.group.namespace, runs.one_on_second()
+    away = runs.one_on_second()
     before = runs.uid(away)
     runs.group.clients_on = FIRST.name
     with runs.writing(clients=2) as writer:
         eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
-        runs.cordon()
         second.cut()
         try:
-            core.delete_namespaced_pod(away, space, grace_period_seconds=0)
-            eventually(lambda: runs.uid(away) not in (None, before), "it is another pod", 60)
+            since = time.monotonic()
+            strike_off(runs, away)
+            eventually(lambda: runs.uid(away) not in (None, before), "it is another pod", 150)
+            print(f"{strike_off.__name__}: another pod after {time.monotonic() - since:.0f} s")
             eventually(lambda: runs.is_guarded(away), f"it is guarded: {runs.log(away)}", 90)
             assert runs.node_of(away) == FIRST.name
             assert second.runs_a_server(), "the former one's process is still there"
             assert "run failover" in " ".join(runs.log(away).split())
             told = ("refused: not-fenced", f"the former {away} may still take writes", "was never ready since")
             runs.run("failover").refused(*told, f"the API server: {away} has a pod that was made at")
+            assert f"and the former {away} may be" in " ".join(runs.run("status").text.split())
+            for verb in ("switchover", "rejoin", "restart"):
+                runs.run(verb).refused("refused: no-primary keydb")
             runs.run("failover", accept_split="yes").ok()
             writer.goes_on(60)
             new = runs.primary()
             assert new == runs.service_leads_to() != away
         finally:
             second.mend()
+            second.is_there_again()
             runs.cordon(False)
-        eventually(runs.is_ready_node, "the node is ready", 60)
+            runs.taint()
+        eventually(runs.is_ready_node, "the node is ready", 120)
         eventually(lambda: not second.runs_a_server(), "kubelet ends what the API server doesn't list", 120)
         runs.comes_back(away)
         eventually(lambda: runs.findings() == [], "the group is well", 60)
         assert runs.primary() == new
         writer.goes_on(60)
+
+
+@pytest.mark.slow
+def test_the_node_object_is_deleted_of_a_node_that_is_there(runs, second, tmp_path):
+    """Its kubelet ends the server, and the next one leads again if its disk has all that the replicas hold."""
+    away = runs.one_on_second()
+    before = runs.uid(away)
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        try:
+            delete_its_node(runs, away)
+            eventually(lambda: runs.uid(away) not in (None, before), "it is another pod", 150)
+            since = time.monotonic()
+            eventually(lambda: not second.runs_a_server(), "kubelet ends what the API server doesn't list", 60)
+            print(f"ended {time.monotonic() - since:.1f} s after the next pod was made")
+            eventually(lambda: "guarded start" in runs.log(away), "the next one runs", 90)
+            eventually(lambda: runs.findings() == [] or runs.run("failover", accept_split="yes").code == 0, "well", 90)
+            writer.goes_on(60)
+            print(f"lost: {writer.lost(tmp_path)} of {writer.acknowledged():,}")
+            assert runs.primary() == runs.service_leads_to()
+        finally:
+            second.is_there_again()
+        eventually(runs.is_ready_node, "the node is ready", 120)
+        eventually(lambda: runs.findings() == [], "the group is well", 60)
 
 
 @pytest.mark.slow

@@ -67,6 +67,13 @@ class Second:
     def start_kubelet(self) -> None:
         nodes.start_kubelet(SECOND, self.processes, self.built)
 
+    def is_there_again(self) -> None:
+        """A kubelet tells the API server of its node when it starts, and of one that was deleted since no more."""
+        if not ask(f"/api/v1/nodes/{SECOND.name}"):
+            self.stop_kubelet()
+            self.start_kubelet()
+            self.processes.wait(self.is_ready, "the second node is ready again", 60)
+
     def runs_a_server(self) -> bool:
         """Whether a server's process is in one of its pods, whatever the API server thinks of it."""
         return any(b"-server" in _read(Path(f"/proc/{process}/cmdline")).split(b"\0")[0] for process in _pods())
