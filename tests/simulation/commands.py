@@ -310,7 +310,8 @@ def _still(
         lines.append(f"min_slaves_good_slaves:{good}")
     for number, ((host, port), online, lag) in enumerate(views):
         state = "online" if online else "wait_bgsave"
-        lines.append(f"slave{number}:ip={host},port={port},state={state},offset=0,lag={lag}")
+        # Who is in a full resync has acknowledged nothing yet.
+        lines.append(f"slave{number}:ip={host},port={port},state={state},offset={int(online)},lag={lag}")
     lines += [f"master_replid:{identity}", f"master_replid2:{former}"]
     if engine == "keydb":
         lines.append("mvcc_depth:0")

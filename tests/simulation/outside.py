@@ -166,8 +166,8 @@ def open_runtime(proxy: ProxyEntry) -> Runtime:
     return HeldRuntime(proxy.name, Socket(proxy.name))
 
 
-def open_link(node: NodeEntry, **_: object) -> Handle:
-    return _open(SCENE.world.servers[node.name], SCENE.operator.place)
+def open_link(node: NodeEntry, *, loading: bool = False, **_: object) -> Handle:
+    return _open(SCENE.world.servers[node.name], SCENE.operator.place, loading=loading)
 
 
 def open_link_through(proxy: ProxyEntry, port: Address, _: object) -> Handle:
@@ -180,7 +180,7 @@ def open_link_through(proxy: ProxyEntry, port: Address, _: object) -> Handle:
     return _open(server, name)
 
 
-def _open(server: Server, place: str) -> Handle:
+def _open(server: Server, place: str, *, loading: bool = False) -> Handle:
     world, operator = SCENE.world, SCENE.operator
     where = f"{server.address[0]}:{server.address[1]}"
     if server.name in world.off:
@@ -190,7 +190,7 @@ def _open(server: Server, place: str) -> Handle:
         raise LinkError("no-answer", f"{where} did not answer in time")
     if not server.running:
         raise LinkError("refused", f"nothing listens on {where}")
-    if world.now < server.loading_until and server.engine != "keydb":
+    if world.now < server.loading_until and server.engine != "keydb" and not loading:
         raise LinkError("loading", f"{where} is loading its data")
     return Handle(world.connect(operator.name, place, server))
 
