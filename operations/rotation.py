@@ -13,7 +13,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry
+from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
 from keydb_runbooks.connectors.link import LinkError, in_parallel, link, link_as
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.observation import observe
@@ -125,7 +125,7 @@ def _prove(state: State, host: Host, group: Group) -> bool:
 
 def _failed(state: State, group: Group) -> list[str]:
     """Who could not do its part in this run; pyinfra goes on without it."""
-    everybody = (*group.nodes, *group.proxies)
+    everybody: tuple[NodeEntry | ProxyEntry, ...] = (*group.nodes, *group.proxies)
     return [entry.name for entry in everybody if entry.host.connected and entry.host in state.failed_hosts]
 
 
