@@ -121,8 +121,8 @@ def read_resync(replica: Fields, primary: Fields, listed: Replica | None = None)
 def read_heard(primary: Fields, listed: Replica | None) -> Resync | None:
     """The same by the primary's word alone, while the replica answers nobody; None if the primary knows of none.
 
-    A replica that throws data away, or loads, says a word to its primary every few seconds, and one that is frozen doesn't.
-    Who waits for a save may be the one that it is sent to.
+    A replica that throws data away, or loads, says a word to its primary every few seconds, and one that is frozen says
+    none. Who waits for a save may be the one that it is sent to.
 
     >>> empties = Replica(Address("10.0.0.2", 6379), online=True, offset=0, lag_seconds=1)
     >>> read_heard({"uptime_in_seconds": ["60"]}, empties)
