@@ -152,7 +152,7 @@ def test_an_old_primary_that_refuses_to_follow_stays_paused_while_the_others_go_
 def test_a_new_primary_that_refuses_its_record_stops_the_run_before_anybody_attaches(group: Sandbox) -> None:
     hit = forbidding(group, "keydb-2", "set")
     stopped = group.run(FAULTS, verb="switchover", to="keydb-2", hit_before="RecordLineage:1", hit_with=hit)
-    stopped.refused("keydb-2 refused", "failed and incomplete, 9 steps are left: run this to finish: pyinfra")
+    stopped.refused("keydb-2 refused", "failed and incomplete, 10 steps are left: run this to finish: pyinfra")
     assert group.follows("keydb-3", "keydb-1")
     assert group.paused("keydb-1")
     group.ask("keydb-2", "ACL SETUSER", "operator", "+set")
@@ -172,8 +172,8 @@ def test_a_run_whose_lock_was_taken_away_goes_on_with_nobody(group: Sandbox) -> 
     """Somebody else may be at work by then, and another node the primary."""
     hit = robbing(group)
     robbed = group.run(FAULTS, verb="switchover", to="keydb-2", hit_before="Follow:1", hit_with=hit)
-    robbed.refused("failed and incomplete, 7 steps are left: run this to finish: pyinfra")
-    assert "11/15" not in robbed.text, "no proxy is told anything"
+    robbed.refused("failed and incomplete, 8 steps are left: run this to finish: pyinfra")
+    assert "11/16" not in robbed.text, "no proxy is told anything"
     group.run("switchover", to="keydb-2").ok()
     group.healthy("keydb-2")
 
