@@ -2,12 +2,14 @@
 
 They behave as a distribution's and as KeyDB's own: the server's brings a unit, a configuration file and a user, and starts
 what it brought; the program is in another one, which it needs in its very version. The units are of the two kinds that
-servers' packages have: one waits for a pid file (KeyDB's and Debian's older ones), one for a message.
+servers' packages have: one waits for a pid file (KeyDB's and Debian's older ones), one for a message. What Debian itself
+packed, as HAProxy, is packed again as it was.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -136,6 +138,26 @@ class Repository:
         (tree / "DEBIAN" / "postinst").chmod(0o755)
         self._pack(tree, self.package, version)
 
+    def repack(self, package: str, base: Path) -> None:
+        """Pack a package again that is installed in a machine's tree, with its own scripts and its files as they are there."""
+        known = base / "var" / "lib" / "dpkg"
+        (stanza,) = re.findall(rf"^Package: {package}\n(?:.+\n)+", (known / "status").read_text(), re.MULTILINE)
+        tree = self.files.with_name(package)
+        (tree / "DEBIAN").mkdir(parents=True)
+        # Two fields are dpkg's own record of what it installed.
+        control = re.sub(r"^(?:Status|Conffiles):.*\n(?: .*\n)*", "", stanza, flags=re.MULTILINE)
+        (tree / "DEBIAN" / "control").write_text(control)
+        for name in ("conffiles", "preinst", "postinst", "prerm", "postrm"):
+            if (script := known / "info" / f"{package}.{name}").exists():
+                shutil.copy2(script, tree / "DEBIAN" / name)
+        for line in (known / "info" / f"{package}.list").read_text().splitlines():
+            source, target = base / line.lstrip("/"), tree / line.lstrip("/")
+            if source.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            else:
+                shutil.copy2(source, target, follow_symlinks=False)
+        self._pack(tree, package, "repacked")
+
     def put_on(self, machine: Machine) -> None:
         """Sign what is there and put it on a machine, in the place of what was there before."""
         packages = "\n".join(self._entry(path) for path in sorted(self.files.glob("*.deb"))).encode()
@@ -147,7 +169,15 @@ class Repository:
         shutil.copytree(self.files, machine.root / PLACE.lstrip("/"), dirs_exist_ok=True)
 
     def _pack(self, tree: Path, package: str, version: str) -> None:
-        _run("dpkg-deb", "--root-owner-group", "--build", tree, self.files / f"{package}_{version}_amd64.deb")
+        _run(
+            "dpkg-deb",
+            "--root-owner-group",
+            "-Zgzip",
+            "-z1",
+            "--build",
+            tree,
+            self.files / f"{package}_{version}_amd64.deb",
+        )
 
     def _entry(self, path: Path) -> str:
         content = path.read_bytes()

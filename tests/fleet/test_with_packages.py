@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet import base
 from tests.fleet.fleet import NODES, Fleet
 from tests.fleet.machine import Machine, eventually
 from tests.fleet.repository import NOTIFY, STARTED, Repository
 from tests.fleet.test_verbs import is_healthy
 from tests.fleet.writer import writing
 from tests.sandbox.versions import renamed, version_of
+
+OWN_SOURCES = "/etc/apt/sources.list.d/own.list"
+"""Where a machine has a repository of its own, of which the inventory knows nothing."""
 
 
 @pytest.fixture
@@ -25,8 +29,10 @@ def repository(installed: Fleet, tmp_path: Path) -> Iterator[Repository]:
     for version in ("1-1", "3-1"):
         made.add(version, installed.program)
     installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
+    for machine in installed.machines.values():
+        # Debian's mirror is nowhere near, and apt would ask for it four times, in seven seconds.
+        machine.shell("rm -rf /var/lib/apt/lists/*; : >/etc/apt/sources.list")
     for machine in installed.nodes:
-        machine.shell("rm -rf /var/lib/apt/lists/*")
         made.put_on(machine)
     yield made
     installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
@@ -37,6 +43,41 @@ def repository(installed: Fleet, tmp_path: Path) -> Iterator[Repository]:
         )
     installed.run("install").ok()
     eventually(lambda: is_healthy(installed, "keydb-1"), "the group of the other tests is back", 30)
+
+
+@pytest.fixture
+def bare_proxies(installed: Fleet, repository: Repository) -> Iterator[list[Machine]]:
+    """Proxies without HAProxy and socat, whose own apt has both; afterwards they have them as they had."""
+    packages = " ".join(base.PROXY)
+    for package in base.PROXY:
+        repository.repack(package, base.BASE)
+    for machine in installed.proxies:
+        repository.put_on(machine)
+        machine.shell(f"echo 'deb [trusted=yes] {repository.source}' >{OWN_SOURCES}")
+        machine.shell(f"apt-get purge -y -qq {packages} >/dev/null 2>&1")
+        machine.shell("! command -v haproxy && ! command -v socat && ! id haproxy 2>/dev/null")
+        # What systemd says from here on is of the package.
+        machine.shell("journalctl --quiet --rotate --vacuum-time=1s")
+    yield installed.proxies
+    for machine in installed.proxies:
+        machine.shell(f"apt-get update -qq; apt-get install -y -qq {packages} >/dev/null 2>&1; rm {OWN_SOURCES}")
+
+
+def balances_as_ours(machine: Machine) -> bool:
+    """Whether the package's own unit runs HAProxy, and has never run it but with our file and ours around it."""
+    fields = ("FragmentPath", "UnitFileState", "SubState", "NRestarts", "NoNewPrivileges", "MainPID")
+    show = f"systemctl show {' '.join(f'-p {field}' for field in fields)} haproxy.service"
+    seen = dict(line.partition("=")[::2] for line in machine.shell(show).splitlines())
+    assert seen.pop("FragmentPath").startswith(("/lib", "/usr"))
+    process = f"/proc/{seen.pop('MainPID')}"
+    assert seen == {"UnitFileState": "enabled", "SubState": "running", "NRestarts": "0", "NoNewPrivileges": "yes"}
+    assert machine.shell(f"readlink {process}/exe; grep NoNewPrivs {process}/status").split()[::2] == [
+        "/usr/sbin/haproxy",
+        "1",
+    ]
+    told = machine.shell("journalctl --quiet --output=cat --identifier=systemd --unit=haproxy.service")
+    assert [line.split()[0] for line in told.splitlines()] == ["Starting", "Started"], told
+    return True
 
 
 def runs_as_ours(machine: Machine, repository: Repository) -> bool:
@@ -74,7 +115,7 @@ def data(repository: Repository, version: str) -> dict[str, str]:
 
 
 def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
-    installed: Fleet, repository: Repository, tmp_path: Path
+    installed: Fleet, repository: Repository, bare_proxies: list[Machine], tmp_path: Path
 ) -> None:
     first = installed.run("install", **data(repository, "1-1")).ok()
     eventually(lambda: is_healthy(installed, "keydb-1"), "the packages make a group", 30)
@@ -83,6 +124,7 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
         assert machine.shell("apt-mark showhold") == repository.package
         assert machine.shell(f"readlink /proc/$(pgrep -x {repository.package})/exe") == f"/usr/bin/{repository.package}"
         assert runs_as_ours(machine, repository)
+    assert all(map(balances_as_ours, bare_proxies))
     assert installed.findings() == []
     again = installed.run("install", **data(repository, "1-1")).ok()
     assert again.changed() == 0, again.text
@@ -100,6 +142,8 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
         assert {machine.shell("stat -c %a /var/lib/keydb") for machine in installed.nodes} == {"700"}
         assert installed.run("install", **data(repository, "2-1")).ok().changed() == 0
         assert [installed.info(name)["run_id"] for name in NODES] == processes
+        installed.run("switchover", to="keydb-2").ok()
+        writer.goes_on()
         upgraded = installed.run("upgrade", **data(repository, "2-1")).ok()
         writer.goes_on()
         assert writer.lost(tmp_path) == 0
@@ -108,6 +152,16 @@ def test_packages_bring_the_server_and_a_newer_one_without_starting_anything(
         machine.shell(f"test ! -e {STARTED}")
         assert "Type=notify" in machine.shell(f"systemctl cat {repository.package}")
         assert runs_as_ours(machine, repository)
+    # None of that touched the proxies.
+    assert all(map(balances_as_ours, bare_proxies))
+    installed.run("uninstall", whole_group="vagrant", remove_data="yes").ok()
+    for machine in bare_proxies:
+        assert machine.shell("systemctl is-active haproxy; systemctl is-enabled haproxy", check=False).split() == [
+            "inactive",
+            "disabled",
+        ]
+        machine.shell("test ! -e /etc/haproxy/haproxy.cfg && test ! -e /etc/systemd/system/haproxy.service.d")
+        assert machine.shell(f"dpkg-query -Wf '${{db:Status-Status}} ' {' '.join(base.PROXY)}") == "installed installed"
     print(f"install with packages in {first.seconds:.1f} s, upgrade to the next one in {upgraded.seconds:.1f} s")
 
 
