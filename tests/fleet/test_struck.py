@@ -12,7 +12,7 @@ import pytest
 
 from tests.fleet.fleet import NODES, SERVER_PORT, Fleet
 from tests.fleet.machine import Machine, eventually
-from tests.fleet.test_verbs import as_told, group, is_healthy  # noqa: F401 - a fixture of theirs
+from tests.fleet.test_verbs import as_told, group, is_healthy, rejoin  # noqa: F401 - a fixture of theirs
 from tests.fleet.writer import writing
 
 Strike = Callable[[Machine], None]
@@ -124,3 +124,60 @@ def renewed(fleet: Fleet) -> None:
     """KeyDB may have lost its file descriptor 0 by what happened (docs/engines.md); nobody else's switchover is refused for it."""
     if "descriptor" in fleet.run("switchover", dry=True).text:
         fleet.run("restart").ok()
+
+
+OF_A_PROXY = {
+    ("reboot", "switchover", "Route", "proxy-1"): "the target has the role, and this proxy is not told of it yet",
+    ("reboot", "switchover", "Promote", "proxy-2"): "writers wait, and nothing is promoted yet",
+    ("power_off", "switchover", "VerifyWrite", "proxy-2"): "all is done, and is looked at once more",
+    ("reboot", "failover", "Promote", "proxy-1"): "nothing is promoted yet, and the old primary is off",
+    ("reboot", "failover", "Route", "proxy-2"): "the new primary has the role, and this proxy is not told of it yet",
+}
+OF_A_PROXY_IN_CI = ("reboot", "switchover", "Route", "proxy-1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "verb", "step", "struck"),
+    [
+        pytest.param(*row, marks=[] if row == OF_A_PROXY_IN_CI else pytest.mark.slow, id="-".join(row))
+        for row in OF_A_PROXY
+    ],
+)
+def test_a_proxys_machine_that_is_struck_in_the_middle_is_named_and_the_same_again_ends_in_done(
+    group: Fleet,  # noqa: F811
+    tmp_path: Path,
+    fault: str,
+    verb: str,
+    step: str,
+    struck: str,
+) -> None:
+    strike, mend = FAULTS[fault]
+    machine = group[struck]
+    to = {"to": NEW} if verb == "switchover" else {}
+    with writing(group) as writer:
+        if verb == "failover":
+            group[OLD].power_off()
+        try:
+            text = run_struck(group, verb, step, tmp_path / "stands", lambda: strike(machine))
+        finally:
+            mend(machine)
+        told = " ".join(text.split())
+        assert (
+            f"failed and incomplete: {NEW} is the primary of vagrant, but no write through {struck} reached" in told
+        ), text
+        assert f"not verified: {struck}: everything: the SSH connection to {struck} broke" in told, text
+        assert "Traceback" not in text, text
+        again = group.run(verb, **to)
+        assert again.code == 0, again.text
+        assert re.search("done: |nothing to do: ", again.text), again.text
+        if verb == "failover":
+            group[OLD].power_on()
+            group[OLD].wait()
+            rejoin(group).ok()
+        (primary,) = group.primaries()
+        eventually(lambda: is_healthy(group, primary), f"the group is whole behind {text}", 60)
+        writer.goes_on()
+        lost = writer.lost(tmp_path)
+        assert verb == "failover" or lost == 0, f"{lost} of {writer.acknowledged()} writes are lost:\n{text}"
+    group.run("install").ok()
+    renewed(group)
