@@ -104,6 +104,10 @@ class Machine:
         network.cut(self.name)
         cgroups.freeze(self.fleet, self.name, True)
 
+    def hang(self) -> None:
+        """The same, but its kernel still answers: connections are accepted, and nobody behind them says a word."""
+        cgroups.freeze(self.fleet, self.name, True)
+
     def thaw(self) -> None:
         cgroups.freeze(self.fleet, self.name, False)
         network.heal(self.name)

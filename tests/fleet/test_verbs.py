@@ -13,6 +13,9 @@ from tests.fleet.fleet import NODES, PROXIES, Fleet, Timed
 from tests.fleet.machine import eventually
 from tests.fleet.writer import writing
 
+HUNG_SECONDS = 12
+"""paramiko alone would wait 15 s for the greeting of a machine's sshd, and 30 s more for it to let somebody in."""
+
 OTHERS = {name: [other for other in NODES if other != name] for name in NODES}
 
 
@@ -124,6 +127,26 @@ def test_a_failover_from_a_machine_that_is_gone(group: Fleet, fault: str, tmp_pa
     eventually(lambda: is_healthy(group, primary), "everybody follows the new primary", 20)
     # Acknowledged to a client, and sent to nobody else when the machine went.
     assert lost < 50
+
+
+def test_a_machine_that_accepts_connections_and_says_nothing_costs_its_time_out_and_no_more(group: Fleet) -> None:
+    """sshd's as well as the server's: a connect that succeeds promises nothing."""
+    group["keydb-1"].hang()
+    try:
+        for verb, code, told in [
+            ("status", 6, "no connection to keydb-1"),
+            ("drift", 5, "no connection to keydb-1"),
+            ("failover", 0, "done: failover"),
+        ]:
+            done = group.run(verb)
+            assert (done.code, told in done.text, done.seconds < HUNG_SECONDS) == (code, True, True), done.text
+            print(f"{verb} beside a machine that hangs: {done.seconds:.1f} s")
+    finally:
+        group["keydb-1"].thaw()
+        group["keydb-1"].wait()
+    (primary,) = {*group.primaries()} - {"keydb-1"}
+    rejoin(group).ok()
+    eventually(lambda: is_healthy(group, primary), "everybody follows the new primary", 20)
 
 
 def has_saved(fleet: Fleet, name: str) -> bool:
