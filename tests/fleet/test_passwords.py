@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from keydb_runbooks.connectors.limits import COMMAND_SECONDS
 from tests.fleet.fleet import NODES, Fleet
 from tests.fleet.forms import forms
 from tests.fleet.machine import Machine, eventually
@@ -67,3 +69,34 @@ def test_a_rotation_drops_no_write_and_the_old_passwords_are_gone(
             with group.client(name, role) as client, pytest.raises(redis.AuthenticationError):
                 client.connection_pool.connection_kwargs["password"] = password
                 client.ping()
+
+
+def takes_the_new_one(fleet: Fleet, name: str) -> bool:
+    try:
+        return bool(fleet.ask(name, "PING"))
+    except redis.AuthenticationError:
+        return False
+
+
+@pytest.mark.slow
+def test_a_machine_that_goes_silent_under_a_rotation_is_waited_for_once(group: Fleet, old: dict[str, str]) -> None:  # noqa: F811
+    silent, previous = group["keydb-3"], group.home / "vagrant" / "previous.json"
+    begun = time.monotonic()
+    process = group.start("deploys/rotate.py", "-y")
+    try:
+        eventually(lambda: takes_the_new_one(group, silent.name), "the run is in its middle", 60)
+        silent.freeze()
+        text, _ = process.communicate(timeout=COMMAND_SECONDS + 60)
+    finally:
+        process.kill()
+        silent.thaw()
+        silent.wait()
+    print(f"rotate with a silent machine in {time.monotonic() - begun:.1f} s: {process.returncode}\n{text}")
+    assert process.returncode == 1
+    assert f"{silent.name} did not answer within {COMMAND_SECONDS} s" in text
+    assert "Traceback" not in text
+    eventually(lambda: is_healthy(group, "keydb-1"), "the machine goes on", 60)
+    group.run("rotate").ok()
+    group.run("rotate", finish="yes").ok()
+    previous.unlink()
+    assert group.run("install").ok().changed() == 0
