@@ -22,7 +22,8 @@ from keydb_runbooks.operations import asked, scope, together
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.runbooks.findings import Finding, Severity, find
 from keydb_runbooks.runbooks.plan import Refusal, Request
-from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide
+from keydb_runbooks.runbooks.rotate import Rotation, Taken, decide, silent
+from keydb_runbooks.runbooks.topology import Topology
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -94,10 +95,10 @@ def settled(group: Group, what: str, finish: bool = False) -> Commands:
 
     + group: the nodes and proxies, see ``connectors.group``
     + what: for ``together.behind``
-    + finish: whether the old ones are taken away then: a proxy that can't be read may need them
+    + finish: whether the old ones are taken away then: who went silent meanwhile may need them
     """
     if scope.conducts(host, group):
-        yield FunctionCommand(_settle, (group, finish and group.pod_proxies is not None), {})
+        yield FunctionCommand(_settle, (group, finish), {})
         yield FunctionCommand(together.note, (group, what), {})
 
 
@@ -144,22 +145,29 @@ def _refused(node: NodeEntry, role: str) -> str | None:
     return None
 
 
-def _settle(state: State, host: Host, group: Group, every_proxy: bool) -> bool:
+def _settle(state: State, host: Host, group: Group, finish: bool) -> bool:
     if failed := _failed(state, group):
         told = f"the old passwords stay, since {' and '.join(failed)} could not be told to use the new ones"
         host.log_styled(told, fg="red")
         return False
     end = time.monotonic() + SETTLE_SECONDS
     while True:
-        found = [one for one in find(observe(group)) if _matters(one, every_proxy)]
+        found = _in_the_way(group, observe(group), finish)
         if not found:
             return True
         if time.monotonic() > end:
-            for one in found:
-                told = f"{one.code} {one.where}: {one.sentence}"
+            for told in found:
                 host.log_styled(f"the old passwords stay, since the group is not in order: {told}", fg="red")
             return False
         time.sleep(POLL_SECONDS)
+
+
+def _in_the_way(group: Group, topology: Topology, finish: bool) -> list[str]:
+    """Why the old passwords have to stay, a sentence each."""
+    found = [one for one in find(topology) if _matters(one, finish and group.pod_proxies is not None)]
+    told = [f"{one.code} {one.where}: {one.sentence}" for one in found]
+    untold = silent(topology) if finish else []
+    return told + [f"{name} went silent, and may know the old ones alone" for name in untold]
 
 
 def _matters(one: Finding, every_proxy: bool) -> bool:

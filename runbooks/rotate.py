@@ -72,8 +72,8 @@ def decide(
         hint = "give a user of keydb_users its old password as previous, and the new one as password"
         return Refusal("nothing-to-rotate", topology.group, "no user has a previous password", hint)
     refusal = refuse_mode(topology) or refuse_unread(topology, request) or refuse_rivals(topology)
-    silent = _silent(topology)
-    if refusal := refusal or _refuse_state(topology, taken) or _refuse_end(silent, finish):
+    untold = silent(topology)
+    if refusal := refusal or _refuse_state(topology, taken) or _refuse_end(untold, finish):
         return refusal
     seen = [one for one in taken.values() if one is not None]
     both = not all(one.new for one in seen)
@@ -81,22 +81,22 @@ def decide(
     warnings = []
     if finish and not over and "application" in roles:
         warnings.append("clients that still log in with the old password are refused from then on")
-    warnings += [f"{name} is not told: run this again when it is back, before finish=yes" for name in silent]
+    warnings += [f"{name} is not told: run this again when it is back, before finish=yes" for name in untold]
     return Rotation(topology.group, roles, finish, both, over, tuple(warnings))
 
 
-def _silent(topology: Topology) -> list[str]:
+def silent(topology: Topology) -> list[str]:
     """Who can't be told; a server that is known to be stopped has what its file says when it starts."""
     nodes = [node.name for node in topology.unread if not node.stopped]
     return [*nodes, *(proxy.name for proxy in topology.unread_proxies)]
 
 
-def _refuse_end(silent: list[str], finish: bool) -> Refusal | None:
+def _refuse_end(untold: list[str], finish: bool) -> Refusal | None:
     """Whoever knows the old passwords alone when they are gone finds no primary any more, or no server that is up."""
-    if not (silent and finish):
+    if not (untold and finish):
         return None
     told = "knows the old passwords alone as long as it is silent"
-    return Refusal("not-told", silent[0], told, "run this without finish=yes, and with it when everybody answers")
+    return Refusal("not-told", untold[0], told, "run this without finish=yes, and with it when everybody answers")
 
 
 def _refuse_state(topology: Topology, taken: Mapping[str, Taken | None]) -> Refusal | None:
