@@ -6,7 +6,7 @@ import pytest
 
 from keydb_runbooks.operations import rotation
 
-GROUP = SimpleNamespace(pod_proxies=None)
+GROUP = SimpleNamespace(pod_proxies=None, nodes=(), proxies=())
 
 
 def settles(monkeypatch, finish, *, nodes=(), proxies=()):
@@ -17,7 +17,7 @@ def settles(monkeypatch, finish, *, nodes=(), proxies=()):
     monkeypatch.setattr(rotation, "find", lambda topology: [])
     monkeypatch.setattr(rotation, "SETTLE_SECONDS", -1.0)
     host = SimpleNamespace(log_styled=lambda sentence, fg: told.append(sentence))
-    return rotation._settle(None, host, GROUP, finish), told
+    return rotation._settle(SimpleNamespace(failed_hosts=()), host, GROUP, finish), told
 
 
 def node(stopped):
