@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-import gevent
 import redis
 from pyinfra.api import StringCommand
 
@@ -24,7 +22,7 @@ from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import perform, send_together
 from keydb_runbooks.operations.pod_objects import is_pod
 from keydb_runbooks.operations.resync import Joining
-from keydb_runbooks.operations.waits import Approach, until
+from keydb_runbooks.operations.waits import Approach, meanwhile, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs
 from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, RestartAlone, SaveToDisk, UseProgram
@@ -39,6 +37,9 @@ PROCESS_SECONDS = 15.0
 
 GOES_ON_SECONDS = 20.0
 """A server that was told to end, and has answered for so long since, goes on."""
+
+STOP_SECONDS = 720
+"""A unit has ten minutes to save its data and end; a machine that is silent for longer is gone."""
 
 STARTING = ("refused", "no-answer", "loading")
 """What a link meets while a server starts: nobody yet, nobody who has time, one that loads its data."""
@@ -117,25 +118,37 @@ def _replace_process(entry: NodeEntry, run_id: str) -> None:
     # Under systemd the unit names the program.
     program = "" if service.has_systemd(entry.host) else programs.server(entry)
     command = service.restart_server(entry, program, config_path(entry))
-    replacing = gevent.spawn(try_quietly, entry.host, command)
-    _see_it_end(entry, run_id, replacing)
-    done, output = replacing.get()
+    done, output = meanwhile(
+        lambda: try_quietly(entry.host, command, timeout_seconds=STOP_SECONDS),
+        lambda: f"{entry.name} ends, and starts anew",
+        watch=Ending(entry, run_id).look,
+    )
     if not done:
         told = " ".join(output.stderr_lines) or "its machine did not say why"
         raise StepFailed(f"{entry.name} could not be restarted: {told}")
 
 
-def _see_it_end(entry: NodeEntry, run_id: str, replacing: gevent.Greenlet[..., Any]) -> None:
-    """A server that can't save its data does not end when it is told to, and answers; while it saves it doesn't."""
-    began = time.monotonic()
-    replacing.join(LOOK_SECONDS)
-    while not replacing.ready():
-        if not _goes_on(entry, run_id):
-            began = time.monotonic()
-        elif time.monotonic() - began > GOES_ON_SECONDS:
+class Ending:
+    """A server that was told to end: one that can't save its data does not, and answers; while it saves it doesn't."""
+
+    def __init__(self, entry: NodeEntry, run_id: str) -> None:
+        self.entry, self.run_id = entry, run_id
+        self._since = self._looked = time.monotonic()
+
+    def look(self) -> None:
+        """See how it is, now and then.
+
+        :raises StepFailed: if it goes on
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        if not _goes_on(self.entry, self.run_id):
+            self._since = now
+        elif now - self._since > GOES_ON_SECONDS:
             told = f"was told to end and still answers after {GOES_ON_SECONDS:g} s: it can't save its data"
-            raise StepFailed(f"{entry.name} {told}; look at {entry.data('keydb_log_file')} and its disk")
-        replacing.join(LOOK_SECONDS)
+            raise StepFailed(f"{self.entry.name} {told}; look at {self.entry.data('keydb_log_file')} and its disk")
 
 
 def _goes_on(entry: NodeEntry, run_id: str) -> bool:

@@ -80,16 +80,24 @@ def rest(seconds: float, told: str) -> None:
     time.sleep(seconds)
 
 
-def meanwhile(work: Callable[[], Seen], told: Callable[[], str], lines: Lines | None = None) -> Seen:
+def meanwhile(
+    work: Callable[[], Seen],
+    told: Callable[[], str],
+    lines: Lines | None = None,
+    watch: Callable[[], None] | None = None,
+) -> Seen:
     """Do what can't be asked how far it is, and return what it returns.
 
     :param lines: those of a longer work, of which this is a part
+    :param watch: what is called again and again, and ends the wait by what it raises
     :raises Stopped: if this program is told to stop; whoever calls this ends what is still under way elsewhere
     """
     task, lines = gevent.spawn(_tried, work), lines or Lines()
     try:
         while not task.ready():
             lines.go_on(told)
+            if watch is not None:
+                watch()
             task.join(timeout=SLOW_POLL_SECONDS)
     finally:
         # What has only just begun, or is about to end, does so.

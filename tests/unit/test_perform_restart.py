@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import gevent
 import pytest
 from paramiko import SSHException
 
@@ -17,7 +18,12 @@ from keydb_runbooks.runbooks.steps_members import Leave
 from keydb_runbooks.runbooks.steps_restart import Restart
 
 SENTENCE = r"the SSH connection to keydb-2 broke: .*; whether it did what was asked is unknown"
-SETTINGS = {"keydb_pid_file": "/run/p", "keydb_log_file": "/var/log/k", "keydb_data_directory": "/srv"}
+SETTINGS = {
+    "keydb_pid_file": "/run/p",
+    "keydb_log_file": "/var/log/k",
+    "keydb_data_directory": "/srv",
+    "keydb_config_directory": "/etc/k",
+}
 
 
 @pytest.fixture(
@@ -57,10 +63,33 @@ def test_restart(links, monkeypatch):
         perform_step(Restart("keydb-2", "a" * 40, "keydb-1", Address("192.0.2.1", 6379), "runs"), links)
 
 
+@pytest.mark.parametrize(
+    ("step", "module"),
+    [
+        (Restart("keydb-2", "a" * 40, "keydb-1", Address("192.0.2.1", 6379), "runs"), perform_restart),
+        (Leave("keydb-2", "a" * 40), perform_members),
+    ],
+    ids=["restart", "remove_node"],
+)
+def test_one_that_goes_silent_is_not_waited_for_without_end(links, monkeypatch, step, module):
+    entry = links.group.node("keydb-2")
+    entry.host.run_shell_command = lambda command, **arguments: gevent.sleep(9)
+    monkeypatch.setattr(perform_members, "background_save", lambda name, client: None)
+    for kind in (perform_restart, perform_members):
+        monkeypatch.setattr(kind.service, "end_server", lambda entry: "end")
+        monkeypatch.setattr(kind.service, "restart_server", lambda *words: "restart")
+        monkeypatch.setattr(kind.service, "has_systemd", lambda host: True)
+    monkeypatch.setattr(perform_restart, "config_path", lambda entry: "/etc/k")
+    monkeypatch.setattr(perform_restart, "is_pod", lambda entry: False)
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.1)
+    with pytest.raises(StepFailed, match=r"did not answer in time; whether it did what was asked is unknown"):
+        perform_step(step, links)
+
+
 def test_remove_node(links, monkeypatch):
     monkeypatch.setattr(perform_members, "background_save", lambda name, client: None)
     monkeypatch.setattr(perform_members.service, "end_server", lambda entry: "end")
-    monkeypatch.setattr(perform_members, "try_quietly", lambda host, command: (True, None))
+    monkeypatch.setattr(perform_members, "try_quietly", lambda host, command, timeout_seconds: (True, None))
     with pytest.raises(StepFailed, match=SENTENCE):
         perform_step(Leave("keydb-2", "a" * 40), links)
     # One that answers, but can't say.
