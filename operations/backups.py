@@ -28,7 +28,7 @@ from keydb_runbooks.operations.failures import LeftBehind, StepFailed
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform
-from keydb_runbooks.operations.waits import until
+from keydb_runbooks.operations.waits import meanwhile, until
 from keydb_runbooks.runbooks import backup
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request
 from keydb_runbooks.runbooks.rdb import Checked, read_check
@@ -119,7 +119,11 @@ def check(entry: NodeEntry, path: str) -> Checked:
     :raises StepFailed: if it can't be checked, or isn't sound
     """
     engine = entry.data("keydb_engine")
-    checked = read_check(dump.run(entry.host, CHECK, programs.on_path(entry), str(engine), path) or [])
+    told = meanwhile(
+        lambda: dump.run(entry.host, CHECK, programs.on_path(entry), str(engine), path),
+        lambda: f"{entry.name} checks {path}",
+    )
+    checked = read_check(told or [])
     if not checked.sound:
         raise StepFailed(f"{entry.name}: {engine}-check-rdb {path}: {checked.trouble}")
     return checked

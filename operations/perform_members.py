@@ -12,7 +12,7 @@ from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.operations.perform_restart import STOP_SECONDS
-from keydb_runbooks.operations.waits import until
+from keydb_runbooks.operations.waits import meanwhile, until
 from keydb_runbooks.runbooks.clients import connections
 from keydb_runbooks.runbooks.steps_members import Leave, LeftByClients
 
@@ -40,7 +40,10 @@ def _leave(step: Leave, links: Links) -> str:
     if links.read_same(step.where, step.run_id).is_primary:
         raise StepFailed(f"{step.where} is a primary by now, so it stays")
     background_save(step.where, links.node(step.where))
-    done, output = try_quietly(entry.host, service.end_server(entry), timeout_seconds=STOP_SECONDS)
+    end = service.end_server(entry)
+    done, output = meanwhile(
+        lambda: try_quietly(entry.host, end, timeout_seconds=STOP_SECONDS), lambda: f"{step.where} ends"
+    )
     pid_file = str(entry.data("keydb_pid_file"))
     pid = get_now(entry.host, KeydbProcess, pid_file=pid_file) if done else None
     if done and pid is None:
