@@ -12,7 +12,7 @@ import pytest
 
 from tests.fleet.fleet import NODES, SERVER_PORT, Fleet
 from tests.fleet.machine import Machine, eventually
-from tests.fleet.test_verbs import as_told, group, is_healthy, rejoin  # noqa: F401 - a fixture of theirs
+from tests.fleet.test_verbs import as_told, group, is_healthy, rejoin, renewed  # noqa: F401 - a fixture of theirs
 from tests.fleet.writer import writing
 
 Strike = Callable[[Machine], None]
@@ -118,12 +118,6 @@ def test_a_machine_that_is_struck_in_the_middle_leaves_a_group_that_can_be_made_
     # A failover onto a node that nobody followed let it take writes alone.
     group.run("install").ok()
     renewed(group)
-
-
-def renewed(fleet: Fleet) -> None:
-    """KeyDB may have lost its file descriptor 0 by what happened (docs/engines.md); nobody else's switchover is refused for it."""
-    if "descriptor" in fleet.run("switchover", dry=True).text:
-        fleet.run("restart").ok()
 
 
 OF_A_PROXY = {
