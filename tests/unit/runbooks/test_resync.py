@@ -48,8 +48,8 @@ SAID = [
     (
         "they are loaded as they come",
         "loading:1\nloading_loaded_bytes:30\nloading_total_bytes:0\nmaster_sync_in_progress:1",
-        f"{KEYS}250000",
-        Resync(Phase.LOADS, 30, None, 50),
+        f"{KEYS}500000",
+        Resync(Phase.LOADS, 30, None, 100),
     ),
     ("it loads, and doesn't say how much", "loading:1", "", Resync(Phase.LOADS, 0, None)),
 ]
@@ -74,6 +74,7 @@ def listed(**changes):
         (listed(), f"rdb_bgsave_in_progress:1\n{KEYS}150529", Resync(Phase.WAITS, 150_529, 500_000)),
         (listed(), f"rdb_bgsave_in_progress:0\naof_rewrite_in_progress:1\n{KEYS}1", Resync(Phase.WAITS, 0, 500_000)),
         (listed(), "rdb_bgsave_in_progress:0\naof_rewrite_in_progress:0", None),
+        (listed(), "", None),
         (listed(waits=False), f"rdb_bgsave_in_progress:1\n{KEYS}150529", None),
         (None, f"rdb_bgsave_in_progress:1\n{KEYS}150529", None),
     ],
@@ -95,6 +96,11 @@ def test_who_has_no_answer_yet_waits_while_the_primary_writes_for_another(row, p
 )
 def test_of_a_silent_one_its_primary_tells(row, expected):
     assert read_heard(read_info(f"uptime_in_seconds:60\n{KEYS}150529"), row) == expected
+
+
+def test_a_primary_that_does_not_say_how_long_it_lives_has_heard_it_at_no_known_moment():
+    row = listed(waits=False, online=True)
+    assert read_heard({}, row) == Resync(Phase.EMPTIES, 0, 0)
 
 
 def begun(*looks):
