@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from keydb_runbooks.runbooks.steps import Command, Step
 
-END: Command = ("CLIENT", "KILL", "ID", "<each connection of a client>")
+END: tuple[Command, ...] = (("CLIENT", "LIST"), ("CLIENT", "KILL", "ID", "<each connection of a client>"))
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class EndSessions(Step):
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("CLIENT", "LIST"), END)
+        return END
 
     @property
     def sentence(self) -> str:
@@ -40,7 +40,7 @@ class EndStragglers(Step):
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("CLIENT", "LIST"), END)
+        return END
 
     @property
     def sentence(self) -> str:
@@ -56,7 +56,7 @@ class EndLatecomers(Step):
 
     @property
     def commands(self) -> tuple[Command, ...]:
-        return (("CLIENT", "LIST"), END)
+        return END
 
     @property
     def sentence(self) -> str:

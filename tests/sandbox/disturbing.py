@@ -13,6 +13,7 @@ from pathlib import Path
 
 import redis
 from kit import NODES, Result, Sandbox, Writer, eventually
+from moments import Moment, list_of, run_at
 from verbs import NOTED_LATER_SECONDS, World
 
 from demo.measure import find_lost, read_journal
@@ -229,3 +230,24 @@ def lost(group: Sandbox, writer: Writer, world: World) -> int:
         assert not late, f"acknowledged behind the promotion, and gone: {late}"
     begin, end = world.lossy or (0.0, 0.0)
     return sum(1 for one in gone if not begin <= one.seconds <= end)
+
+
+def disturbed(group: Sandbox, deploy: str, world: World, at: Moment, where: str, fault: str) -> tuple[Result, Person]:
+    """A run that meets a fault of one place at a moment, and somebody who has read it; the fault is over again."""
+    node = {place: name for name, place in world.places.names.items()}[where]
+    result = run_at(group, deploy, at, begin(group, fault, node), world.places.names, **world.data)
+    person = Person(group)
+    person.note(deploy, result)
+    print(f"{where}, {fault}, {at}: {told(deploy, result)}")
+    assert "happened" in list_of(group).read_text().splitlines(), result.text
+    end(group, fault, node)
+    return result, person
+
+
+def is_whole(group: Sandbox, writer: Writer, world: World, person: Person, patience_seconds: float) -> None:
+    """In the end there is one primary, everybody is well, clients write, and what is lost was announced."""
+    primaries = group.primaries()
+    assert len(primaries) == 1, person.log
+    group.healthy(primaries[0])
+    writer.write_on(0.1, patience_seconds)
+    assert lost(group, writer, world) == 0 or person.announced, "\n".join(person.log)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from disturbing import FAULTS, OF_PROXIES, Person, begin, end, link_script, lost, said, told
+from disturbing import FAULTS, OF_PROXIES, begin, disturbed, is_whole, link_script, said
 from kit import WRITES_PER_SECOND, Sandbox, writing
 from moments import Moment, list_of, run_at
 from pairs import Row, each_value, every_row, pairs_of, pairwise
@@ -134,38 +134,21 @@ def networked(networked: Sandbox) -> Iterator[Sandbox]:
 
 
 def disturb(group: Sandbox, row: Row) -> None:
-    verb, where, fault, moment = row
-    at = MOMENTS[verb][moment]
-    with writing(group, 50 if VERBS[verb].slowly else WRITES_PER_SECOND) as writer:
-        world = VERBS[verb].world(group, places_of(group))
-        node = {name: place for place, name in world.places.names.items()}[where]
-        disturbed = run_at(
-            group,
-            VERBS[verb].deploy,
-            at,
-            begin(group, fault, node),
-            world.places.names,
-            **world.data,
-        )
-        person = Person(group)
-        person.note(verb, disturbed)
-        print(f"{', '.join(row)}: {told(VERBS[verb].deploy, disturbed)}")
-        assert "happened" in list_of(group).read_text().splitlines(), disturbed.text
-        end(group, fault, node)
-        for deploy, _ in VERBS[verb].behind(world):
+    name, where, fault, moment = row
+    verb = VERBS[name]
+    with writing(group, 50 if verb.slowly else WRITES_PER_SECOND) as writer:
+        world = verb.world(group, places_of(group))
+        _, person = disturbed(group, verb.deploy, world, MOMENTS[name][moment], where, fault)
+        for deploy, _ in verb.behind(world):
             if deploy == "start":
                 group.run("start").ok()
-        person.finish(VERBS[verb].deploy, world.data)
-        if verb in STAYS and group.primaries() == [world.primary]:
-            VERBS[verb].kept(group, world)
-        for deploy, data in VERBS[verb].behind(world):
+        person.finish(verb.deploy, world.data)
+        if name in STAYS and group.primaries() == [world.primary]:
+            verb.kept(group, world)
+        for deploy, data in verb.behind(world):
             if deploy == "unfence":
                 person.run(deploy, **data).ok()
-        primaries = group.primaries()
-        assert len(primaries) == 1, person.log
-        group.healthy(primaries[0])
-        writer.write_on(0.1, 20)
-        assert lost(group, writer, world) == 0 or person.announced, "\n".join(person.log)
+        is_whole(group, writer, world, person, 20)
 
 
 @pytest.mark.first_engine

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from disturbing import FAULTS, OF_PROXIES, Person, begin, end, lost, operators_passwords, told
+from disturbing import FAULTS, OF_PROXIES, disturbed, is_whole, operators_passwords
 from kit import NODES, WRITES_PER_SECOND, Sandbox, writing
-from moments import Moment, list_of, run_at
+from moments import Moment, list_of
 from pairs import Row, each_value, every_row, pairs_of, pairwise
 from verbs import OTHERS, VERBS, Verb, places_of
 
@@ -148,19 +148,12 @@ def is_open(group: Sandbox, node: str) -> bool:
 
 def disturb(group: Sandbox, row: Row) -> None:
     verb, (name, where, fault, moment) = verb_of(row), row
-    at = MOMENTS[name][moment]
     verb.before(group)
     with writing(group, 50 if verb.slowly else WRITES_PER_SECOND) as writer:
         world = verb.world(group, places_of(group))
-        node = {part: place for place, part in world.places.names.items()}[where]
-        disturbed = run_at(group, verb.deploy, at, begin(group, fault, node), world.places.names, **world.data)
-        person = Person(group)
-        person.note(verb.deploy, disturbed)
-        print(f"{', '.join(row)}: {told(verb.deploy, disturbed)}")
-        assert "happened" in list_of(group).read_text().splitlines(), disturbed.text
-        end(group, fault, node)
+        result, person = disturbed(group, verb.deploy, world, MOMENTS[name][moment], where, fault)
         verb.always(group, world)
-        assert len(writers_at_once(group)) <= 1, disturbed.text
+        assert len(writers_at_once(group)) <= 1, result.text
         person.insist(verb.deploy, world.data)
         behind = verb.behind(world)
         if not behind:
@@ -168,11 +161,7 @@ def disturb(group: Sandbox, row: Row) -> None:
         verb.kept(group, world)
         for deploy, data in (*behind, ("rejoin", {})):
             person.insist(deploy, data)
-        primaries = group.primaries()
-        assert len(primaries) == 1, person.log
-        group.healthy(primaries[0])
-        writer.write_on(0.1, OLD_PROXY_SECONDS)
-        assert lost(group, writer, world) == 0 or person.announced, "\n".join(person.log)
+        is_whole(group, writer, world, person, OLD_PROXY_SECONDS)
 
 
 @pytest.mark.first_engine
