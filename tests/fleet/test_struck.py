@@ -13,7 +13,7 @@ import pytest
 from tests.fleet.fleet import NODES, SERVER_PORT, Fleet
 from tests.fleet.machine import Machine, eventually
 from tests.fleet.test_verbs import as_told, group, is_healthy, rejoin, renewed  # noqa: F401 - a fixture of theirs
-from tests.fleet.writer import writing
+from tests.fleet.writer import Writer, writing
 
 Strike = Callable[[Machine], None]
 
@@ -64,6 +64,27 @@ def run_struck(fleet: Fleet, verb: str, step: str, folder: Path, strike: Callabl
     return str(text)
 
 
+def struck_in_the_middle(fleet: Fleet, fault: str, verb: str, step: str, struck: str, folder: Path) -> str:
+    """What a verb printed whose machine was struck in front of a step, and is mended; behind a failover OLD is off."""
+    strike, mend = FAULTS[fault]
+    if verb == "failover":
+        fleet[OLD].power_off()
+    try:
+        return run_struck(fleet, verb, step, folder, lambda: strike(fleet[struck]))
+    finally:
+        mend(fleet[struck])
+
+
+def is_whole(fleet: Fleet, writer: Writer, verb: str, text: str, folder: Path) -> str:
+    """Everybody follows one primary again, clients write, and a switchover has lost nothing; who the primary is."""
+    (primary,) = fleet.primaries()
+    eventually(lambda: is_healthy(fleet, primary), f"the group is whole behind {text}", 60)
+    writer.goes_on()
+    lost = writer.lost(folder)
+    assert verb == "failover" or lost == 0, f"{lost} of {writer.acknowledged()} writes are lost:\n{text}"
+    return primary
+
+
 def recovers(fleet: Fleet) -> None:
     """What a person does behind it: the verb that status names, as often as one is named."""
     for _ in range(6):
@@ -93,27 +114,16 @@ def test_a_machine_that_is_struck_in_the_middle_leaves_a_group_that_can_be_made_
     step: str,
     struck: str,
 ) -> None:
-    strike, mend = FAULTS[fault]
-    machine = group[struck]
     with writing(group) as writer:
+        text = struck_in_the_middle(group, fault, verb, step, struck, tmp_path / "stands")
         if verb == "failover":
-            group[OLD].power_off()
-        try:
-            text = run_struck(group, verb, step, tmp_path / "stands", lambda: strike(machine))
-        finally:
-            mend(machine)
-            if verb == "failover":
-                group[OLD].power_on()
-                group[OLD].wait()
+            group[OLD].power_on()
+            group[OLD].wait()
         assert re.search(r"done: |refused: |failed and (unchanged|incomplete)", text), text
         assert "Traceback" not in text, text
         group.run("start")
         recovers(group)
-        (primary,) = group.primaries()
-        eventually(lambda: is_healthy(group, primary), f"the group is whole behind {text}", 60)
-        writer.goes_on()
-        lost = writer.lost(tmp_path)
-        assert verb == "failover" or lost == 0, f"{lost} of {writer.acknowledged()} writes are lost:\n{text}"
+        primary = is_whole(group, writer, verb, text, tmp_path)
     assert {*group.replicas_of(primary), primary} == {*NODES}
     # A failover onto a node that nobody followed let it take writes alone.
     group.run("install").ok()
@@ -145,16 +155,9 @@ def test_a_proxys_machine_that_is_struck_in_the_middle_is_named_and_the_same_aga
     step: str,
     struck: str,
 ) -> None:
-    strike, mend = FAULTS[fault]
-    machine = group[struck]
     to = {"to": NEW} if verb == "switchover" else {}
     with writing(group) as writer:
-        if verb == "failover":
-            group[OLD].power_off()
-        try:
-            text = run_struck(group, verb, step, tmp_path / "stands", lambda: strike(machine))
-        finally:
-            mend(machine)
+        text = struck_in_the_middle(group, fault, verb, step, struck, tmp_path / "stands")
         told = " ".join(text.split())
         assert (
             f"failed and incomplete: {NEW} is the primary of vagrant, but no write through {struck} reached" in told
@@ -168,10 +171,6 @@ def test_a_proxys_machine_that_is_struck_in_the_middle_is_named_and_the_same_aga
             group[OLD].power_on()
             group[OLD].wait()
             rejoin(group).ok()
-        (primary,) = group.primaries()
-        eventually(lambda: is_healthy(group, primary), f"the group is whole behind {text}", 60)
-        writer.goes_on()
-        lost = writer.lost(tmp_path)
-        assert verb == "failover" or lost == 0, f"{lost} of {writer.acknowledged()} writes are lost:\n{text}"
+        is_whole(group, writer, verb, text, tmp_path)
     group.run("install").ok()
     renewed(group)
