@@ -106,8 +106,10 @@ def _observe_node(entry: NodeEntry, patience: float | None) -> Node | Unread:
     asking, looking = gevent.spawn(read_machine, entry), gevent.spawn(read_made, entry)
     seen = _observe_server(entry, patience)
     if isinstance(seen, Node):
-        seen = changed(seen, made=looking.get())
-    return with_anew(entry, changed(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time())))
+        seen = changed(seen, made=looking.get(), machine=asking.get())
+    else:
+        seen = changed(seen, machine=asking.get(), observed_at=seen.observed_at or moment(time.time()))
+    return with_anew(entry, seen)
 
 
 def _observe_server(entry: NodeEntry, patience: float | None) -> Node | Unread:

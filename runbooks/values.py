@@ -15,7 +15,7 @@ def changed(value: Value, **fields: Any) -> Value:
     :raises TypeError: if there is no such field
     """
     own = vars(value)
-    new = {**own, **fields}
+    new = own | fields
     if len(new) != len(own):
         raise TypeError(f"{type(value).__name__} has no {', '.join(sorted(fields.keys() - own.keys()))}")
     made = object.__new__(type(value))

@@ -276,7 +276,7 @@ def info(world: World, server: Server) -> Info:
     return Info(still, _moving(world, server))
 
 
-@lru_cache(4096)
+@lru_cache(16384)
 def _still(
     engine: str,
     run: str,

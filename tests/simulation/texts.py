@@ -15,11 +15,16 @@ from keydb_runbooks.runbooks.replication import Address, Node
 from keydb_runbooks.runbooks.values import changed
 from tests.simulation.commands import Info
 
-REMEMBERED = 4096
+REMEMBERED = 16384
 """How many texts of a kind: worlds are much alike."""
 
 _still = lru_cache(REMEMBERED)(replication.node_from_info)
 statistics = lru_cache(REMEMBERED)(proxy.proxy_from_statistics)
+
+
+@lru_cache(REMEMBERED)
+def _keys(database: str) -> int:
+    return replication._keys(replication._Fields({"db0": [database]} if database else {}))
 
 
 def node(name: str, address: Address, info: Info) -> Node:
@@ -31,7 +36,7 @@ def node(name: str, address: Address, info: Info) -> Node:
         offset=replication._offset(fields),
         second_offset=fields.number("second_repl_offset", -1),
         backlog_first=replication._backlog_first(fields),
-        keys=replication._keys(fields),
+        keys=_keys(fields.first("db0", "")),
         condition=changed(known.condition, uptime_seconds=uptime),
     )
 
