@@ -6,6 +6,7 @@ destroyed every copy. What was announced is kept in ``given_up``, and everything
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS, VERIFY_KEY, Reinstate
@@ -46,6 +47,9 @@ HOLES = {
     "woken-with-replica": "it wakes later, and takes writes because replicas wake with it that were silent as well",
 }
 """What is known to be possible (docs/simulation.md). A run that gets there ends there, and is counted."""
+
+
+NOT_STOPPED = re.compile(r"(.+?) (?:is|are) not stopped")
 
 
 class KnownHole(BaseException):
@@ -131,10 +135,9 @@ class Watch:
         return None if promoter.outcome == "done" else "woken-early"
 
     def _announced_waking(self, promoter: Operator, silent: list[str]) -> bool:
-        """Whether its plan told that those who are silent may take writes when they wake."""
-        names = " and ".join(silent)
-        warnings = promoter.plan.warnings if promoter.plan is not None else ()
-        return any(one.startswith((f"{names} is not stopped", f"{names} are not stopped")) for one in warnings)
+        """Whether its plan told that those who are silent may take writes when they wake; it may have named more."""
+        told = [] if promoter.plan is None else map(NOT_STOPPED.match, promoter.plan.warnings)
+        return any(set(silent) <= set(found[1].split(" and ")) for found in told if found)
 
     def copies(self, write: int) -> list[str]:
         """The servers that hold a write, in memory or on a disk."""

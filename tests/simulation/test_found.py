@@ -1,5 +1,7 @@
 """What the simulation once found, as short scripts: how the run in question ends since then."""
 
+from collections import Counter
+
 import pytest
 
 from keydb_runbooks.operations import lock
@@ -170,3 +172,13 @@ def test_who_goes_on_over_a_silent_node_outranks_it_or_that_is_found(monkeypatch
         failure = play(Script(Shape(), acts, ("rejoin", None)))
     assert failure is not None
     assert failure.check == "two-writers"
+
+
+def test_a_plan_announces_whoever_wakes_also_if_it_named_one_who_was_found_dead_later():
+    shape = Shape(nodes=5, min_replicas=0, wakes_stale=True)
+    killed = (("begin", "A", "failover", None, "careless"), ("go", "A", 11), ("kill", "keydb-2"))
+    tally: Counter[str] = Counter()
+    with installed():
+        failure = play(Script(shape, (("freeze", "keydb-1"), ("pass", 2500), *killed), ("rejoin", None)), tally=tally)
+    assert failure is None
+    assert tally["known hole: woken-without-lease"] == 1
