@@ -182,10 +182,11 @@ def drop_replicas(world: World, source: Server) -> None:
 
 
 def follow(world: World, server: Server, address: tuple[str, int]) -> None:
-    """REPLICAOF host port. Its own replicas are sent away: they come again, and get in once it is up itself."""
+    """REPLICAOF host port. KeyDB sends its own replicas away at once: they get in again when it is up itself."""
     if server.source == address:
         return
-    drop_replicas(world, server)
+    if server.engine == "keydb":
+        drop_replicas(world, server)
     if server.source is None:
         # It was a primary: it may ask to go on from its own end.
         server.cached = True
