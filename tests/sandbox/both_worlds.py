@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 from bare_servers import BareServers
+from kit import eventually
 
 from tests.simulation import commands, processes, replication
 from tests.simulation.checks import Watch
@@ -227,8 +228,15 @@ class Real:
         return f"test:{self.writes}", "x" * 100
 
     def _kill(self, name: str) -> None:
+        if name not in self.frozen:
+            # Behind a full resync an AOF is written anew: whoever dies before that is done comes back empty.
+            eventually(lambda: self._has_written(name), f"{name} has written its AOF anew")
         self.servers.kill(name)
         self.frozen.discard(name)
+
+    def _has_written(self, name: str) -> bool:
+        info = self.servers.info(name)
+        return not any(int(str(info[f"aof_rewrite_{what}"])) for what in ("in_progress", "scheduled"))
 
     def _freeze(self, name: str) -> None:
         self.servers.freeze(name)

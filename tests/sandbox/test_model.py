@@ -32,13 +32,15 @@ def events_of(seed: int, model: Model) -> Iterator[Event]:
 
 def _of_server(world: World, name: str, chance: Random) -> list[Event]:
     server = world.servers[name]
+    # The model's replicas know at once of a death behind a cut (docs/simulation.md, "What it leaves out").
+    kill: list[Event] = [] if any(name in pair for pair in world.cuts) else [("kill", name)]
     if not server.running:
         return [("start", name, "guarded"), ("start", name, "guarded"), ("start", name, "plain"), ("lose disk", name)]
     if server.frozen:
-        return [("wake", name), ("wake", name), ("kill", name)]
+        return [("wake", name), ("wake", name), *kill]
     sources = [one.name for one in world.servers.values() if one is not server and one.alive and one.is_primary]
     found: list[Event] = [("write", name), ("write", name), ("promote", name), ("save", name), ("rewrite", name)]
-    found += [("kill", name), ("freeze", name), ("pause", name), ("unpause", name), ("reset", name)]
+    found += [*kill, ("freeze", name), ("pause", name), ("unpause", name), ("reset", name)]
     found += [("lease", name, chance.choice("01")), ("route", name, chance.choice(("up", "down", "end")))]
     # Who refuses a replica makes KeyDB close its file descriptor 0 (keydb-facts), and a circle is nobody's plan.
     found += [("follow", name, source) for source in sources] * 3

@@ -161,8 +161,9 @@ def break_link(world: World, replica: Server) -> None:
             deliver(world, replica)
         elif replica.running and not world.is_cut(replica.name, source.name) and not replica.pause_until:
             replica.unread = (source.stream, source.position)
-    # A full resync that was cut off: the old data are still there, but can't be gone on with.
-    replica.cached = replica.link == UP
+    # Neither a full resync that was cut off can be gone on with, though the old data are still there, nor a stream of
+    # which a pause holds something.
+    replica.cached = replica.link == UP and not (replica.pause_until and replica.position != source.position)
     replica.link, replica.snapshot = DOWN, None
     replica.retry_at = world.now + RETRY_MILLISECONDS
     if source.alive and not world.is_cut(replica.name, source.name):
