@@ -1,19 +1,17 @@
-"""A fault in the middle of the verbs that move no role by themselves, or for another end: as in ``test_faults``.
+"""The table of faults in the middle of the verbs that move no role by themselves, or for another end.
 
-They have a table of their own, since more is looked at: a backup is whole or none, what a restore replaced is saved,
+They have one of their own, since more is looked at: a backup is whole or none, what a restore replaced is saved,
 old and new passwords log in as long as they should, and a node that joins or leaves is known or gone everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 import redis
-from disturbing import FAULTS, OF_PROXIES, disturbed, is_whole, operators_passwords
+from disturbing import OF_PROXIES, disturbed, is_whole, operators_passwords
 from kit import NODES, WRITES_PER_SECOND, Sandbox, writing
-from moments import Moment, list_of
-from pairs import Row, each_value, every_row, pairs_of, pairwise
+from moments import Moment
+from pairs import Row
+from tables import Table
 from verbs import OTHERS, VERBS, Verb, places_of
 
 PROMOTE = (
@@ -71,15 +69,6 @@ MOMENTS = {
         "behind": Moment(FORGOTTEN, "before"),
     },
 }
-"""Directly before the first change; when it is half done or not looked at yet; near the end."""
-
-FACTORS = {
-    "verb": tuple(MOMENTS),
-    "where": ("primary", "target", "sibling", "proxy"),
-    "fault": FAULTS,
-    "moment": ("before", "within", "behind"),
-}
-
 DEAD = {
     ("start", "before"): ("sibling", "proxy"),
     ("start", "within"): ("proxy",),
@@ -99,24 +88,6 @@ def possible(row: Row) -> bool:
     if where in DEAD.get((verb, moment), ()):
         return fault in OF_NETWORK
     return where != "proxy" or fault in OF_PROXIES
-
-
-ROWS = every_row(FACTORS, possible)
-CHOSEN = pairwise(ROWS)
-FEW = each_value(CHOSEN)
-
-
-def test_every_pair_of_values_is_tried() -> None:
-    tried = {pair for row in CHOSEN for pair in pairs_of(row)}
-    assert tried == {pair for row in ROWS for pair in pairs_of(row)}
-    # As few rows as there can be: each has one pair of a verb and a fault.
-    assert len(CHOSEN) == len(FACTORS["verb"]) * len(FACTORS["fault"])
-
-
-@pytest.fixture
-def networked(networked: Sandbox) -> Iterator[Sandbox]:
-    yield networked
-    list_of(networked).unlink(missing_ok=True)
 
 
 def verb_of(row: Row) -> Verb:
@@ -164,20 +135,4 @@ def disturb(group: Sandbox, row: Row) -> None:
         is_whole(group, writer, world, person, OLD_PROXY_SECONDS)
 
 
-@pytest.mark.first_engine
-@pytest.mark.parametrize("row", FEW, ids="-".join)
-def test_a_fault_in_the_middle_of_another_verb_ends_well(networked: Sandbox, row: Row) -> None:
-    disturb(networked, row)
-
-
-@pytest.mark.in_ci
-@pytest.mark.first_engine
-@pytest.mark.parametrize("row", [row for row in CHOSEN if row not in FEW], ids="-".join)
-def test_every_two_of_another_verb_node_fault_and_moment_end_well_together(networked: Sandbox, row: Row) -> None:
-    disturb(networked, row)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", [row for row in ROWS if row not in CHOSEN], ids="-".join)
-def test_every_fault_at_every_moment_of_another_verb_ends_well(networked: Sandbox, row: Row) -> None:
-    disturb(networked, row)
+TABLE = Table(MOMENTS, possible, disturb)
