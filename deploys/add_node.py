@@ -56,8 +56,6 @@ else:
     # From here on only if it is in sync. The others' boot guards first: it may soon hold what nobody else has.
     if node and node.name in joining.others:
         boot_guard.installed(name=f"Let the others ask {joining.node} too", _if=joined)
-        keydb.configuration(
-            name="Configure the others as the inventory has them", program=programs.server(node), _if=joined
-        )
+        keydb.configuration(name="Configure the other servers too", program=programs.server(node), _if=joined)
     if proxy:
         haproxy.configuration(name=f"Lead clients to {joining.node} too", program=programs.proxy(proxy), _if=joined)

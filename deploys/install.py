@@ -30,4 +30,4 @@ for group in scope.groups(host):
             installing.proxy(proxy)
     if scope.conducts(host, group):
         scope.advise(group)
-        runbook.found(name=f"Give {group.name} its first primary, if it never had one", group=group)
+        runbook.found(name=f"Give {group.name} a first primary, once", group=group)

@@ -44,12 +44,12 @@ if node and rotated.both:
     keydb.configuration(name="Let servers take both passwords", program=program, stage=Stage.BOTH, strict=True)
 # These two on every host, so that none of them goes on before it is over.
 if node or proxy:
-    rotation.proved(name="See that each server takes the new ones", group=group, what="taken")
+    rotation.proved(name="See that servers take the new ones", group=group, what="taken")
 if node:
     stage = rotated.moved
     keydb.configuration(name="Let replicas use the new one", program=program, stage=stage, strict=True, _if=taken)
 if node and on_pods:
-    pods.logins(name="Let boot guards and probes use the new ones", _if=taken)
+    pods.logins(name="Let guards and probes use new ones", _if=taken)
 elif node:
     keydb.credentials(name="Let facts use the new one", _if=taken)
     boot_guard.installed(name="Let boot guards use the new one", _if=taken)

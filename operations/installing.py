@@ -75,7 +75,7 @@ def _program(node: NodeEntry) -> str:
 def _kernel(node: NodeEntry) -> None:
     """The kernel of a machine whose server is adopted is as somebody else wanted it, unless the inventory names it."""
     if node.data("keydb_kernel_settings") and (not node.adopted or node.names("keydb_kernel_settings")):
-        kernel.settings(name="Let the kernel be as the server asks")
+        kernel.settings(name="Let the kernel be as servers ask")
         kernel.advise(node.host)
 
 
@@ -136,7 +136,7 @@ def pod(target: Host, group: Group) -> None:
 
 def _certificate(group: Group) -> None:
     if group.nodes[0].data("keydb_tls_ca"):
-        pods_renewal.taken_over(name="Let the server take over its certificate", group=group)
+        pods_renewal.taken_over(name="Let the server load its certificate", group=group)
 
 
 def more_pods(target: Host, group: Group, join: Callable[[], object], joined: Callable[[], bool]) -> None:
@@ -157,7 +157,7 @@ def more_pods(target: Host, group: Group, join: Callable[[], object], joined: Ca
         pods_proxies.ready(name="Wait until the proxies run", group=group)
     if group.node_of(target):
         _certificate(group)
-        pods.configuration(name="Configure the others as the inventory has them", _if=joined)
+        pods.configuration(name="Configure the other servers too", _if=joined)
 
 
 def fewer_pods(target: Host, group: Group, leaving: str) -> None:

@@ -59,7 +59,7 @@ def settings() -> Generator[PyinfraCommand, None, None]:
 
     .. code:: python
 
-        kernel.settings(name="Let the kernel be as the server asks")
+        kernel.settings(name="Let the kernel be as servers ask")
     """
     seen = _seen.get(host.state, {}).pop(host.name, None) or answer(host, SETTINGS)
     if seen is None:

@@ -164,7 +164,7 @@ def logins() -> Commands:
 
     .. code:: python
 
-        pods.logins(name="Let boot guards and probes use the new ones")
+        pods.logins(name="Let guards and probes use new ones")
     """
     entry = keydb.this_node(pyinfra_host)
     for role, path in (("operator", boot_guard.credentials_path(entry)), ("monitoring", keydb.credentials_path(entry))):

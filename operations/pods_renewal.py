@@ -40,7 +40,7 @@ def taken_over(group: Group) -> Commands:
 
     .. code:: python
 
-        pods_renewal.taken_over(name="Let the server take over its certificate", group=group)
+        pods_renewal.taken_over(name="Let the server load its certificate", group=group)
     """
     entry = keydb.this_node(pyinfra_host)
     if pods.is_given_up(pyinfra_host.state, entry):
