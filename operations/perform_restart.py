@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import redis
 from pyinfra.api import StringCommand
@@ -21,7 +22,7 @@ from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import perform, send_together
 from keydb_runbooks.operations.pod_objects import is_pod
-from keydb_runbooks.operations.resync import Joining
+from keydb_runbooks.operations.resync import Joining, Primary
 from keydb_runbooks.operations.waits import Approach, meanwhile, until
 from keydb_runbooks.runbooks.replication import Node, node_from_info
 from keydb_runbooks.runbooks.rolling import runs
@@ -209,10 +210,10 @@ class Returning(Joining):
         super().__init__(step, links)
         self._approach, self._wanted, self._best = Approach(), 0, 0
 
-    def _arrived(self, node: Node) -> bool:
-        _, primary = self._primary()
+    def _arrived(self, node: Node, ask: Callable[[], Primary]) -> bool:
+        _, primary = ask()
         self._approach.see(node.offset, primary.offset)
-        linked = super()._arrived(node) and not node.loading
+        linked = self._linked(node) and not node.loading
         self._wanted = self._wanted or (primary.offset if linked else 0)
         # Behind an address translation the primary knows it by another address.
         counted = all(one.online for one in primary.replicas if one.address == node.address)
@@ -224,5 +225,4 @@ class Returning(Joining):
         return self._best > before
 
     def _told(self, node: Node) -> str:
-        linked = super()._arrived(node)
-        return f"it is {self._approach}" if linked else super()._told(node)
+        return f"it is {self._approach}" if self._linked(node) else super()._told(node)

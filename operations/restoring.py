@@ -12,6 +12,7 @@ import json
 import secrets
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -19,8 +20,10 @@ from weakref import WeakKeyDictionary
 import redis
 from pyinfra.api.host import Host
 
+from keydb_runbooks.connectors import shell
 from keydb_runbooks.connectors.group import Group, NodeEntry
 from keydb_runbooks.connectors.link import Client, LinkError, link, link_to
+from keydb_runbooks.connectors.quiet import run_quietly
 from keydb_runbooks.operations import dump, owners, programs
 from keydb_runbooks.operations.backups import check
 from keydb_runbooks.operations.failures import StepFailed
@@ -28,7 +31,7 @@ from keydb_runbooks.operations.keydb import config_path
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.perform import perform
-from keydb_runbooks.operations.resync import Watch
+from keydb_runbooks.operations.taking_over import TakingOver
 from keydb_runbooks.operations.users import ACL
 from keydb_runbooks.operations.waits import SLOW_POLL_SECONDS, Lines, Pace, until
 from keydb_runbooks.runbooks import restore
@@ -46,6 +49,9 @@ OFFER_SECONDS = 21_600
 
 START_SECONDS = 3600.0
 """How long it may take to load the backup."""
+
+ALIVE_SECONDS = 10
+"""How long a machine may take to say whether a process runs."""
 
 PORTS = range(20_000, 32_000)
 TRIES = 5
@@ -250,12 +256,13 @@ def _listens(entry: NodeEntry) -> str:
 def _wait_for_offer(entry: NodeEntry, address: Address, links: Links) -> Node | None:
     """What the second server says when it has loaded all; None if it ended, perhaps since the port was taken."""
     seen: list[Node] = []
+    home = _home(links, entry.name)
 
     def over() -> bool | None:
         try:
             client = _link_to_offer(entry, address)
         except LinkError:
-            return None if _lives(entry, links) else True
+            return None if _lives(entry, home) else True
         try:
             node = node_from_info(entry.name, address, client.execute_command("INFO"))
         finally:
@@ -269,8 +276,14 @@ def _wait_for_offer(entry: NodeEntry, address: Address, links: Links) -> Node | 
     return seen[0] if seen else None
 
 
-def _lives(entry: NodeEntry, links: Links) -> bool:
-    return dump.run(entry.host, ALIVE, _home(links, entry.name)) == ["alive"]
+def _lives(entry: NodeEntry, home: str) -> bool:
+    """Whether a second server's process runs; where its machine is silent, nobody says that it has ended."""
+    try:
+        return run_quietly(entry.host, shell.script(ALIVE, home), timeout_seconds=ALIVE_SECONDS) == ["alive"]
+    except TimeoutError:
+        return True
+    except ConnectionError as error:
+        raise StepFailed(str(error)) from None
 
 
 def _link_to_offer(entry: NodeEntry, address: Address) -> Client:
@@ -287,38 +300,18 @@ def _link_to_offer(entry: NodeEntry, address: Address) -> Client:
 @perform.register
 def _load_backup(step: LoadBackup, links: Links) -> str:
     entry, address = links.group.node(step.where), _offers[links]
+    home = _home(links, step.where)
+    reach, lives = partial(_link_to_offer, entry, address), partial(_lives, entry, home)
     try:
-        offered = _link_to_offer(entry, address)
+        taking = TakingOver(step, links, address, reach, lives)
     except LinkError as error:
         raise StepFailed(f"{step.where}: the second server is gone: {error.detail}") from None
     try:
         links.node(step.where).execute_command("REPLICAOF", address.host, str(address.port))
-        resync = Watch("the second server")
-        node = until(
-            lambda: _taken_over(entry, links, offered, address, resync),
-            step.timeout_seconds,
-            SLOW_POLL_SECONDS,
-            lambda: f"{step.where} takes over the backup's data: {resync}",
-        )
+        node = taking.wait()
     finally:
-        offered.close()
-    if node is None:
-        raise StepFailed(f"{step.where} has not taken over the backup's data after {step.timeout_seconds:g} s")
+        taking.close()
     return f"holds the backup's {node.keys:,} keys, read-only"
-
-
-def _taken_over(entry: NodeEntry, links: Links, offered: Client, address: Address, resync: Watch) -> Node | None:
-    """The node, once it has all; a server without a backlog begins another stream with its first replica."""
-    try:
-        said = offered.execute_command("INFO")
-    except (redis.RedisError, OSError):
-        raise StepFailed(f"{entry.name}: the second server ended before all was taken over") from None
-    source = node_from_info(entry.name, address, said)
-    own = links.info(entry.name)
-    node = links.understood(entry.name, own)
-    resync.see(own, said)
-    up = node.link is not None and node.link.primary == address and node.link.up
-    return node if up and not node.loading and node.replication_id == source.replication_id else None
 
 
 @perform.register

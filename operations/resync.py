@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import redis
 
 from keydb_runbooks.connectors.link import LinkError, explain
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.listed import find_listed
 from keydb_runbooks.operations.waits import SLOW_POLL_SECONDS, Pace, until
 from keydb_runbooks.runbooks.replication import Node, Replica, read_info
 from keydb_runbooks.runbooks.resync import Phase, Progress, Resync, read_heard, read_resync
 from keydb_runbooks.runbooks.steps import InSync
 from keydb_runbooks.runbooks.steps_restart import BackInSync
+
+Primary = tuple[str, Node]
+"""What a primary says of itself, as text and as it is understood."""
 
 
 class Watch:
@@ -87,16 +94,18 @@ class Joining:
         self._resync = Watch(step.primary)
         self._silent: Exception | None = None
 
-    def wait(self) -> None:
-        """Wait until it is there, as long as it gets further.
+    def wait(self) -> Node:
+        """Wait until it is there, as long as it gets further, and return what it says then.
 
         :raises StepFailed: if it didn't for too long, or its primary is gone
         """
         step = self.step
         told = lambda: f"{step.where} is not in sync with {step.primary} yet: {self.state}"  # noqa: E731
-        if until(self.look, step.stalled_seconds, SLOW_POLL_SECONDS, told, lambda: self.further) is None:
+        node = until(self.look, step.stalled_seconds, SLOW_POLL_SECONDS, told, lambda: self.further)
+        if node is None:
             late = f"no progress for {step.stalled_seconds:g} s ({self.state})"
             raise StepFailed(f"{step.where} is not in sync with {step.primary}: {late}")
+        return node
 
     def look(self) -> Node | None:
         """The replica, as soon as it is in sync.
@@ -106,12 +115,12 @@ class Joining:
         """
         info = self._info()
         node = None if info is None else self.links.understood(self.step.where, info)
-        if node is not None and self._arrived(node):
+        # Once in a look at most, and only who needs its word asks it.
+        ask = cache(self._primary)
+        if node is not None and self._arrived(node, ask):
             return node
-        told, primary = self._primary()
-        address = self.links.group.node(self.step.where).address
-        # Behind an address translation the primary knows it by another one.
-        listed = next((one for one in primary.replicas if one.address == address), None)
+        told, primary = ask()
+        listed = self._listed(primary)
         if info is None or node is None:
             self._hear(told, listed)
         else:
@@ -119,8 +128,12 @@ class Joining:
             self.further, self.state = self._resync.further or self._closer(node), self._told(node)
         return None
 
-    def _arrived(self, node: Node) -> bool:
+    def _linked(self, node: Node) -> bool:
         return node.link is not None and node.link.primary == self.step.address and node.link.up
+
+    def _arrived(self, node: Node, ask: Callable[[], Primary]) -> bool:
+        """Whether it has what it is waited for; ``ask`` gives the primary's word."""
+        return self._linked(node)
 
     def _closer(self, node: Node) -> bool:
         """Whether it came closer to what it waits for without a full resync."""
@@ -135,8 +148,7 @@ class Joining:
         try:
             if self._silent is not None:
                 self.links.reopen(name, loading=True)
-                if self.links.lock is not None:
-                    self.links.lock.adopt(name, self.links.node(name))
+                self._hold()
                 self._silent = None
             return self.links.info(name)
         except (LinkError, redis.RedisError, OSError) as error:
@@ -144,6 +156,11 @@ class Joining:
                 raise
             self._silent = error
         return None
+
+    def _hold(self) -> None:
+        """Hold the lock over a fresh link as well."""
+        if self.links.lock is not None:
+            self.links.lock.adopt(self.step.where, self.links.node(self.step.where))
 
     def _hear(self, primary: str, listed: Replica | None) -> None:
         """A replica is silent while it throws its former data away, and between two parts of data that come slowly."""
@@ -155,7 +172,10 @@ class Joining:
         known = self._resync.told or "perhaps as it throws its former data away"
         self.further, self.state = self._resync.further, f"full resync: {detail}, {known}"
 
-    def _primary(self) -> tuple[str, Node]:
+    def _listed(self, primary: Node) -> Replica | None:
+        return find_listed(self.step.where, primary, self.links.group)
+
+    def _primary(self) -> Primary:
         """INFO of the primary: nobody comes in sync with one that is gone, so nobody waits for it."""
         name = self.step.primary
         try:

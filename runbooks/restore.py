@@ -50,8 +50,6 @@ from keydb_runbooks.runbooks.steps_restore import (
 from keydb_runbooks.runbooks.steps_save import SaveData, SaveInstead
 from keydb_runbooks.runbooks.topology import Topology
 
-LOAD_TIMEOUT_SECONDS = 3600.0
-
 
 @dataclass(frozen=True)
 class Source:
@@ -221,7 +219,7 @@ def _plan(
             PutBackup(target.name, source.path, source.sha256, source.size),
             OfferBackup(target.name, source.keys),
             *(() if beside else _give_up(target, held)),
-            LoadBackup(target.name, LOAD_TIMEOUT_SECONDS),
+            LoadBackup(target.name, STALLED_SECONDS),
             *(Pause(node.name, ENDLESS_PAUSE_MILLISECONDS) for node in last),
             PromoteRestored(target.name, topology.highest_epoch() + 1, needed, source.sha256),
             *lead(topology, target),

@@ -47,10 +47,11 @@ class OfferBackup(Step):
 class LoadBackup(Step):
     """Take all data over from the second server, by a full resync; the line on disk stays as it is.
 
-    A node that is restarted meanwhile is what its file says, as if nothing had been done.
+    A node that is restarted meanwhile is what its file says, as if nothing had been done. What has a limit is how long
+    it gets no further, as for ``InSync``.
     """
 
-    timeout_seconds: float
+    stalled_seconds: float
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -58,7 +59,7 @@ class LoadBackup(Step):
 
     @property
     def sentence(self) -> str:
-        return f"take over its data, read-only ({self.timeout_seconds:g} s at most)"
+        return f"take over its data, read-only; give up after {self.stalled_seconds:g} s without progress"
 
 
 @dataclass(frozen=True)

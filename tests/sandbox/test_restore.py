@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from kit import NODES, Sandbox, eventually
+from kit import INVENTORY, NODES, Sandbox, eventually
 from moments import Moment, changes, commands, moments, run_at, spread
+from prefork import Run
+from printed import waits
 
 from keydb_runbooks.runbooks.steps import VERIFY_KEY
 
@@ -196,6 +202,55 @@ def test_a_restore_that_is_killed_is_finished_or_undone_by_the_same_command(
         assert not has(group, f"own:{number}"), moment
         assert saved(group, f"own:{number}"), moment
         nothing_left(group)
+
+
+def slowly_restoring(group: Sandbox, file: Path) -> subprocess.Popen[str] | Run:
+    """A restore in the middle of taking over: the second server has its settings from the node's file."""
+    with group.config("keydb-2").open("a") as settings:
+        settings.write(f"rdb-key-save-delay {8_000_000 // group.keys('keydb-2')}\n")
+    given = ("--data", f"backup={file}", "--data", "accept_replace=yes")
+    run = group.start(INVENTORY, "deploys/restore.py", *given, "-y")
+    eventually(lambda: group.info("keydb-2").get("master_sync_in_progress") == 1, "it takes over", 30)
+    return run
+
+
+def second_server(group: Sandbox) -> int:
+    return int((group.directory / "keydb-2" / "data" / "restore" / "pid").read_text())
+
+
+@pytest.mark.every_engine_in_ci
+@pytest.mark.parametrize("who", ["keydb-2", "the second server"])
+def test_silence_while_a_node_takes_over_is_waited_for(group: Sandbox, tmp_path: Path, who: str) -> None:
+    """A large backup makes both silent: who throws its own data away, and who forks."""
+    run = slowly_restoring(group, backup(group, tmp_path))
+    pid = second_server(group) if who == "the second server" else group.pid(who)
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.kill(pid, signal.SIGCONT)
+    text, _ = run.communicate(timeout=60)
+
+    assert run.returncode == 0, text
+    told = [line for line in waits(text) if line.startswith("keydb-2 is not in sync with the second server yet: ")]
+    assert [line for line in told if "did not answer in time" in line], text
+    group.healthy("keydb-2")
+    nothing_left(group)
+
+
+@pytest.mark.first_engine
+def test_a_second_server_that_is_gone_is_told_at_once_and_the_node_follows_again(
+    group: Sandbox, tmp_path: Path
+) -> None:
+    run = slowly_restoring(group, backup(group, tmp_path))
+    os.kill(second_server(group), signal.SIGKILL)
+    began = time.monotonic()
+    text, _ = run.communicate(timeout=60)
+
+    assert time.monotonic() - began < 20
+    assert run.returncode == 1, text
+    assert "the second server ended before all was taken over" in " ".join(text.split()), text
+    assert "failed and unchanged" in text, text
+    group.healthy("keydb-1")
 
 
 @pytest.mark.first_engine

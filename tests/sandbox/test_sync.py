@@ -8,7 +8,7 @@ import shutil
 import time
 
 import pytest
-from kit import GUARD, INVENTORY, Sandbox, eventually
+from kit import GUARD, INVENTORY, NODES, Sandbox, eventually
 from printed import waits
 
 
@@ -51,9 +51,22 @@ def test_a_full_resync_tells_how_many_bytes_came_and_how_many_are_left(networked
 
 
 @pytest.mark.first_engine
-def test_a_replica_that_answers_nobody_in_the_middle_of_a_full_resync_is_waited_for(networked: Sandbox) -> None:
-    """As one does that throws much data away: longer than an answer may take, so that the link to it breaks."""
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "translated"])
+def test_a_replica_that_answers_nobody_in_the_middle_of_a_full_resync_is_waited_for(
+    networked: Sandbox, announced: bool
+) -> None:
+    """As one does that throws much data away: longer than an answer may take, so that the link to it breaks.
+
+    Behind an address translation the primary lists nobody by the inventory's address, unless that is announced.
+    """
     lose_data(networked, "keydb-3")
+    if not announced:
+        for node in NODES:
+            networked.ask(node, "CONFIG", "SET", "replica-announce-ip", "")
+        networked.ask("keydb-1", "CLIENT", "KILL", "TYPE", "replica")
+        listed = lambda: dict(networked.info("keydb-1").get("slave0", {}))  # noqa: E731
+        eventually(lambda: listed().get("state") == "online", "keydb-2 follows again", 20)
+        assert listed()["ip"] != networked.known_address_of("keydb-2")
     write_much(networked, 1_500_000)
     networked.network.slow("keydb-1", "keydb-3", bytes_per_second=300_000, one_way=True)
     run = networked.start(INVENTORY, "deploys/rejoin.py", "-y")

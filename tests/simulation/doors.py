@@ -20,6 +20,7 @@ from keydb_runbooks.operations import (
     dump,
     holders,
     links,
+    listed,
     lock,
     perform_fence,
     perform_routes,
@@ -96,7 +97,7 @@ EVERYWHERE: dict[str, object] = {
 MODULES: tuple[ModuleType, ...] = (
     *(condition, observation),
     *(compare, dump, holders, links, lock, perform_fence, perform_routes, perform_sync, perform_waits, report, run),
-    *(runbook, save, waits),
+    *(listed, runbook, save, waits),
 )
 
 DOORS: tuple[tuple[ModuleType, str, object], ...] = (

@@ -1,6 +1,7 @@
 """Waiting until a replica is in sync: what is told of a full resync, and when the wait is given up."""
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,15 @@ sys.path.append(str(Path(__file__).parent / "runbooks"))
 from worlds import address, broken, orphan, promoted, replica
 
 from keydb_runbooks.connectors.link import LinkError
+from keydb_runbooks.operations import listed as listing
 from keydb_runbooks.operations import perform_restart, perform_sync, waits
 from keydb_runbooks.operations.failures import StepFailed
-from keydb_runbooks.runbooks.replication import Replica
+from keydb_runbooks.operations.lock import LockRefused
+from keydb_runbooks.operations.taking_over import TakingOver
+from keydb_runbooks.runbooks.replication import Address, Replica
 from keydb_runbooks.runbooks.steps import InSync
 from keydb_runbooks.runbooks.steps_restart import BackInSync
+from keydb_runbooks.runbooks.steps_restore import LoadBackup
 
 STEP = InSync("keydb-1", "keydb-2", address(2), 60.0)
 UP, DOWN = replica(1, of=2), orphan(1, of=2, links=(broken(2),))
@@ -37,7 +42,9 @@ class Links:
         self.told_by, self.listed = told or (lambda now: KEYS.format(250)), listed or (lambda now: None)
         self.now, self.told, self.reopened, self.adopted = -1, [], 0, []
         self.lock = SimpleNamespace(adopt=lambda name, client: self.adopted.append((name, client)))
-        self.group = SimpleNamespace(node=lambda name: SimpleNamespace(address=address(int(name[-1]))))
+        self.asked = Counter()
+        entries = [SimpleNamespace(name=f"keydb-{number}", address=address(number)) for number in (1, 2, 3)]
+        self.group = SimpleNamespace(node=lambda name: entries[int(name[-1]) - 1], nodes=entries)
         clock = SimpleNamespace(monotonic=lambda: float(max(self.now, 0)), sleep=lambda seconds: None)
         monkeypatch.setattr(waits, "time", clock)
         monkeypatch.setattr(waits.logger, "info", self.print)
@@ -50,6 +57,7 @@ class Links:
             self.told[-1] += f" {line.strip()}"
 
     def info(self, name):
+        self.asked[name] += 1
         if name == "keydb-2":
             return self.told_by(self.now)
         self.now += 1
@@ -304,6 +312,8 @@ def test_a_restarted_node_is_waited_for_as_long_as_it_gets_what_it_lacks(monkeyp
     links = Links(monkeypatch, said, master=replace(promoted(2), offset=3500))
     assert perform_restart._back_in_sync(BACK, links) == "is back in sync with keydb-2"
     assert links.now == 350
+    # One word of the primary at each look, and one more where the replica's own did not come.
+    assert links.asked["keydb-2"] == 351
     assert (
         "keydb-1 is not in sync with keydb-2 yet: it is 900 bytes behind, gets 10 bytes/s, 90.0 s left"
         in links.told[-90]
@@ -327,3 +337,187 @@ def test_a_restarted_node_that_its_primary_does_not_count_is_given_up_whatever_i
     with pytest.raises(StepFailed, match="no progress for 60 s"):
         perform_restart._back_in_sync(BACK, links)
     assert 60 <= links.now <= 63
+
+
+# Behind an address translation
+
+GATEWAY = Address("172.17.0.1", 6379)
+
+
+class Other:
+    """A fresh link to keydb-3, which says nothing, or this."""
+
+    def __init__(self, said):
+        self.said, self.opened, self.closed = said, 0, 0
+
+    def link(self, entry):
+        assert entry.name == "keydb-3"
+        self.opened += 1
+        if self.said is None:
+            raise LinkError("refused", "nothing listens on keydb-3")
+        return self
+
+    def execute_command(self, word):
+        return self.said
+
+    def close(self):
+        self.closed += 1
+
+
+IN_SYNC = (
+    "run_id:3\nrole:slave\nmaster_replid:e\nmaster_host:10.0.0.2\nmaster_port:6379\nmaster_link_status:up\n"
+    "master_last_io_seconds_ago:0\nmaster_sync_in_progress:0"
+)
+RESYNCS = IN_SYNC.replace("status:up", "status:down").replace("progress:0", "progress:1")
+
+
+def strange(monkeypatch, other_says, **looks):
+    other = Other(other_says)
+    monkeypatch.setattr(listing, "link", other.link)
+    monkeypatch.setattr(listing, "in_parallel", lambda work, items: [work(item) for item in items])
+    row = replace(listed(online=False, waits=True), address=GATEWAY)
+    links = Links(
+        monkeypatch,
+        told=lambda now: f"rdb_bgsave_in_progress:1\n{KEYS.format(2 + now)}",
+        listed=lambda now: row,
+        **looks,
+    )
+    return links, other
+
+
+def test_a_silent_one_is_the_stranger_in_its_primarys_list_if_nobody_else_can_be(monkeypatch):
+    links, other = strange(monkeypatch, IN_SYNC, said=lambda now: "up" if now > 200 else TIMEOUT)
+    assert perform_sync._in_sync(STEP, links) == "is in sync with keydb-2"
+    assert "did not answer in time, keydb-2 writes its data: 102 of 1,000 keys" in links.told[99]
+    assert other.opened == other.closed > 0
+
+
+@pytest.mark.parametrize("said", [RESYNCS, None], ids=["in a resync itself", "silent"])
+def test_a_silent_one_is_no_stranger_if_another_may_be_that(monkeypatch, said):
+    links, _ = strange(monkeypatch, said, said=lambda now: TIMEOUT)
+    with pytest.raises(redis.TimeoutError):
+        perform_sync._in_sync(STEP, links)
+
+
+def test_a_stranger_waits_for_its_turn_as_one_that_is_listed(monkeypatch):
+    links, _ = strange(monkeypatch, IN_SYNC, said=lambda now: "up" if now > 200 else "role:slave")
+    assert perform_sync._in_sync(STEP, links) == "is in sync with keydb-2"
+    assert "full resync: it waits for its turn: keydb-2 writes its data for another: 102 of" in links.told[99]
+
+
+# A backup's data come from a second server
+
+BESIDE = Address("10.0.0.1", 24_000)
+
+
+class Offer:
+    """A second server: what it says at each second, an exception perhaps, and whether its process lives."""
+
+    def __init__(self, links, said, lives=lambda now: True, refused=lambda now: None):
+        self.links, self.said, self.alive, self.refused = links, said, lives, refused
+        self.opened = self.closed = 0
+
+    def reach(self):
+        self.opened += 1
+        error = self.refused(self.links.now)
+        if error:
+            raise error
+        return self
+
+    def lives(self):
+        return self.alive(self.links.now)
+
+    def execute_command(self, word):
+        said = self.said(self.links.now)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def close(self):
+        self.closed += 1
+
+
+def offering(now, where="10.0.0.9", offset=0):
+    return (
+        f"run_id:9\nrole:master\nmaster_replid:{UP.replication_id}\nuptime_in_seconds:{100 + now}\n"
+        f"slave0:ip={where},port=6379,state=online,offset={offset},lag=0\n"
+    )
+
+
+def taken(monkeypatch, said, offered=offering, **offer):
+    links = Links(monkeypatch, said)
+    row = replace(UP, links=(replace(UP.links[0], primary=BESIDE),))
+    monkeypatch.setattr(links, "understood", lambda name, info: row if info == "up" else DOWN)
+    links.lock.clients = {"keydb-1": 1, "keydb-2": 2}
+    one = Offer(links, offered, **offer)
+    return links, TakingOver(LoadBackup("keydb-1", 60.0), links, BESIDE, one.reach, one.lives), one
+
+
+def test_a_server_that_loads_a_large_backup_and_is_silent_for_long_is_waited_for(monkeypatch):
+    links, taking, offer = taken(monkeypatch, lambda now: "up" if now > 200 else TIMEOUT)
+    assert taking.wait().replication_id == UP.replication_id
+    assert "keydb-1 is not in sync with the second server yet: full resync: 10.0.0.1:6379 did not" in links.told[99]
+    assert "the second server sent it all, and heard it 0 s ago (" in links.told[99]
+    assert links.adopted[-1] == ("keydb-1", f"link {links.reopened}")
+    assert offer.opened == 1
+
+
+def test_a_second_server_that_has_ended_is_told_at_once(monkeypatch):
+    gone = lambda now: redis.ConnectionError("closed") if now > 5 else offering(now)  # noqa: E731
+    links, taking, _ = taken(
+        monkeypatch, lambda now: COMES.format(total=9_000, came=now), gone, lives=lambda now: False
+    )
+    with pytest.raises(StepFailed, match="keydb-1: the second server ended before all was taken over"):
+        taking.wait()
+    assert links.now == 6
+
+
+def test_a_second_server_that_is_silent_for_a_moment_is_looked_at_again(monkeypatch):
+    mute = lambda now: TIMEOUT if 5 <= now < 20 else offering(now)  # noqa: E731
+    links, taking, offer = taken(
+        monkeypatch,
+        lambda now: "up" if now > 30 else COMES.format(total=9_000, came=1 + now),
+        mute,
+        refused=lambda now: LinkError("no-answer", "10.0.0.1:24000 is mute") if 5 <= now < 15 else None,
+    )
+    assert taking.wait().link.primary == BESIDE
+    assert "; the second server: 10.0.0.1:24000 is mute (" in links.told[9]
+    assert "; the second server: " not in links.told[25]
+    taking.close()
+    assert (offer.opened, offer.closed) == (16, 1)
+
+
+def test_a_second_server_that_stays_silent_is_given_up(monkeypatch):
+    mute = lambda now: TIMEOUT if now > 5 else offering(now)  # noqa: E731
+    links, taking, _ = taken(monkeypatch, lambda now: COMES.format(total=9_000, came=1 + min(now, 9)), mute)
+    with pytest.raises(
+        StepFailed, match=r"no progress for 60 s \(full resync: it gets .*; the second server: 10.0.0.1"
+    ):
+        taking.wait()
+    assert 69 <= links.now <= 72
+
+
+def test_one_that_still_has_its_own_stream_has_not_taken_it_over(monkeypatch):
+    other = lambda now: offering(now).replace(UP.replication_id, "d" * 40)  # noqa: E731
+    _, taking, _ = taken(monkeypatch, lambda now: "up", other)
+    with pytest.raises(StepFailed, match="no progress for 60 s"):
+        taking.wait()
+
+
+def test_a_groups_only_node_claims_its_lock_anew_behind_a_silence(monkeypatch):
+    links, taking, _ = taken(monkeypatch, lambda now: "up" if now > 9 else TIMEOUT)
+    reclaimed = []
+    links.lock.clients = {"keydb-1": 1}
+    links.lock.reclaim = lambda name, client: reclaimed.append((name, client))
+    assert taking.wait()
+    assert reclaimed[-1] == ("keydb-1", f"link {links.reopened}") and not links.adopted
+
+
+def test_a_lock_that_somebody_else_took_meanwhile_ends_the_step(monkeypatch):
+    def refuse(name, client):
+        raise LockRefused("locked", "another run is at work: anna", "wait")
+
+    links, taking, _ = taken(monkeypatch, lambda now: TIMEOUT)
+    links.lock.clients, links.lock.reclaim = {"keydb-1": 1}, refuse
+    with pytest.raises(StepFailed, match="locked: another run is at work: anna; wait"):
+        taking.wait()

@@ -24,7 +24,7 @@ from keydb_runbooks.runbooks import restore
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.restore import Held, Source, one_at_a_time
 from keydb_runbooks.runbooks.steps import Follow, InSync, Pause, Promote, RecordLineage, Unpause, VerifyWrite
-from keydb_runbooks.runbooks.steps_restore import RESTORED_KEY, PutBackup
+from keydb_runbooks.runbooks.steps_restore import RESTORED_KEY, LoadBackup, PutBackup
 from keydb_runbooks.runbooks.steps_save import SaveData, SaveInstead
 from keydb_runbooks.runbooks.steps_service import LabelPods
 
@@ -269,6 +269,7 @@ def test_who_is_named_to_load_it_is_not_said_to_have_the_right_data():
 
 def test_the_steps_have_what_they_need():
     made, beside = plan(HEALTHY), replica(2).address
+    assert LoadBackup("keydb-2", 60.0) in made.steps
     assert PutBackup("keydb-2", "b.rdb", SHA, 1000) in made.steps
     assert SaveData("keydb-1", "node", "") in made.steps
     for node in ("keydb-1", "keydb-3"):

@@ -1,0 +1,39 @@
+"""Finding a replica in its primary's list; behind an address translation by the word of all other nodes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import redis
+
+from keydb_runbooks.connectors.group import Group, NodeEntry
+from keydb_runbooks.connectors.link import LinkError, in_parallel, link
+from keydb_runbooks.runbooks.listed import may_join, only_stranger, row_of
+from keydb_runbooks.runbooks.replication import InfoError, Node, Replica, node_from_info
+
+
+def find_listed(name: str, primary: Node, group: Group) -> Replica | None:
+    """A node as its primary lists it, None if it doesn't, or if another one may be meant."""
+    own = row_of(primary, group.node(name).address)
+    if own is not None:
+        return own
+    stranger = only_stranger(primary, {entry.address for entry in group.nodes})
+    if stranger is None:
+        return None
+    others = [entry for entry in group.nodes if entry.name not in (name, primary.name)]
+    unlisted = [entry for entry in others if row_of(primary, entry.address) is None]
+    return None if any(in_parallel(partial(_may_be, primary=primary), unlisted)) else stranger
+
+
+def _may_be(entry: NodeEntry, primary: Node) -> bool:
+    """Whether a node may be one that its primary lists by another address: who is silent may."""
+    try:
+        # A link of its own: a step would miss the held one, if that met silence.
+        client = link(entry)
+        try:
+            node = node_from_info(entry.name, entry.address, client.execute_command("INFO"))
+        finally:
+            client.close()
+    except (LinkError, redis.RedisError, OSError, InfoError):
+        return True
+    return may_join(node, primary.address)
