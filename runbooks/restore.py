@@ -209,6 +209,7 @@ def _plan(
     # A node that is alone keeps the setting with which it takes writes.
     needed = min_replicas if len(topology.nodes) > 1 else 0
     former = left_by(topology, last)
+    before = _keep(target, primary, others, held) if primary is not None and beside else _give_up(target, held)
     return Plan(
         verb="restore",
         group=topology.group,
@@ -218,7 +219,7 @@ def _plan(
             *_end_offers(held, besides=target),
             PutBackup(target.name, source.path, source.sha256, source.size),
             OfferBackup(target.name, source.keys),
-            *(() if beside else _give_up(target, held)),
+            *before,
             LoadBackup(target.name, STALLED_SECONDS),
             *(Pause(node.name, ENDLESS_PAUSE_MILLISECONDS) for node in last),
             PromoteRestored(target.name, topology.highest_epoch() + 1, needed, source.sha256),
@@ -237,12 +238,19 @@ def _plan(
             *end_latecomers(topology, former, target),
             *label(topology, target, (node.name for node in topology.nodes if node is not target)),
         ),
-        loss=Loss(None, f"all that was written since the backup, {source.saved_at}; {_saved(primary)}"),
+        loss=Loss(None, f"all that was written since the backup, {source.saved_at}; {_saved(primary, before)}"),
         proof="no other node was read that takes writes" if primary is None else _proof(primary, target),
         gap=_gap(primary, target, len(topology.nodes)),
         undo=_undo(target, primary, beside=beside),
         warnings=_warnings(topology, source, held, beside=beside, target=target, primary=primary),
     )
+
+
+def _keep(target: Node, primary: Node, others: list[Node], held: Mapping[str, Held]) -> tuple[Step, ...]:
+    """Save what it has, if from the next step on the primary alone has it: that may die before its own save."""
+    if not held[target.name].keys or any(in_sync(node, primary) for node in others):
+        return ()
+    return (SaveData(target.name, "node", ""),)
 
 
 def _give_up(target: Node, held: Mapping[str, Held]) -> tuple[Step, ...]:
@@ -282,10 +290,11 @@ def _undo(target: Node, primary: Node | None, *, beside: bool) -> tuple[Step, ..
     return (NoWayBack(target.name),)
 
 
-def _saved(primary: Node | None) -> str:
-    return (
-        "what nodes hold now is saved beside their data first" if primary is None else f"saved first on {primary.name}"
-    )
+def _saved(primary: Node | None, before: tuple[Step, ...]) -> str:
+    if primary is None:
+        return "what nodes hold now is saved beside their data first"
+    also = [step.where for step in before if isinstance(step, SaveData) and step.where != primary.name]
+    return f"saved first on {primary.name}{''.join(f', and before it loads on {name}' for name in also)}"
 
 
 def _proof(primary: Node, target: Node) -> str:

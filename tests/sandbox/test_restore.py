@@ -254,6 +254,24 @@ def test_a_second_server_that_is_gone_is_told_at_once_and_the_node_follows_again
 
 
 @pytest.mark.first_engine
+def test_of_two_nodes_the_old_primary_may_die_before_its_save(group: Sandbox, tmp_path: Path) -> None:
+    """The other one saved the same before it gave it up."""
+    given = {"backup": str(backup(group, tmp_path)), "accept_replace": "yes", "allow_unread": "keydb-3"}
+    write(group, "own:since")
+    group.kill("keydb-3")
+    promoted = (
+        "keydb-2: CONFIG SET min-replicas-to-write 0 + REPLICAOF NO ONE + SET runbook:epoch + SET runbook:restored"
+        " + CONFIG SET min-replicas-to-write 1 #1"
+    )
+    kill = f"kill -9 {group.pid('keydb-1')}"
+    left = run_at(group, "restore", Moment(promoted, "answered"), kill, NAMES, **given)
+
+    left.refused("failed and incomplete")
+    assert group.role("keydb-2") == "master" and not group.ask("keydb-2", "EXISTS", "own:since", role="application")
+    assert [path.parent.parent.name for path in saved(group, "own:since")] == ["keydb-2"]
+
+
+@pytest.mark.first_engine
 def test_a_second_server_that_was_left_on_another_node_is_ended(group: Sandbox, tmp_path: Path) -> None:
     given = {"backup": str(backup(group, tmp_path)), "accept_replace": "yes"}
     taking_over = Moment("keydb-2: REPLICAOF second-server #1", "sent")

@@ -80,6 +80,25 @@ def test_the_data_that_are_replaced_are_in_a_file_before_the_last_other_node_giv
     assert "SaveInstead keydb-3" not in lines(plan(HEALTHY, held={"keydb-3": Held(0)}))
 
 
+def test_what_the_primary_alone_would_have_is_saved_before_its_replica_loads():
+    """The primary may die before its own save, and then a file on another machine has what was there."""
+    made = plan(group(primary(1), replica(2)))
+    assert lines(made)[:6] == [
+        "PutBackup keydb-2",
+        "OfferBackup keydb-2",
+        "SaveData keydb-2",
+        "LoadBackup keydb-2",
+        "Pause keydb-1",
+        "PromoteRestored keydb-2",
+    ]
+    assert made.loss.reason.endswith("; saved first on keydb-1, and before it loads on keydb-2")
+    assert plan(HEALTHY).loss.reason.endswith("; saved first on keydb-1")
+    assert plan(group(primary(1))).loss.reason.endswith("; saved first on keydb-1")
+    # Who isn't in sync may lack something.
+    assert "SaveData keydb-2" in lines(plan(group(primary(1), replica(2), orphan(3))))
+    assert "SaveData keydb-2" not in lines(plan(group(primary(1), replica(2)), held={"keydb-2": Held(0)}))
+
+
 def test_the_promotion_counts_and_names_the_backup_in_one_segment():
     (promote,) = (
         step for step in plan(group(primary(1, epoch=4), replica(2, epoch=4))).steps if isinstance(step, Promote)
