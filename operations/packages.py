@@ -27,10 +27,12 @@ KEYRING = "/etc/apt/keyrings/keydb-runbooks.asc"
 SOURCES = "/etc/apt/sources.list.d/keydb-runbooks.sources"
 ARMOR = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
-# $1 the unit that the package brings, or nothing; $2 the package; $3 its version, or nothing. What a package needs in
-# its own version (KeyDB's and Redis' servers lie in their tools' package) apt would take in the newest one, and refuse.
+# $1 the unit that a package brings, or nothing; $2 the package's version, or nothing; behind it the packages, only one
+# if a version is named. What a package needs in its own version (KeyDB's and Redis' servers lie in their tools'
+# package) apt would take in the newest one, and refuse.
 INSTALL = """
-unit=$1 package=$2 version=$3
+unit=$1 version=$2
+shift 2
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 apt() { apt-get -qq -o DPkg::Lock::Timeout=60 -o Dpkg::Options::=--force-confold "$@" >/dev/null; }
 if [ -n "$unit" ]; then
@@ -47,7 +49,7 @@ needs() {
         }'
 }
 apt update || exit 1
-wanted=$package${version:+=$version} left=${version:+$package}
+wanted=$*${version:+=$version} left=${version:+$1}
 while [ -n "$left" ]; do
     more=
     for name in $(for one in $left; do needs "$one"; done); do
@@ -56,7 +58,7 @@ while [ -n "$left" ]; do
     left=$more
 done
 apt install -y --no-install-recommends --allow-change-held-packages $wanted || exit 1
-[ -z "$version" ] || apt-mark -qq hold "$package" >/dev/null
+[ -z "$version" ] || apt-mark -qq hold "$1" >/dev/null
 """
 
 
@@ -73,9 +75,12 @@ def server() -> Commands:
     entry = keydb.this_node(host)
     changes = _repository(entry)
     yield from changes
-    done = yield from _installed(entry.data("keydb_package"), entry.data("keydb_package_version"), server_unit(entry))
-    if not changes and not done:
-        host.noop(f"{entry.data('keydb_package')} is installed")
+    package, version = entry.data("keydb_package"), entry.data("keydb_package_version")
+    wanted = not _has(package, version)
+    if wanted:
+        yield from _installed([package], version, server_unit(entry))
+    if not changes and not wanted:
+        host.noop(f"{package} is installed")
 
 
 @operation()
@@ -89,10 +94,11 @@ def proxy() -> Commands:
         packages.proxy(name="Install HAProxy's package")
     """
     _, entry = haproxy.this_proxy(host)
-    done = yield from _installed(entry.data("haproxy_package"), None, proxy_unit(entry))
-    also = yield from _installed("socat", None, "")
-    if not done and not also:
-        host.noop(f"{entry.data('haproxy_package')} and socat are installed")
+    packages = (entry.data("haproxy_package"), "socat")
+    if wanted := [package for package in packages if not _has(package, None)]:
+        yield from _installed(wanted, None, proxy_unit(entry) if packages[0] in wanted else "")
+    else:
+        host.noop(f"{packages[0]} and socat are installed")
 
 
 def _repository(entry: NodeEntry) -> list[PyinfraCommand]:
@@ -118,8 +124,8 @@ def sources(repository: str) -> str:
     return "\n".join([*lines, f"Signed-By: {KEYRING}", ""])
 
 
-def _installed(package: str, version: str | None, unit: str) -> Generator[PyinfraCommand, None, bool]:
-    """Install a package unless it is; one whose version is named is held at it."""
+def _has(package: str, version: str | None) -> bool:
+    """Whether a package is installed, and held at its version if one is named."""
     seen = host.get_fact(AptPackage, package=package)
     if seen is None:
         raise OperationError(
@@ -130,9 +136,11 @@ def _installed(package: str, version: str | None, unit: str) -> Generator[Pyinfr
             f"{package} is a package of Debian's, and this machine has no dpkg; install the program by something else"
         )
         raise OperationError(f"{host.name}: {told}, and leave the key of the package out")
-    if (seen["version"] and version is None) or (seen["version"], seen["held"]) == (version, True):
-        return False
-    yield script(INSTALL, unit, package, version or "")
+    return bool(seen["version"] and version is None) or (seen["version"], seen["held"]) == (version, True)
+
+
+def _installed(packages: list[str], version: str | None, unit: str) -> Commands:
+    """Install packages; the one whose version is named is held at it."""
+    yield script(INSTALL, unit, version or "", *packages)
     # It is executed by now: its directories and its configuration file may be there, with owners and modes of its own.
     forget_ahead(host)
-    return True
