@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 
 import gevent
 import redis
-from paramiko import ChannelException, SSHException
+from paramiko import ChannelException
 from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 from pyinfra.api.host import Host
 from pyinfra.connectors.local import LocalConnector
@@ -30,15 +30,13 @@ from redis.connection import BlockingConnectionPool, Connection
 from redis.retry import Retry
 
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
+from keydb_runbooks.connectors.pulse import ENDED, broken
 from keydb_runbooks.connectors.tls import TlsStream, client_context
 from keydb_runbooks.runbooks.drift_certificate import Shown
 from keydb_runbooks.runbooks.replication import Address
 
 # A refused channel is told by name; paramiko would print it as well.
 logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
-
-ENDED = (SSHException, EOFError)
-"""What paramiko raises where a machine has ended its SSH connection, as at a reboot, before or while it is used."""
 
 Client = redis.Redis
 Dial = Callable[[float | None], Any]
@@ -292,11 +290,6 @@ def _encrypted(opened: Any, ca: str, address: Address) -> TlsStream:
         opened.close()
         told = f"{address} does not answer as TLS wants it ({error.reason or error})"
         raise LinkError("not-trusted", f"{told}; is it a server that speaks TLS?") from None
-
-
-def broken(host: Host, error: Exception) -> str:
-    """What is said of a connection that is one of ``ENDED``."""
-    return f"the SSH connection to {host.name} broke: {str(error) or 'it was closed there'}"
 
 
 def _tcp(address: Address, timeout: float | None) -> socket.socket:

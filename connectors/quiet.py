@@ -10,7 +10,7 @@ from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.api.host import Host
 from pyinfra.connectors.util import CommandOutput
 
-from keydb_runbooks.connectors.link import ENDED, broken
+from keydb_runbooks.connectors.pulse import explained
 
 
 def run_quietly(
@@ -39,8 +39,6 @@ def try_quietly(
     connector |= {} if timeout_seconds is None else {"_timeout": timeout_seconds}
     command = command if isinstance(command, StringCommand) else StringCommand(command)
     # pyinfra's own time-out begins when the command runs; paramiko waits an hour for a machine that went silent before.
-    with gevent.Timeout(timeout_seconds, TimeoutError(f"{host.name} did not answer within {timeout_seconds} s")):
-        try:
-            return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)
-        except ENDED as error:
-            raise ConnectionError(broken(host, error)) from None
+    limit = gevent.Timeout(timeout_seconds, TimeoutError(f"{host.name} did not answer within {timeout_seconds} s"))
+    with limit, explained(host):
+        return host.run_shell_command(command, print_input=host.state.print_fact_input, **connector)

@@ -17,7 +17,8 @@ from pyinfra.connectors.local import LocalConnector
 
 from keydb_runbooks.connectors.group import ProxyEntry
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
-from keydb_runbooks.connectors.link import ENDED, LinkError, broken
+from keydb_runbooks.connectors.link import LinkError
+from keydb_runbooks.connectors.pulse import ENDED, broken
 
 # As root only where it has to be.
 SOCAT = 'if [ -w "$1" ]; then exec socat - "UNIX-CONNECT:$1"; else exec sudo -n socat - "UNIX-CONNECT:$1"; fi'

@@ -15,7 +15,8 @@ import redis
 
 from keydb_runbooks.connectors.ahead import Question, answer
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
-from keydb_runbooks.connectors.link import ENDED, Client, LinkError, explain, in_parallel, link, link_as
+from keydb_runbooks.connectors.link import Client, LinkError, explain, in_parallel, link, link_as
+from keydb_runbooks.connectors.pulse import ENDED
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
 from keydb_runbooks.facts.anew import with_anew
 from keydb_runbooks.facts.condition import (

@@ -21,7 +21,7 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_host, ctx_state
 
 from keydb_runbooks.connectors import kubernetes
-from keydb_runbooks.operations import endings
+from keydb_runbooks.operations import endings, watching
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 
@@ -47,6 +47,7 @@ def begin() -> None:
         kubernetes.take_those_away()
     context.call_on_close(_refuse_nobody)
     listen()
+    watching.begin(ctx_state.get())
 
 
 def listen() -> None:

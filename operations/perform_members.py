@@ -11,7 +11,6 @@ from keydb_runbooks.operations.dump import background_save
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.perform import perform
-from keydb_runbooks.operations.perform_restart import STOP_SECONDS
 from keydb_runbooks.operations.waits import meanwhile, until
 from keydb_runbooks.runbooks.clients import connections
 from keydb_runbooks.runbooks.steps_members import Leave, LeftByClients
@@ -42,7 +41,7 @@ def _leave(step: Leave, links: Links) -> str:
     background_save(step.where, links.node(step.where))
     end = service.end_server(entry)
     done, output = meanwhile(
-        lambda: try_quietly(entry.host, end, timeout_seconds=STOP_SECONDS), lambda: f"{step.where} ends"
+        lambda: try_quietly(entry.host, end, timeout_seconds=service.STOP_SECONDS), lambda: f"{step.where} ends"
     )
     pid_file = str(entry.data("keydb_pid_file"))
     pid = get_now(entry.host, KeydbProcess, pid_file=pid_file) if done else None

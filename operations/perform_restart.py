@@ -39,9 +39,6 @@ PROCESS_SECONDS = 15.0
 GOES_ON_SECONDS = 20.0
 """A server that was told to end, and has answered for so long since, goes on."""
 
-STOP_SECONDS = 720
-"""A unit has ten minutes to save its data and end; a machine that is silent for longer is gone."""
-
 STARTING = ("refused", "no-answer", "loading")
 """What a link meets while a server starts: nobody yet, nobody who has time, one that loads its data."""
 
@@ -120,7 +117,7 @@ def _replace_process(entry: NodeEntry, run_id: str) -> None:
     program = "" if service.has_systemd(entry.host) else programs.server(entry)
     command = service.restart_server(entry, program, config_path(entry))
     done, output = meanwhile(
-        lambda: try_quietly(entry.host, command, timeout_seconds=STOP_SECONDS),
+        lambda: try_quietly(entry.host, command, timeout_seconds=service.STOP_SECONDS),
         lambda: f"{entry.name} ends, and starts anew",
         watch=Ending(entry, run_id).look,
     )

@@ -14,7 +14,6 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from keydb_runbooks.connectors.group import Credentials, Group, NodeEntry, ProxyEntry
-from keydb_runbooks.connectors.limits import limit_commands
 from keydb_runbooks.connectors.link import LinkError, in_parallel, link, link_as
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.observation import observe
@@ -37,16 +36,13 @@ POLL_SECONDS = 0.1
 
 
 def rotation(target: Host, group: Group) -> Rotation:
-    """Whose passwords change, and how far that is; from here on no command of the group's hosts takes for ever.
+    """Whose passwords change, and how far that is.
 
     :raises SystemExit: after a refusal was printed
     """
     request = asked.request_for(target, group, "rotate", "node")
     finish = asked.yes_or_no(target, "finish")
-    decided = together.decided(target, group, lambda: _decided(group, request, finish))
-    for member in group.hosts:
-        limit_commands(member)
-    return decided
+    return together.decided(target, group, lambda: _decided(group, request, finish))
 
 
 def _decided(group: Group, request: Request, finish: bool) -> Rotation | Refusal:

@@ -8,7 +8,7 @@ from pyinfra.api.output import format_text
 
 from keydb_runbooks.connectors.group import Group, GroupError, advised, all_groups, the_group
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
-from keydb_runbooks.operations import beginning, endings, options, report
+from keydb_runbooks.operations import beginning, endings, options, report, watching
 from keydb_runbooks.operations.options import option
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.operations.users import ACL
@@ -96,6 +96,7 @@ def refuse_adopted(host: Host, verb: str, *, servers: bool = False) -> None:
 def _check_options(host: Host) -> None:
     # In a project of somebody else no config.py did so.
     beginning.listen()
+    watching.begin(host.state)
     refused = list(options.refuse(host.inventory.override_data))
     if (place := option(host, "report")) and (told := report.refuse_place(place)):
         refused.append(told)

@@ -17,6 +17,9 @@ from keydb_runbooks.connectors.sandbox import SandboxConnector
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.operations import processes, systemctl
 
+STOP_SECONDS = 720
+"""A server that is told to end is waited for: its unit has ten minutes to save its data and end."""
+
 
 def has_systemd(host: Host) -> bool:
     """Whether systemd starts what runs there; it is not asked, since the files have to be the same if it is off."""
