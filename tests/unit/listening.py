@@ -24,11 +24,11 @@ from keydb_runbooks.connectors import pulse  # noqa: E402
 from keydb_runbooks.connectors.quiet import run_quietly  # noqa: E402
 from keydb_runbooks.operations import watching  # noqa: E402
 
-pulse.BEAT_SECONDS, pulse.MISSED_BEATS = 0.25, 6
+pulse.BEAT_SECONDS, pulse.MISSED_BEATS = 0.4, 6
 watching.LOGIN_SECONDS = 1
 # Quiet for longer than anybody is waited for who says nothing.
-LIVES = "sleep 4"
-STRUCK = {"none": LIVES, "freeze": "kill -STOP $PPID; sleep 9", "kill": "kill -KILL $PPID; sleep 9"}
+LIVES = "sleep 5"
+STRUCK = {"none": LIVES, "freeze": "kill -STOP $PPID; sleep 60", "kill": "kill -KILL $PPID; sleep 60"}
 
 
 @operation()

@@ -15,7 +15,7 @@ import pytest
 
 HERE = Path(__file__).parent
 SILENT = (
-    "struck did not answer for 1.5 s, and is asked nothing more in this run; when it answers again, run the same again"
+    "struck did not answer for 2.4 s, and is asked nothing more in this run; when it answers again, run the same again"
 )
 BROKEN = "the SSH connection to struck broke: it was closed there"
 
@@ -65,7 +65,7 @@ def test_a_machine_that_is_struck_fails_with_a_sentence_and_the_others_go_on(
     assert "failed: struck seconds" in text, text
     assert text.count(" Success") == 2, text  # of the other one, twice
     assert "Traceback" not in text, text
-    assert seconds < 8.5, text  # else the command ended by itself
+    assert seconds < 40, text  # else the command ended by itself
 
 
 def test_a_run_that_is_stopped_itself_for_a_while_cuts_nobody_off() -> None:
@@ -76,7 +76,7 @@ def test_a_run_that_is_stopped_itself_for_a_while_cuts_nobody_off() -> None:
             text = process.stdout.readline()
             assert text
         process.send_signal(signal.SIGSTOP)
-        time.sleep(2.5)  # longer than the patience
+        time.sleep(4)  # longer than the patience
         process.send_signal(signal.SIGCONT)
         text, _ = told(process)
     assert text.count("Success") == 4, text
@@ -87,4 +87,4 @@ def test_an_sshd_that_lets_nobody_in_is_given_up() -> None:
     with run("login", "none", "hangs") as process:
         text, seconds = told(process)
     assert "Authentication timeout." in text and "failed: struck seconds" in text, text
-    assert seconds < 8, text
+    assert seconds < 20, text  # paramiko would wait 30
