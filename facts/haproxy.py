@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, StringCommand
 
 from keydb_runbooks.connectors.shell import script
 from keydb_runbooks.facts.machine import process_command
@@ -15,6 +15,9 @@ PYTHON = (
     "s.sendall(b'show stat\\n'); "
     "[sys.stdout.write(c.decode()) for c in iter(lambda: s.recv(65536), b'')]"
 )
+
+# $1 a pid file, behind it files.
+OUTDATED = 'pid=$1; shift; for file; do [ -e "$pid" ] && [ "$file" -nt "$pid" ] && echo yes && exit; done; echo no'
 
 
 class HaproxyServers(FactBase[dict[str, dict[str, str]]]):
@@ -63,8 +66,7 @@ class HaproxyOutdated(FactBase[bool]):
     """
 
     def command(self, paths: list[str], pid_file: str) -> StringCommand:
-        script = 'for file in "$@"; do [ -e "$0" ] && [ "$file" -nt "$0" ] && echo yes && exit; done; echo no'
-        return StringCommand("sh", "-c", QuoteString(script), QuoteString(pid_file), *map(QuoteString, paths))
+        return script(OUTDATED, pid_file, *paths)
 
     def process(self, output: list[str]) -> bool:
         return output[0] == "yes"

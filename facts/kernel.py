@@ -23,7 +23,8 @@ done
 
 # $1 a pid file. What the kernel says of the process counts, whatever its configuration does.
 HUGE = """
-case $(cat /sys/kernel/mm/transparent_hugepage/enabled) in *"[always]"*) ;; *) exit 0 ;; esac
+read -r modes </sys/kernel/mm/transparent_hugepage/enabled
+case $modes in *"[always]"*) ;; *) exit 0 ;; esac
 read -r pid <"$1" && grep -q "^THP_enabled:.*1" "/proc/$pid/status" && echo yes
 exit 0
 """

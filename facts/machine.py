@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TypedDict
 
-from pyinfra.api import FactBase, QuoteString, StringCommand
+from pyinfra.api import FactBase, StringCommand
 
 from keydb_runbooks.connectors.shell import script
 
@@ -15,18 +15,23 @@ FILE = (
     '[ -r "$1" ] && echo "$changed" && cat -- "$1"; true'
 )
 
-# Builtins as far as possible: a command for every process of the machine would take seconds. Of all that a process has
-# open only what listens is told: a machine may have many servers, and each of them many clients.
-LISTENERS = (
-    'sockets=$(grep -hs " 0A " /proc/net/tcp /proc/net/tcp6); '
-    'inodes=$(echo "$sockets" | while read -r _ _ _ _ _ _ _ _ _ inode _; do printf \'%s|\' "$inode"; done); '
-    '[ -z "$sockets" ] || echo "$sockets"; set --; '
-    "for directory in /proc/[0-9]*; do "
-    '{ read -r pid name _ parent _ <"$directory/stat"; } 2>/dev/null || continue; '
-    'case "$name" in "("*keydb*")"|"("*redis*")"|"("*valkey*")"|"(haproxy"*")") ;; *) continue;; esac; '
-    'echo "process $pid $parent"; set -- "$@" "$directory/fd"; '
-    'done; [ $# = 0 ] || ls -ln -- "$@" 2>/dev/null /proc/self/fd | grep -E "^/|socket:.(${inodes}none)]"; true'
-)
+# Of all that a process has open only what listens is told: a machine may have many servers, and each of them many
+# clients. Files are read by grep: the shell's own read takes each character by a call of its own.
+LISTENERS = r"""
+sockets=$(grep -hs " 0A " /proc/net/tcp /proc/net/tcp6)
+[ -z "$sockets" ] || echo "$sockets"
+name='(haproxy|[^[:space:]]*(keydb|redis|valkey))[^[:space:]]*'
+servers=$(LC_ALL=C grep -ohsE "^[0-9]+ \\($name\\) . [0-9]+" /proc/[0-9]*/stat)
+set -f
+inodes= directories= IFS='
+'
+for socket in $sockets; do unset IFS; set -- $socket; inodes="$inodes${10}|"; done
+unset IFS
+set -- $servers
+while [ $# != 0 ]; do echo "process $1 $4"; directories="$directories /proc/$1/fd"; shift 4; done
+[ -z "$directories" ] || ls -ln -- $directories /proc/self/fd 2>/dev/null | grep -E "^/|socket:.(${inodes}none)]"
+true
+"""
 
 # $1 a port, as the kernel writes it.
 PEERS = (
@@ -63,7 +68,7 @@ MACHINE = (
 # $1 a pid file, or nothing; then files. A server gives its umask to the file that it rewrites.
 EXPOSURE = (
     f"pid=$({PROCESS % SERVERS}); shift; "
-    'while read -r name value; do [ "$name" != Umask: ] || echo "umask $value"; done '
+    'while read -r name value; do [ "$name" != Umask: ] || { echo "umask $value"; break; }; done '
     '2>/dev/null <"/proc/${pid:-0}/status"; '
     '[ $# = 0 ] || stat -L -c "mode %a %n" -- "$@" 2>/dev/null; true'
 )
@@ -262,7 +267,7 @@ class Listeners(FactBase[list[ListeningProcess]]):
     """
 
     def command(self) -> StringCommand:
-        return StringCommand("sh", "-c", QuoteString(LISTENERS))
+        return script(LISTENERS)
 
     def process(self, output: list[str]) -> list[ListeningProcess]:
         places: dict[str, str] = {}

@@ -100,6 +100,24 @@ def test_no_command_is_given_what_the_others_are_read_from(tmp_path):
     assert ahead.answer(host, directory) == str(tmp_path)
 
 
+class Shell(FactBase[str]):
+    """Which process runs a script, its argument, and what another script left behind."""
+
+    def command(self, word: str):
+        return script('echo "$$ $# $1 ${left-nothing}"; left=something; exit 0', word)
+
+    def process(self, output):
+        return output[0]
+
+
+def test_scripts_run_in_copies_of_one_shell_and_leave_nothing_behind_for_the_next():
+    host, questions = Host(), [(Shell, {"word": word}) for word in ("a 'b' $c", "*")]
+    ahead.ask(host, questions)
+    (first, *one), (second, *other) = (ahead.answer(host, question).split(" ", 1) for question in questions)
+    assert first == second
+    assert (one, other) == (["1 a 'b' $c nothing"], ["1 * nothing"])
+
+
 def test_an_answer_is_told_once_then_the_machine_is_asked(tmp_path):
     path, host = tmp_path / "file", Host()
     path.write_text("one\n")

@@ -1,5 +1,6 @@
 """Replacing a configuration file: the scripts that run on a node, run here."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -239,6 +240,42 @@ def test_what_is_not_there_yet_a_link_and_another_host_are_looked_at_when_it_is_
     files.look_ahead(looking(state), [str(there)])
     assert files.seen_ahead(looking(state, "keydb-2"), str(there)) is None
     assert files.seen_ahead(looking(State()), str(there)) is None
+
+
+def test_a_second_name_of_a_file_a_pipe_and_what_may_not_be_read_are_looked_at_when_it_is_time(tmp_path, shell):
+    state, names = State(), [str(tmp_path / name) for name in ("first", "second", "pipe")]
+    (tmp_path / "first").write_text("text\n")
+    os.link(names[0], names[1])
+    os.mkfifo(names[2])
+    files.look_ahead(looking(state), names)
+    assert files.seen_ahead(looking(state), names[0]).text == "text\n"
+    assert files.seen_ahead(looking(state), names[1]) is None
+    assert files.seen_ahead(looking(state), names[2]) is None
+
+
+@pytest.mark.parametrize("there", [0.0, 0.4, 0.9])
+def test_files_that_did_not_come_whole_are_looked_at_when_it_is_time(tmp_path, shell, monkeypatch, there):
+    path, run = tmp_path / "file", ahead.run_quietly
+    path.write_text("0123456789" * 1000)
+
+    def cut(target, command):
+        (line,) = run(target, command)
+        return [line[: int(len(line) * there)]]
+
+    monkeypatch.setattr(ahead, "run_quietly", cut)
+    files.look_ahead(looking(State()), [str(path)])
+    state = State()
+    files.look_ahead(looking(state), [str(path)])
+    assert files.seen_ahead(looking(state), str(path)) is None
+
+
+def test_where_there_is_no_tar_files_are_looked_at_when_it_is_time(tmp_path, shell, monkeypatch):
+    (tmp_path / "sh").symlink_to(shutil.which("sh"))
+    (tmp_path / "base64").symlink_to(shutil.which("base64"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    state = State()
+    files.look_ahead(looking(state), [str(tmp_path)])
+    assert files.seen_ahead(looking(state), str(tmp_path)) is None
 
 
 def test_what_a_package_may_have_changed_is_looked_at_again(tmp_path, shell):
