@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from posixpath import normpath
 
@@ -88,7 +89,13 @@ def parse(text: str) -> list[Directive]:
 
     :raises ConfigurationError: with the number of the line whose quotes don't match
     """
-    directives = []
+    return list(_parsed(text))
+
+
+# Who judges one server parses the same texts again and again.
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> tuple[Directive, ...]:
+    directives: list[Directive] = []
     for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
@@ -97,7 +104,7 @@ def parse(text: str) -> list[Directive]:
             except ValueError as error:
                 raise ConfigurationError(f"line {number}: {error}") from None
             directives.extend(_directives(words[0].lower(), tuple(words[1:])))
-    return directives
+    return tuple(directives)
 
 
 def differences(wanted: str, present: str) -> list[Difference]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import lru_cache
 
 from keydb_runbooks.schemas.document import PREFIXES
 
@@ -35,11 +36,14 @@ def slipped(word: str, right: str) -> bool:
     return word != right and _within_a_slip(_fold(word), _fold(right))
 
 
-def meant_key(key: str, known: Iterable[str]) -> str | None:
+@lru_cache(maxsize=256)
+def meant_key(key: str, known: tuple[str, ...]) -> str | None:
     """The key of ours that is meant by one without our prefixes, None if it is somebody else's.
 
     Its prefix has one slip at most, and the rest of it is like the rest of a key of ours. ``my_keydb_port``,
     ``keydb2_port``, ``proxy_address`` and ``_keydb_users`` are somebody else's on purpose.
+
+    All hosts of a fleet have the same keys of others.
     """
     word = "" if key.startswith("_") else _fold(key)
     for prefix in PREFIXES:
