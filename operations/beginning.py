@@ -21,7 +21,7 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_host, ctx_state
 
 from keydb_runbooks.connectors import kubernetes
-from keydb_runbooks.operations import endings, watching
+from keydb_runbooks.operations import callers, endings, watching
 from keydb_runbooks.operations.show import wrap
 from keydb_runbooks.runbooks.exit_codes import ExitCode
 
@@ -36,6 +36,7 @@ def begin() -> None:
 
     :raises SystemExit: after it was printed that there is no such inventory
     """
+    callers.read_no_sources()
     context = click.get_current_context(silent=True)
     if not pyinfra.is_cli or context is None:
         return
