@@ -101,7 +101,7 @@ def write_inventory(home: Path, keys: Path, groups: int) -> str:
                 "keydb_log_file": f"/srv/many/{name}/log/server.log",
                 "keydb_history_file": f"/srv/many/{name}/log/history.jsonl",
                 "keydb_pid_file": f"/run/{name}/server.pid",
-                "keydb_maxmemory": "16mb",
+                "keydb_maxmemory": "64mb",
                 "keydb_server_threads": 1,
                 "keydb_kernel_settings": False,
                 # All servers, boot guards and sshds share the cores with who looks at them.

@@ -18,7 +18,7 @@ def as_it_was(monkeypatch):
 
 def found():
     # On one line, since the lines are what is compared.
-    return [(util.get_operation_order_from_stack(SimpleNamespace(current_deploy_filename=name)), util.get_call_location()) for name in (None, __file__)]  # fmt: skip  # noqa: E501
+    return [(util.get_operation_order_from_stack(SimpleNamespace(current_deploy_filename=name)), util.get_call_location()) for name in (None, __file__)]  # fmt: skip
 
 
 def test_callers_are_the_same_and_no_source_is_read(as_it_was, monkeypatch):
