@@ -7,7 +7,7 @@ its answer didn't come is unknown, and never assumed.
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import cast
+from typing import Any
 
 import redis
 
@@ -71,17 +71,19 @@ def perform(step: Step, links: Links) -> str:
     return ""
 
 
-def send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> None:
-    """Send commands in one segment, so that a death of this program can't come between them.
+def send_together(client: Client, commands: tuple[tuple[str, ...], ...]) -> list[Any]:
+    """Send commands in one segment, so that a death of this program can't come between them; their answers.
 
     :raises redis.ResponseError: the first that was refused; ``SaveRefused`` if it is the one that saves
     """
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
-    for command, answer in zip(commands, pipeline.execute(raise_on_error=False), strict=True):
+    answers: list[Any] = pipeline.execute(raise_on_error=False)
+    for command, answer in zip(commands, answers, strict=True):
         if isinstance(answer, redis.ResponseError):
             raise SaveRefused(str(answer)) if command in (SAVE, SAVE_USERS) else answer
+    return answers
 
 
 @perform.register
@@ -124,8 +126,9 @@ def _reinstate(step: Reinstate, links: Links) -> str:
 @perform.register
 def _record_lineage(step: RecordLineage, links: Links) -> str:
     """The former stream and its last offset come from the server itself, once it has been promoted."""
-    node, client = links.read(step.where), links.node(step.where)
-    recorded = read_ancestors(_text(client, LINEAGE_KEY))
+    client = links.node(step.where)
+    info, value = _read_with_text(client, LINEAGE_KEY)
+    node, recorded = links.understood(step.where, info), read_ancestors(value)
     former = Ancestor(node.previous_replication_id, node.second_offset - 1)
     if former.replication_id == NO_REPLICATION_ID or former in recorded:
         return "nothing new to record about its history"
@@ -136,11 +139,16 @@ def _record_lineage(step: RecordLineage, links: Links) -> str:
     return "recorded its history"
 
 
-def _text(client: Client, key: str) -> str | None:
-    """A key's value, None if there is none. Applications may write to it, so it may be no text: it is replaced then."""
-    try:
-        return cast("str | None", client.execute_command("GET", key))
-    except redis.ResponseError as error:
-        if not str(error).startswith("WRONGTYPE"):
-            raise
-        return None
+def _read_with_text(client: Client, key: str) -> tuple[str, str | None]:
+    """INFO and a key's value in one round trip, since writers wait.
+
+    The value is None if there is none yet. Applications may write to it, so it may be no text: it is replaced then.
+    """
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("INFO")
+    pipeline.execute_command("GET", key)
+    info, value = pipeline.execute(raise_on_error=False)
+    for answer in (info, value):
+        if isinstance(answer, redis.ResponseError) and not str(answer).startswith("WRONGTYPE"):
+            raise answer
+    return info, None if isinstance(value, redis.ResponseError) else value

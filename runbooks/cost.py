@@ -14,7 +14,7 @@ from keydb_runbooks.runbooks.steps_clients import EndStragglers
 from keydb_runbooks.runbooks.steps_service import MoveService
 from keydb_runbooks.runbooks.topology import Topology
 
-TRIPS: Mapping[str, int] = {"Promote": 2, "RecordLineage": 3}
+TRIPS: Mapping[str, int] = {"Promote": 2, "RecordLineage": 2}
 """Round trips of a step to its own node, where it isn't one: as ``operations/perform.py`` sends them."""
 
 END_SECONDS = 0.05
@@ -65,7 +65,10 @@ def predict_gap(steps: tuple[Step, ...], topology: Topology) -> Gap:
 def _trips(step: Step) -> list[str]:
     """Whom a step talks to, once for each round trip; where nobody waits for anything, a catch-up looks once."""
     if isinstance(step, CatchUp):
-        return [step.source, step.where, step.source]
+        return [step.source, step.where]
+    if isinstance(step, Route | MoveService):
+        # First it is seen that the primary still is one.
+        return [step.primary, step.where]
     return [step.where] * TRIPS.get(step.code, 1)
 
 

@@ -111,8 +111,8 @@ def test_what_a_switchover_says_of_itself():
     assert (plan.primary, plan.former, plan.undo) == ("keydb-2", "keydb-1", (Unpause("keydb-1"),))
     assert str(plan.loss) == "0 bytes (keydb-1 takes no writes until keydb-2 has them all)"
     assert plan.proof == "keydb-1 holds writes back until it is a replica"
-    made_of = "17 round trips and 3 configuration files to save, by the round trips measured just now"
-    assert plan.gap == f"writers wait while the role moves: about 30 ms ({made_of})"
+    made_of = "15 round trips and 3 configuration files to save, by the round trips measured just now"
+    assert plan.gap == f"writers wait while the role moves: about 28 ms ({made_of})"
     assert plan.warnings == ()
 
 
