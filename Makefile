@@ -41,7 +41,7 @@ help:
 	@echo "make coverage  every branch of runbooks/ is reached by tests/unit/runbooks, or this fails"
 	@echo "make mutants   small changes of runbooks/ that no test notices (ARGS='lineage steps' picks modules; half an hour)"
 	@echo "make bench     how long clients wait and what they lose: switchover, FAILOVER, Sentinel, failover (RUNS=3 FAILOVERS=3; three minutes)"
-	@echo "make bench-kubernetes  the same on pods: a Service that is moved, proxies, a moved label (root; RUNS=5; half a minute each)"
+	@echo "make bench-kubernetes  the same on pods: a Service that is moved, proxies, a moved label (root; RUNS=5; a minute or two each)"
 	@echo "make check     lint, format and types"
 	@echo "make stop      stop the sandbox's servers, keep their files"
 	@echo "make clean     stop them and remove everything that make and the project made"

@@ -3,19 +3,22 @@
     python -m tests.kubernetes.lab python -m bench.pods 50        (docs/bench.md tells how it is measured)
 
 Two groups that install made, one behind a Service that is moved, one behind proxies. In each round the role moves in
-each way once: by ``service``, by ``haproxy``, and by the label that charts and operators move, as kindly as can be. The
-figures are printed, and kept as JSON in build/bench/pods.json.
+each way once: by ``service``, by ``haproxy``, and by the label that charts and operators move, as kindly as can be.
+Beside them nothing moves: a ``status`` runs, or every client's connection is ended once. The figures are printed, and
+kept as JSON in build/bench/pods.json.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -25,16 +28,19 @@ from redis.connection import ConnectionPool
 from rich.console import Console
 from rich.table import Table
 
+from bench.cuts import Moments, cuts, read_clock
 from keydb_runbooks.connectors.link import LinkConnection
 from keydb_runbooks.connectors.pods import STDOUT, Pod
 from tests.kubernetes.group import _plain, eventually
 from tests.kubernetes.images import ENGINE, PROXY_IMAGE
 from tests.kubernetes.installed import Installed, InstalledRuns
-from tests.kubernetes.runs import REPOSITORY, Writer, longest_gap
+from tests.kubernetes.runs import INVENTORY, REPOSITORY, Writer, longest_gap
+from tests.sandbox.printed import Result
 
 OUTPUT = Path(os.environ.get("BENCH_OUTPUT", REPOSITORY / "build" / "bench" / "pods.json"))
 WAYS = {
     "status": "nothing moves: status",
+    "ended": "nothing moves: every connection is ended once",
     "service": "switchover, keydb_routing = service",
     "haproxy": "switchover, keydb_routing = haproxy",
     "label": "a label is moved, as charts and operators do",
@@ -66,6 +72,33 @@ class Behind(Installed):
         if name.startswith("label"):
             made["spec"]["containers"][0]["args"][0] = "keydb-label"
         return made
+
+
+class Timed(InstalledRuns):
+    """Runs of which each step's begin and end are written down."""
+
+    group: Behind
+
+    @property
+    def clock(self) -> Path:
+        return self.group.folder / "clock.txt"
+
+    def well(self) -> str:
+        """Wait until nothing is found; who is the primary then."""
+        seen: dict[str, Any] = {}
+
+        def is_well() -> bool:
+            seen.update(self.status())
+            return seen["findings"] == []
+
+        eventually(is_well, "the group is well", 60)
+        (name,) = [str(node["name"]) for node in seen["nodes"] if node["role"] == "primary"]
+        return name
+
+    def timed(self, verb: str, **data: str) -> Result:
+        given = [word for key, value in data.items() for word in ("--data", f"{key}={value}")]
+        clocked = [sys.executable, "bench/clocked.py", str(self.clock)]
+        return self._ended([*clocked, INVENTORY, f"deploys/{verb}.py", *given, "-y"], {})
 
 
 class Clients(Writer):
@@ -102,20 +135,36 @@ def other_than(primary: str) -> str:
     return "keydb-1" if primary == "keydb-0" else "keydb-0"
 
 
-def look(runs: InstalledRuns) -> float | None:
+@dataclass(frozen=True)
+class Act:
+    """What was done: its moments, and for how many milliseconds behind it clients were led to the old primary."""
+
+    moments: Moments | None = None
+    astray: float | None = None
+
+
+def look(runs: Timed, _: str) -> Act:
     runs.run("status").ok()
-    return None
+    return Act()
 
 
-def switchover(runs: InstalledRuns) -> float | None:
-    runs.run("switchover", to=other_than(runs.primary())).ok()
-    return None
+def end_connections(runs: Timed, primary: str) -> Act:
+    """What any move does to clients, and nothing else."""
+    with operator(runs, primary) as node:
+        ended = time.monotonic()
+        assert node.execute_command("CLIENT", "KILL", "USER", "application") >= 4
+    return Act(Moments(ended, ended))
 
 
-def move_label(runs: InstalledRuns) -> float | None:
+def switchover(runs: Timed, primary: str) -> Act:
+    runs.clock.unlink(missing_ok=True)
+    runs.timed("switchover", to=other_than(primary)).ok()
+    return Act(read_clock(runs.clock, "MoveService" if runs.group.routing == "service" else "Route"))
+
+
+def move_label(runs: Timed, old: str) -> Act:
     """What switchover does, but for the routing: two labels, and whoever is connected to the old one is ended until
-    both patches have come everywhere. The milliseconds in which somebody was still led there."""
-    old = runs.primary()
+    both patches have come everywhere."""
     new, third = other_than(old), "keydb-2"
     with ExitStack() as links:
         nodes = {pod: links.enter_context(operator(runs, pod)) for pod in (old, new, third)}
@@ -128,6 +177,7 @@ def move_label(runs: InstalledRuns) -> float | None:
         promoted = last = time.monotonic()
         label(runs, new, "primary")
         label(runs, old, "replica")
+        told = time.monotonic()
         for pod in (third, old):
             nodes[pod].execute_command("REPLICAOF", f"{new}.keydb.{runs.group.namespace}.svc.cluster.local", "6379")
         nodes[old].execute_command("CLIENT", "UNPAUSE")
@@ -140,11 +190,11 @@ def move_label(runs: InstalledRuns) -> float | None:
                     last = time.monotonic()
             time.sleep(0.01)
         nodes[new].config_set("min-replicas-to-write", 1)
-    return 1000 * (last - promoted)
+    return Act(Moments(promoted, told), 1000 * (last - promoted))
 
 
 @contextmanager
-def operator(runs: InstalledRuns, pod: str) -> Iterator[redis.Redis]:
+def operator(runs: Timed, pod: str) -> Iterator[redis.Redis]:
     """A link as the operator."""
     there = Pod(runs.admin, runs.group.namespace, pod, "server")
     pool = ConnectionPool(
@@ -165,22 +215,22 @@ def operator(runs: InstalledRuns, pod: str) -> Iterator[redis.Redis]:
         client.close()
 
 
-def label(runs: InstalledRuns, pod: str, role: str) -> None:
+def label(runs: Timed, pod: str, role: str) -> None:
     runs.group.core.patch_namespaced_pod(pod, runs.group.namespace, {"metadata": {"labels": {LABEL: role}}})
 
 
-def installed(folder: Path, routing: str) -> InstalledRuns:
+def installed(folder: Path, routing: str) -> Timed:
     (folder / routing).mkdir()
     group = Behind(folder / routing, routing)
     group.make()
-    runs = InstalledRuns(group)
+    runs = Timed(group)
     runs.run("install", keydb_cpu="150m", haproxy_processors="150m").ok()
     group.wait()
     return runs
 
 
 @contextmanager
-def clients(runs: InstalledRuns, name: str) -> Iterator[Clients]:
+def clients(runs: Timed, name: str) -> Iterator[Clients]:
     runs.group.create(runs.group.writer(name, 4, 400, 5))
     writing = Clients(runs, name)
     eventually(lambda: _begun(writing), f"{name} writes", 60)
@@ -197,28 +247,37 @@ def _begun(writing: Clients) -> bool:
         return False
 
 
-def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
+def measure(rounds: int, folder: Path, seen: dict[str, Any], console: Console) -> None:
+    """Measure each way once a round.
+
+    :param seen: what was measured so far, filled as it comes
+    """
     groups = {"service": installed(folder, "service"), "haproxy": installed(folder, "haproxy")}
-    groups["label"], groups["status"] = groups["service"], groups["haproxy"]
+    groups["label"] = groups["service"]
+    groups["status"] = groups["ended"] = groups["haproxy"]
     spec = {"selector": {LABEL: "primary"}, "ports": [{"port": 6379}], "publishNotReadyAddresses": True}
     groups["label"].group.create({**_plain("Service", "keydb-label"), "spec": spec})
-    seen: dict[str, Any] = {way: {"gaps": [], "lost": 0, "acknowledged": 0, "astray": []} for way in WAYS}
-    acts = {"status": look, "service": switchover, "haproxy": switchover, "label": move_label}
+    acts = {
+        "status": look,
+        "ended": end_connections,
+        "service": switchover,
+        "haproxy": switchover,
+        "label": move_label,
+    }
     for number in range(rounds):
         for way, act in acts.items():
             runs = groups[way]
+            primary = runs.well()
             if way == "label":
-                primary = runs.primary()
                 for pod in ("keydb-0", "keydb-1"):
                     label(runs, pod, "primary" if pod == primary else "replica")
-            eventually(lambda runs=runs: runs.findings() == [], f"{way} is well", 60)
             with clients(runs, f"{way}-{number}") as writing:
                 time.sleep(1)
                 since = max(float(row[0]) for row in writing.journal())
-                astray = act(runs)
-                seen[way]["astray"] += [] if astray is None else [astray]
-                seen[way]["gaps"].append(gap(writing.wait(since), since - 0.5))
-                seen[way]["lost"] += lost(runs, writing, folder)
+                done = act(runs, primary)
+                note(seen[way], done, writing.wait(since), since - 0.5)
+                now = primary if act in (look, end_connections) else other_than(primary)
+                seen[way]["lost"] += lost(runs, writing, now, folder)
                 seen[way]["acknowledged"] += writing.whole().acknowledged()
             if way == "label":
                 # The Service and the epoch know nothing of that move.
@@ -226,31 +285,26 @@ def measure(rounds: int, folder: Path, console: Console) -> dict[str, Any]:
             console.print(f"round {number + 1} of {rounds}, {way}: {seen[way]['gaps'][-1]:.0f} ms")
     for runs in (groups["service"], groups["haproxy"]):
         runs.group.end()
-    return seen
 
 
-def gap(journal: list[list[str]], since: float) -> float:
-    """The longest time in milliseconds in which a client was cut off, between two acknowledged writes of it.
+def note(figures: dict[str, Any], done: Act, journal: list[list[str]], since: float) -> None:
+    """Add what clients saw: the longest time in which one was cut off, between two acknowledged writes of it.
 
     A move ends every client's connection, so each of them has a write that failed. Where nobody was cut off it is the
     longest time at all: what this machine makes of a client that waits for nobody.
     """
-    rows = [row for row in journal if float(row[0]) >= since]
-    cut_off = 0.0
-    for client in {row[1] for row in rows}:
-        own = sorted((float(row[0]), row[3] == "ok") for row in rows if row[1] == client)
-        last, failed = own[0][0], False
-        for moment, good in own:
-            failed = failed or not good
-            if good:
-                cut_off = max(cut_off, moment - last if failed else 0.0)
-                last, failed = moment, False
-    return 1000 * cut_off or longest_gap(journal, since)
+    found = cuts(journal, since)
+    if done.moments is None or not found:
+        figures["gaps"].append(longest_gap(journal, since))
+        return
+    figures["gaps"].append(found[0].milliseconds)
+    figures["cuts"].append([{**asdict(cut), **cut.parts(done.moments)} for cut in found])
+    figures["astray"] += [] if done.astray is None else [done.astray]
 
 
-def lost(runs: InstalledRuns, writing: Clients, folder: Path) -> int:
+def lost(runs: Timed, writing: Clients, primary: str, folder: Path) -> int:
     """As ``Writer.lost``, at whoever is the primary by now."""
-    runs.service_leads_to = runs.primary  # type: ignore[method-assign]
+    runs.service_leads_to = lambda: primary  # type: ignore[method-assign]
     return writing.whole().lost(folder)
 
 
@@ -269,6 +323,7 @@ def show(seen: dict[str, Any], console: Console) -> None:
             f"{figures['lost']:,} of {figures['acknowledged']:,}",
         )
     console.print(table)
+    show_parts(seen, console)
     astray = seen["label"]["astray"]
     told = f"{median(astray):,.0f} ({min(astray):,.0f}-{max(astray):,.0f})"
     console.print(f"label: new connections were led to the old primary for {told} ms behind the promotion")
@@ -279,16 +334,39 @@ def show(seen: dict[str, Any], console: Console) -> None:
         console.print(f"{'met:    ' if good else 'not met:'} {goal}: {median(gaps):,.0f} and {max(gaps):,.0f}")
 
 
+def show_parts(seen: dict[str, Any], console: Console) -> None:
+    """What the client that waited longest waited for."""
+    table = Table(
+        "way", "until the promotion", "until who leads is told", "until its write is taken", "writes that failed"
+    )
+    for way in ("ended", *GOALS, "label"):
+        longest = [found[0] for found in seen[way]["cuts"]]
+        told = [[cut[part] for cut in longest] for part in ("promotion", "route", "return", "failures")]
+        table.add_row(WAYS[way], *(f"{median(each):,.0f} ({min(each):,.0f}-{max(each):,.0f})" for each in told))
+    console.print(table)
+
+
 def main() -> int:
     rounds, console = int(sys.argv[1]), Console(width=100)
+    seen: dict[str, Any] = {way: {"gaps": [], "cuts": [], "lost": 0, "acknowledged": 0, "astray": []} for way in WAYS}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupted = False
     with tempfile.TemporaryDirectory() as folder:
-        seen = measure(rounds, Path(folder), console)
-    about = {"engine": ENGINE, "cores": os.cpu_count(), "load": os.getloadavg()[0], "rounds": rounds}
+        try:
+            measure(rounds, Path(folder), seen, console)
+        except KeyboardInterrupt:
+            interrupted = True
+    # The last way of a round.
+    done = len(seen["label"]["gaps"])
+    if not done:
+        console.print("interrupted before the first round was done: nothing was measured")
+        return 130
+    about = {"engine": ENGINE, "cores": os.cpu_count(), "load": os.getloadavg()[0], "rounds": done}
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     OUTPUT.write_text(json.dumps({"about": about, **seen}, indent=2) + "\n")
-    console.print(f"{ENGINE}, {about['cores']} cores, load {about['load']:.1f} at the end, n = {rounds}")
+    console.print(f"{ENGINE}, {about['cores']} cores, load {about['load']:.1f} at the end, n = {done}")
     show(seen, console)
-    return 0
+    return 130 if interrupted else 0
 
 
 if __name__ == "__main__":

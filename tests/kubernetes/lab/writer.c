@@ -4,7 +4,8 @@
  *
  * It does what demo/writer.py does, in C, since an image without Python is a tenth as large. Each line of the journal is
  * one write: SECONDS CLIENT NUMBER ok|failed. A failed write is never sent again under its number. An error of the
- * server leaves the connection as it is: only who is disconnected looks for the Service again. */
+ * server leaves the connection as it is: only who is disconnected looks for the Service again. When it began to
+ * look and how that ended is a line of three words: SECONDS CLIENT connected|not-connected|not-accepted. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -18,6 +19,10 @@
 #include <netinet/tcp.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Whoever failed tries again at once, or its own pace would be a part of every gap; later it takes its turn again. */
+#define RETRY_SECONDS 0.002
+#define QUICK_RETRIES 100
 
 static struct addrinfo *place;
 static const char *user, *password;
@@ -79,15 +84,29 @@ static int ask(int fd, const char *text)
     return -1;
 }
 
-static int connected(void)
+static void note(long client, double began, const char *how)
+{
+    flockfile(journal);
+    fprintf(journal, "%.6f %ld %s\n", began, client, how);
+    funlockfile(journal);
+}
+
+static int connected(long client)
 {
     char login[512];
+    double began = now();
     int fd = open_connection();
     snprintf(login, sizeof login, "AUTH %s %s\r\n", user, password);
-    if (fd >= 0 && ask(fd, login) != 1) {
+    if (fd < 0) {
+        note(client, began, "not-connected");
+        return -1;
+    }
+    if (ask(fd, login) != 1) {
+        note(client, began, "not-accepted");
         close(fd);
         return -1;
     }
+    note(client, began, "connected");
     return fd;
 }
 
@@ -96,14 +115,14 @@ static void *client(void *argument)
     double due = now();
     /* Microseconds: a writer that came before or comes later has other numbers, so nobody's write stands for another's. */
     long me = (long)argument, number = (long)(due * 1e6);
-    int fd = -1;
+    int fd = -1, failures = 0;
     for (;;) {
         char command[128];
         int answer = -1;
         double answered;
         number++;
         if (fd < 0)
-            fd = connected();
+            fd = connected(me);
         if (fd >= 0) {
             snprintf(command, sizeof command, "SET demo:%ld:%ld %ld\r\n", me, number, number);
             answer = ask(fd, command);
@@ -117,9 +136,10 @@ static void *client(void *argument)
         fprintf(journal, "%.6f %ld %ld %s\n", answered, me, number, answer == 1 ? "ok" : "failed");
         fflush(journal);
         funlockfile(journal);
-        due += step;
-        if (due < answered + (answer == 1 ? 0 : 0.002))
-            due = answered + (answer == 1 ? 0 : 0.002);
+        failures = answer == 1 ? 0 : failures + 1;
+        due = failures ? answered + (failures > QUICK_RETRIES ? step : RETRY_SECONDS) : due + step;
+        if (due < answered)
+            due = answered;
         wait_until(due);
     }
     return NULL;
