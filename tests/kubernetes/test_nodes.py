@@ -213,6 +213,43 @@ def test_the_next_pod_of_a_lost_node_answers_and_proves_nothing_of_the_one_that_
 
 
 @pytest.mark.slow
+def test_a_restore_beside_a_former_primary_that_may_still_run_is_refused_until_somebody_says_that_it_is_off(
+    runs, second, tmp_path
+):
+    away = runs.one_on_second()
+    before = runs.uid(away)
+    with runs.writing(clients=2) as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to save", 60)
+    runs.run("backup", save_to=str(tmp_path)).ok()
+    (backup,) = tmp_path.rglob("*.rdb")
+    second.cut()
+    try:
+        delete_by_force(runs, away)
+        eventually(lambda: runs.uid(away) not in (None, before), "it is another pod", 150)
+        eventually(lambda: runs.is_guarded(away), f"it is guarded: {runs.log(away)}", 90)
+        assert second.runs_a_server(), "the former one's process is still there"
+        asked = {"backup": str(backup), "accept_replace": "yes"}
+        told = ("refused: not-fenced", f"the former {away} may still take writes", "was never ready since")
+        runs.run("restore", **asked).refused(*told, "say so by accept_split=yes")
+        assert {node["role"] for node in runs.status()["nodes"]} == {"replica"}, "nothing was changed"
+        shown = runs.run("restore", dry=True, accept_split="yes", **asked).ok().text
+        assert f"accepted by accept_split: the former {away} may still take writes" in " ".join(shown.split())
+        runs.run("restore", accept_split="yes", **asked).ok()
+        new = runs.primary()
+        assert new == runs.service_leads_to()
+        with runs.writing(clients=2) as later:
+            later.goes_on(60)
+    finally:
+        second.mend()
+        second.is_there_again()
+        runs.cordon(False)
+    eventually(lambda: not second.runs_a_server(), "kubelet ends what the API server doesn't list", 120)
+    runs.comes_back(away)
+    eventually(lambda: runs.findings() == [], "the group is well", 60)
+    assert runs.primary() == new
+
+
+@pytest.mark.slow
 def test_the_node_object_is_deleted_of_a_node_that_is_there(runs, second, tmp_path):
     """Its kubelet ends the server, and the next one leads again if its disk has all that the replicas hold."""
     away = runs.one_on_second()
