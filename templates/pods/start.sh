@@ -74,28 +74,64 @@ take_certificate() {
 # Either the old file or the whole new one.
 put() { cat >"$1.new" && sync "$1.new" && mv "$1.new" "$1" || fail "$1 can't be written: see the volume"; }
 
+# A lock on the volume, which the kernel lets go with the last process of the pod that has it. `mark` names it: the
+# kernel, as it runs since it was booted, and the file as that knows it; "" if it can't be had, and nothing is known then.
+# Who was deleted by force has to end first, where the kubelet is there for that.
+hold() {
+    local boot='' tries
+    mark=''
+    : >>"$directory/held" && exec {held}>>"$directory/held" || return 0
+    read -r boot </proc/sys/kernel/random/boot_id && mark=$(stat -Lc "$boot/%d:%i" "$directory/held") || mark=''
+    for ((tries = 50; tries; tries--)); do
+        flock -n "$held" && return
+        [[ $mark && $mark == "$1" ]] || break
+        sleep 0.1
+    done
+    mark=''
+}
+
 # Each pod leaves on the volume that its server runs, and that it has ended; the next one keeps what it found: its own
-# uid, that word, whose it is, and what that one had found. Whoever ends without a word, on a machine that is cut off for
-# instance, may run on: failover asks for that (runbooks/anew.py).
+# uid, that word, whose it is, and what that one had found. `known` is said of a pod that is the last one in doubt: it had
+# a role, or found that those before it have ended. It has ended as well if this pod has the lock that it held. Whoever
+# ends without a word, on a machine that is cut off for instance, may run on: failover asks for that (runbooks/anew.py).
 greet() {
-    local uid='' state='' before='' found=''
-    [[ ! -r $directory/running ]] || read -r uid state <"$directory/running"
+    local uid='' state='' its='' before='' found='' own=runs
+    [[ ! -r $directory/running ]] || read -r uid state its <"$directory/running"
+    hold "$its"
     if [[ $uid != "$POD_UID" ]]; then
         [[ ! -r $directory/forerunner ]] || read -r before found _ <"$directory/forerunner"
         [[ $uid && $before == "$uid" ]] || found=unknown
+        if [[ $state == known ]]; then
+            state=runs
+            [[ ! $mark || $mark != "$its" ]] || state=ended
+        fi
         printf '%s %s %s %s\n' "$POD_UID" "${state:-unknown}" "${uid:-nobody}" "${found:-unknown}" |
             put "$directory/forerunner" || return 1
     fi
-    printf '%s runs\n' "$POD_UID" | put "$directory/running"
+    # Of another start of its container what is known stays known.
+    [[ $state != ended && $state != known ]] || own=known
+    printf '%s %s %s\n' "$POD_UID" "$own" "$mark" | put "$directory/running"
+}
+
+# Only a guard that comes to its end saw that the server has a role: not one that is ended, and not one that failed. A pod
+# that is killed later can't tell any more, so it is told at once; unless another pod has the volume by now.
+see_a_role() {
+    local asking uid=''
+    trap 'kill -TERM "$asking" 2>/dev/null' TERM
+    bash "$GIVEN/boot-guard" post &
+    asking=$!
+    wait "$asking" || return
+    [[ ! -r $directory/running ]] || read -r uid _ <"$directory/running"
+    [[ -z ${POD_UID-} || $uid != "$POD_UID" ]] || printf '%s known %s\n' "$POD_UID" "$mark" | put "$directory/running"
 }
 
 # Unless another pod has the volume by now. Who never had a role knows no more of the one before it than it found.
 farewell() {
-    local uid='' state=ended
-    [[ ! -r $directory/running ]] || read -r uid _ <"$directory/running"
+    local uid='' state='' word=ended
+    [[ ! -r $directory/running ]] || read -r uid state _ <"$directory/running"
     [[ $uid == "$POD_UID" ]] || return
-    [[ $1 != guarded ]] || read -r _ state _ <"$directory/forerunner" || state=unknown
-    printf '%s %s\n' "$POD_UID" "$state" | put "$directory/running"
+    [[ $state == known ]] || read -r _ word _ <"$directory/forerunner" || word=unknown
+    printf '%s %s\n' "$POD_UID" "$word" | put "$directory/running"
 }
 
 config=$(<"$GIVEN/config-path")
@@ -127,7 +163,7 @@ fi
 # The server is no first process of the container: nobody would collect what ended.
 bash "$GIVEN/boot-guard" pre "$PROGRAM" "$config" --daemonize no &
 server=$!
-bash "$GIVEN/boot-guard" post &
+see_a_role &
 guard=$!
 trap 'kill -TERM "$server" 2>/dev/null' TERM INT
 wait "$server"
@@ -137,9 +173,7 @@ while kill -0 "$server" 2>/dev/null; do
     wait "$server"
     code=$?
 done
-# Only a guard that came to its end saw that the server has a role: not one that is ended here, and not one that failed.
 kill "$guard" 2>/dev/null
-was=guarded
-wait "$guard" && was=known
-[[ -z ${POD_UID-} ]] || farewell "$was"
+wait "$guard"
+[[ -z ${POD_UID-} ]] || farewell
 exit $code

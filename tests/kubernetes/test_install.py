@@ -326,7 +326,8 @@ def kill_until_it_waits(runs: InstalledRuns, pod: str) -> None:
 
     def waits() -> bool:
         for process in first_processes(str(runs.uid(pod))):
-            os.kill(process, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         return "CrashLoopBackOff" in runs.reason(pod)
 
     eventually(waits, f"{pod} waits for its next start", 120)
@@ -353,6 +354,8 @@ def test_a_primary_that_is_killed_again_and_again_is_made_anew_and_its_end_is_kn
     gone = runs.primary()
     with runs.writing() as writer:
         eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        # On a volume that keeps no locks; the start of a pod tells by its lock otherwise.
+        runs.shell(gone, "rm /data/held && mkdir /data/held")
         # The second time it never was in the group: what is known of those before it stays known.
         for _ in range(2):
             before = runs.uid(gone)
@@ -360,6 +363,25 @@ def test_a_primary_that_is_killed_again_and_again_is_made_anew_and_its_end_is_kn
             assert f"{gone} waited for its next start, and is made anew" in runs.run("start").ok().text
             assert runs.uid(gone) != before
             assert runs.shell(gone, "cat /data/forerunner").split()[:3] == [runs.uid(gone), "runs", before]
+        runs.run("failover").ok()
+        runs.shell(gone, "rmdir /data/held")
+        writer.goes_on()
+    assert runs.service_leads_to() == runs.primary() != gone
+    runs.comes_back(gone)
+
+
+@pytest.mark.slow
+def test_a_primary_that_was_killed_and_deleted_by_hand_has_ended_where_the_next_pod_has_its_lock(runs):
+    if not FIRST.home.exists():
+        pytest.skip("a container is killed on the machine: this needs the lab's own")
+    gone = runs.primary()
+    with runs.writing() as writer:
+        eventually(lambda: writer.acknowledged() > 150, "there is something to lose", 60)
+        kill_until_it_waits(runs, gone)
+        before = runs.uid(gone)
+        runs.delete(gone)
+        eventually(lambda: runs.is_guarded(gone), f"it is guarded: {runs.log(gone)}", 60)
+        assert runs.shell(gone, "cat /data/forerunner").split()[:3] == [runs.uid(gone), "ended", before]
         runs.run("failover").ok()
         writer.goes_on()
     assert runs.service_leads_to() == runs.primary() != gone

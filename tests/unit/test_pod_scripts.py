@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -83,13 +85,23 @@ def test_a_file_that_is_there_stays_with_the_role_in_it(tmp_path):
     )
 
 
-def forerunner(folder: Path, uid: str, guard: str = "exit 0", server: str = "sleep 0.2") -> str:
-    """What a pod finds of the one that had the volume before; then its server ends, behind or before its guard."""
-    pods, program = group(folder, "secret"), folder / "program"
-    program.write_text(f"#!/bin/sh\n{server}\n")
+def forerunner(
+    folder: Path, uid: str, guard: str = "exit 0", server: str = "", killed: bool = False, elsewhere: bool = False
+) -> str:
+    """What a pod finds of the one that had the volume before.
+
+    Its server ends by itself, behind its guard if that comes to an end, or everything of the pod is killed then.
+
+    :param elsewhere: it ran on another machine, of whose lock nobody knows anything here
+    """
+    running, program = folder / "data" / "running", folder / "program"
+    waits = f"until grep -q '{uid} known' {running}; do sleep 0.05; done" if guard == "exit 0" else "sleep 0.2"
+    program.write_text(f"#!/bin/sh\n{server or waits}\n{'kill -9 $PPID' if killed else ''}\n")
     program.chmod(0o755)
     stub = f'case $1 in post) {guard} ;; pre) exec "$2" ;; esac'
-    start(folder, pods, POD_UID=uid, PROGRAM=str(program), GUARD=stub)
+    start(folder, group(folder, "secret"), POD_UID=uid, PROGRAM=str(program), GUARD=stub)
+    if elsewhere:
+        running.write_text(f"{' '.join(running.read_text().split()[:2])} another-boot/1:2\n")
     found = (folder / "data" / "forerunner").read_text().split()
     assert found[0] == uid and len(found) == 4, "it is this pod's own finding"
     return found[1]
@@ -99,12 +111,56 @@ def test_a_pod_keeps_whether_the_one_before_it_has_ended(tmp_path):
     assert forerunner(tmp_path, "a") == "unknown", "an empty volume tells nothing"
     assert forerunner(tmp_path, "b") == "ended"
     assert forerunner(tmp_path, "b") == "ended", "another start of its container is no other pod"
-    assert forerunner(tmp_path, "c", server="kill -9 $PPID") == "ended"
+    assert forerunner(tmp_path, "c", killed=True, elsewhere=True) == "ended"
     assert forerunner(tmp_path, "d") == "runs", "c ended without a word"
 
 
+def test_a_pod_that_was_killed_has_ended_where_the_next_one_has_the_lock_that_it_held(tmp_path):
+    assert forerunner(tmp_path, "a", killed=True) == "unknown"
+    assert forerunner(tmp_path, "b", guard="exit 2", killed=True) == "ended", "a had a role, whoever ran before it"
+    assert forerunner(tmp_path, "c", guard="exit 2", killed=True) == "ended", "b had none, and found that a has ended"
+    assert forerunner(tmp_path, "d", elsewhere=True, killed=True) == "ended"
+    assert forerunner(tmp_path, "e", guard="exit 2", killed=True) == "runs", "d was on another machine"
+    assert forerunner(tmp_path, "f") == "runs", "e has ended, and knew no more of d"
+    assert forerunner(tmp_path, "g") == "ended"
+
+
+def test_a_pod_whose_container_was_killed_and_started_again_keeps_that_it_had_a_role(tmp_path):
+    forerunner(tmp_path, "a", killed=True)
+    forerunner(tmp_path, "a", guard="exit 2", killed=True)
+    assert forerunner(tmp_path, "b") == "ended"
+    forerunner(tmp_path, "b", guard="exit 2")
+    assert forerunner(tmp_path, "c") == "ended", "b was ended in peace, without a role in its last container"
+
+
+def test_a_lock_that_is_still_held_proves_nothing_and_is_waited_for_for_a_moment(tmp_path):
+    forerunner(tmp_path, "a", killed=True)
+    with (tmp_path / "data" / "held").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert forerunner(tmp_path, "b", killed=True) == "runs", "a is still there"
+    assert forerunner(tmp_path, "c") == "runs", "b had no lock of its own"
+    (tmp_path / "data" / "held").unlink()
+    (tmp_path / "data" / "held").mkdir()
+    forerunner(tmp_path, "d", killed=True)
+    (tmp_path / "data" / "held").rmdir()
+    assert forerunner(tmp_path, "e") == "runs", "d could have none"
+
+
+def test_a_pod_that_was_deleted_by_force_ends_before_the_next_one_begins(tmp_path):
+    forerunner(tmp_path, "a", killed=True)
+    ends = subprocess.Popen(["flock", str(tmp_path / "data" / "held"), "sleep", "1"])
+    eventually_locked(tmp_path / "data" / "held")
+    assert forerunner(tmp_path, "b") == "ended"
+    assert ends.wait(10) == 0
+
+
+def eventually_locked(file: Path) -> None:
+    while subprocess.run(["flock", "-n", str(file), "true"]).returncode == 0:
+        time.sleep(0.01)
+
+
 def test_a_pod_that_never_had_a_role_knows_no_more_of_the_one_before_it_than_it_found(tmp_path):
-    assert forerunner(tmp_path, "a", server="kill -9 $PPID") == "unknown"
+    assert forerunner(tmp_path, "a", killed=True, elsewhere=True) == "unknown"
     assert forerunner(tmp_path, "b", guard="exec sleep 20") == "runs"
     assert forerunner(tmp_path, "c") == "runs", "b ended, guarded until then"
     assert forerunner(tmp_path, "d") == "ended", "c had a role"
@@ -112,20 +168,20 @@ def test_a_pod_that_never_had_a_role_knows_no_more_of_the_one_before_it_than_it_
 
 @pytest.mark.parametrize("guard", ["exit 2", "kill -9 $$", "kill -TERM $$"])
 def test_a_guard_that_failed_has_seen_no_role(tmp_path, guard):
-    assert forerunner(tmp_path, "a", server="kill -9 $PPID") == "unknown"
+    assert forerunner(tmp_path, "a", killed=True, elsewhere=True) == "unknown"
     assert forerunner(tmp_path, "b", guard=guard) == "runs"
     assert forerunner(tmp_path, "c") == "runs", "b had none that anybody saw"
 
 
 def test_a_pod_keeps_whose_word_it_found_and_what_that_one_had_found(tmp_path):
-    found, killed = tmp_path / "data" / "forerunner", {"server": "kill -9 $PPID"}
-    forerunner(tmp_path, "a", **killed)
+    found, cut_off = tmp_path / "data" / "forerunner", {"killed": True, "elsewhere": True}
+    forerunner(tmp_path, "a", **cut_off)
     assert found.read_text() == "a unknown nobody unknown\n"
     forerunner(tmp_path, "b")
     assert found.read_text() == "b runs a unknown\n"
-    forerunner(tmp_path, "c", **killed)
+    forerunner(tmp_path, "c", **cut_off)
     assert found.read_text() == "c ended b runs\n"
-    forerunner(tmp_path, "d", **killed)
+    forerunner(tmp_path, "d", **cut_off)
     assert found.read_text() == "d runs c ended\n"
     # What is there isn't the finding of the pod that had the volume last.
     found.write_text("x ended w ended\n")
@@ -137,7 +193,8 @@ def test_a_pod_keeps_whose_word_it_found_and_what_that_one_had_found(tmp_path):
 
 def test_a_pod_that_ends_late_says_nothing_in_the_next_ones_place(tmp_path):
     running = tmp_path / "data" / "running"
-    assert forerunner(tmp_path, "a", server=f"echo 'b runs' >{running}") == "unknown"
+    late = f"until grep -q 'a known' {running}; do sleep 0.05; done; echo 'b runs' >{running}"
+    assert forerunner(tmp_path, "a", server=late) == "unknown"
     assert running.read_text() == "b runs\n"
 
 
