@@ -30,12 +30,20 @@ import keydb_runbooks.operations.perform_sync
 import keydb_runbooks.operations.perform_waits  # noqa: F401 - they add the steps that they perform
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.facts.observation import observe
-from keydb_runbooks.operations import asked, compare, endings, report, save, scope  # noqa: F401 - some perform steps of their own
+from keydb_runbooks.operations import (  # noqa: F401 - some perform steps of their own
+    asked,
+    compare,
+    endings,
+    report,
+    save,
+    scope,
+    traces,
+)
 from keydb_runbooks.operations.invocation import invocation
 from keydb_runbooks.operations.perform import perform_step
 from keydb_runbooks.operations.report import Report
 from keydb_runbooks.operations.run import Decide, Run, finish
-from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines
+from keydb_runbooks.operations.show import nothing_lines, plan_lines, refusal_lines, wrap
 from keydb_runbooks.runbooks import founding
 from keydb_runbooks.runbooks.evidence import gather
 from keydb_runbooks.runbooks.exit_codes import ExitCode
@@ -126,24 +134,38 @@ def show_answer(host: Host, answer: Answer) -> None:
 
 
 @operation()
-def found(group: Group) -> Commands:
+def found(group: Group, accept_split: bool = False) -> Commands:
     """Give a group its first primary if it never had one, and new empty nodes their place. It moves no role.
 
     + group: the nodes and proxies, see ``connectors.group``
+    + accept_split: found it although servers of pods that are gone may run on
     """
-    min_replicas = int(group.nodes[0].data("keydb_min_replicas_to_write"))
-    decide = partial(founding.plan, first_primary=group.first_primary, min_replicas=min_replicas)
-    yield from run._inner(group, decide)
+    decide = partial(
+        founding.plan,
+        first_primary=group.first_primary,
+        min_replicas=int(group.nodes[0].data("keydb_min_replicas_to_write")),
+        # This run leaves a trace of its own in a moment.
+        before=traces.before(group),
+        accept_split=accept_split,
+    )
+    yield from run._inner(group, decide, warns=True)
 
 
 @operation()
-def run(group: Group, decide: Decide, shown: Plan | None = None, silent: frozenset[str] = frozenset()) -> Commands:
+def run(
+    group: Group,
+    decide: Decide,
+    shown: Plan | None = None,
+    silent: frozenset[str] = frozenset(),
+    warns: bool = False,
+) -> Commands:
     """Observe again, refuse if the plan is no longer the one that was shown, then act and verify.
 
     + group: the nodes and proxies, see ``connectors.group``
     + decide: a pure function from a ``Topology`` to a ``Plan``, ``NothingToDo`` or ``Refusal``
     + shown: the plan that a person saw; without it the plan is made now and shown now
     + silent: names of the nodes that did not answer when that plan was made
+    + warns: whether the plan's warnings are told, where nobody was shown it
     """
     answer: Answer = decide(observe(group)) if shown is None else shown
     if isinstance(answer, NothingToDo):
@@ -154,11 +176,20 @@ def run(group: Group, decide: Decide, shown: Plan | None = None, silent: frozens
     if isinstance(answer, Refusal):
         yield FunctionCommand(_tell_refusal, (told, answer, group), {})
         return
+    if warns and answer.warnings:
+        yield FunctionCommand(_warn, (answer,), {})
     running = Run(group, answer, told, perform_step, silent)
     yield FunctionCommand(running.begin, (decide,), {})
     for number, _ in enumerate(answer.steps):
         yield FunctionCommand(running.step, (number,), {})
     yield FunctionCommand(running.end, (), {})
+
+
+def _warn(state: State, host: Host, plan: Plan) -> bool:
+    for warning in plan.warnings:
+        for line in wrap(f"notice: {warning}", "", 2):
+            logger.info(f"    {line}")
+    return True
 
 
 def _tell_refusal(state: State, host: Host, told: Report, refusal: Refusal, group: Group) -> bool:

@@ -1,8 +1,8 @@
 """What a run on pods leaves in the cluster for people: a Lease while it is at work, and Events where the role moved.
 
-No verb reads either. The lock itself is where it always is, in the servers (``lock``): a run that is killed leaves its
-Lease behind, which runs out, and nobody is kept from anything by that. What can't be left there is told, and stops
-nothing.
+No verb asks them who is at work: the lock itself is where it always is, in the servers (``lock``). A run that is killed
+leaves its Lease behind, which runs out, and nobody is kept from anything by that. What can't be left there is told, and
+stops nothing. Only since when there were runs is read again, by ``install`` (``runbooks.before``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from keydb_runbooks.connectors.objects import Objects
 from keydb_runbooks.operations.holders import Task
 from keydb_runbooks.operations.pod_objects import ANSWER_SECONDS, are_pods, objects_of
 from keydb_runbooks.operations.show import wrap
+from keydb_runbooks.runbooks.before import ENDED, Before, before_pods
 from keydb_runbooks.runbooks.plan import Plan
 
 COMPONENT = "keydb-runbooks"
@@ -76,6 +77,29 @@ class AtWork:
             objects.apply(_lease(self._group, {"renewTime": _now()}), force=True)
 
 
+def before(group: Group) -> Before:
+    """What the cluster tells of the time before a group's pods; of machines nothing."""
+    if not are_pods(group):
+        return Before()
+    try:
+        objects = objects_of(group)
+        lease = objects.read("Lease", _lease_name(group))
+        pods = [pod for node in group.nodes if (pod := objects.read("Pod", node.name)) is not None]
+    except ClusterError as error:
+        return Before(unread=error.detail)
+    return before_pods(lease, pods)
+
+
+def all_ended(group: Group) -> None:
+    """Leave word that every server of a group has ended, until its next run: whoever founds it anew asks for nobody."""
+
+    def tell(objects: Objects) -> None:
+        if objects.read("Lease", _lease_name(group)) is not None:
+            objects.apply(_lease(group, {"renewTime": _now()}, {ENDED: _now()}), force=True)
+
+    _leave(group, "word of their end", tell)
+
+
 def _identity(task: Task) -> str:
     return f"{task.user}@{task.machine}: {task.verb} (for {task.node})"
 
@@ -114,8 +138,9 @@ def _leave(group: Group, what: str, act: Callable[[Objects], None]) -> bool:
         return False
 
 
-def _lease(group: Group, spec: dict[str, Any]) -> dict[str, Any]:
-    named = {"name": _lease_name(group)}
+def _lease(group: Group, spec: dict[str, Any], annotations: dict[str, str] | None = None) -> dict[str, Any]:
+    """Annotations that aren't given go with what is applied."""
+    named = {"name": _lease_name(group), **({"annotations": annotations} if annotations else {})}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": named, "spec": spec}
 
 

@@ -18,7 +18,8 @@ from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.connectors.group import Group
 from keydb_runbooks.connectors.link import LinkError, link
 from keydb_runbooks.connectors.objects import Objects
-from keydb_runbooks.operations import dump, endings, manifests
+from keydb_runbooks.facts.observation import observe
+from keydb_runbooks.operations import dump, endings, manifests, traces
 from keydb_runbooks.operations.failed import failed
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.options import option
@@ -76,15 +77,30 @@ def removed(group: Group, remove_data: bool) -> Commands:
     if not found and not (claims and remove_data):
         pyinfra_host.noop(f"nothing of install is left in {objects.told}")
         return
+    everybody = bool(found) and _is_everybody_known(group)
     if found and not remove_data:
         yield FunctionCommand(_save, (group,), {})
     for kind, name in found:
         yield FunctionCommand(_remove, (group, objects, kind, name), {})
+        if kind == "StatefulSet" and everybody:
+            yield FunctionCommand(_leave_word, (group,), {})
     if remove_data:
         for name in claims:
             yield FunctionCommand(_remove, (group, objects, CLAIM, name), {})
     elif claims:
         yield FunctionCommand(_tell, (f"the volumes stay: {', '.join(claims)}",), {})
+
+
+def _is_everybody_known(group: Group) -> bool:
+    """Whether no server is out of sight: every one answers, and one is the primary, whoever was it before."""
+    topology = observe(group)
+    return topology.rightful_primary() is not None and not topology.unread
+
+
+def _leave_word(state: State, host: Host, group: Group) -> bool:
+    """They have ended: install founds the group anew without asking for them."""
+    traces.all_ended(group)
+    return True
 
 
 def _ours(group: Group, objects: Objects, kind: str) -> list[str]:

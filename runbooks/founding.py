@@ -7,6 +7,7 @@ better than the inventory (design, "The role lives in the servers").
 from __future__ import annotations
 
 from keydb_runbooks.runbooks.attach import attach, routes, verify
+from keydb_runbooks.runbooks.before import Before
 from keydb_runbooks.runbooks.leading import label, lead
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_fenced, refuse_harm, refuse_mode, refuse_unread
@@ -14,11 +15,22 @@ from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import Promote, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
+NOTHING_BEFORE = Before()
 
-def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer:
+
+def plan(
+    topology: Topology,
+    first_primary: str,
+    *,
+    min_replicas: int,
+    before: Before = NOTHING_BEFORE,
+    accept_split: bool = False,
+) -> Answer:
     """Found a group, or attach new and empty nodes to a founded one; move no role.
 
     :param first_primary: name of the node that is the first primary of a virgin group
+    :param before: what is known of servers that ran before those that are there
+    :param accept_split: found it although one of these may run on
     """
     if refusal := refuse_mode(topology):
         return refusal
@@ -34,7 +46,8 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
         return NothingToDo("no-primary", topology.group, sentence, "left without a primary")
     if primary is not None:
         return _attach_new(topology, primary)
-    if refusal := _refuse_silent(topology, first_primary):
+    refusal = _refuse_silent(topology, first_primary)
+    if refusal := refusal or (None if accept_split else _refuse_before(topology, before)):
         return refusal
     first = topology.node(first_primary)
     assert first is not None
@@ -59,7 +72,29 @@ def plan(topology: Topology, first_primary: str, *, min_replicas: int) -> Answer
         loss=Loss(0, "no node holds anything yet"),
         proof="no node ever was a primary",
         gap="none: nobody writes yet",
+        warnings=_warnings(before),
     )
+
+
+def _refuse_before(topology: Topology, before: Before) -> Refusal | None:
+    """A pod that is new, as its volume is, says nothing of whoever had its name."""
+    if not before.runs:
+        return None
+    told = (
+        f"{before.runs}: all of them hold nothing, and a server of a pod before them may still take writes, on a node "
+        "that is out of reach"
+    )
+    hint = (
+        "look for the volumes that have the data; or make sure that no such server runs, and say so by "
+        "accept_split=yes (if one does, its writes are lost)"
+    )
+    return Refusal("founded-before", topology.group, told, hint)
+
+
+def _warnings(before: Before) -> tuple[str, ...]:
+    if before.unread:
+        return (f"whether the group had other servers before is not known: {before.unread}",)
+    return (f"accepted by accept_split: {before.runs}",) if before.runs else ()
 
 
 def _refuse_silent(topology: Topology, first_primary: str) -> Refusal | None:

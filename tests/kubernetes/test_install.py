@@ -491,7 +491,7 @@ def test_what_is_no_group_on_pods_is_told_before_the_api_server_is_asked(runs):
     without.refused("keydb-0: keydb_image: is missing")
 
 
-# The last one: nothing is left for another.
+# The last ones: what is left of the group is theirs.
 
 
 def test_uninstall_leaves_volumes_until_it_is_told_otherwise(runs):
@@ -511,3 +511,22 @@ def test_uninstall_leaves_volumes_until_it_is_told_otherwise(runs):
     assert runs.service_leads_to() == primary and "had me as its primary" in runs.log(primary), "with its data"
     runs.run("uninstall", whole_group="keydb", remove_data="yes").ok()
     eventually(lambda: not [name for name in runs.claims() if name.startswith("data-keydb-")], "no volume is left", 60)
+
+
+def test_a_group_is_founded_anew_once_its_servers_were_seen_to_end_and_else_only_when_told(everybody):
+    runs, core, space = everybody, everybody.group.core, everybody.group.namespace
+    runs.run("uninstall", whole_group="keydb", remove_data="yes").ok()
+    eventually(lambda: not [name for name in runs.claims() if name.startswith("data-keydb-")], "no volume is left", 60)
+    assert "keydb-0 is the primary of keydb" in runs.run("install").ok().text, "uninstall saw all of them end"
+    runs.group.wait()
+    for claim in [name for name in runs.claims() if name.startswith("data-keydb-")]:
+        core.delete_namespaced_persistent_volume_claim(claim, space)
+    runs.delete(*PODS)
+    eventually(lambda: all("guarded start" in runs.log(pod) for pod in PODS), "all of them run, and hold nothing", 90)
+    told = ("refused: founded-before keydb", "and keydb-0 and keydb-1 and keydb-2 were made later")
+    runs.run("install").refused(*told, "say so by accept_split=yes")
+    assert {node["role"] for node in runs.status()["nodes"]} == {"replica"}
+    text = runs.run("install", accept_split="yes").ok().text
+    assert "accepted by accept_split: keydb-runbooks-keydb tells of a run" in " ".join(text.split())
+    runs.group.wait()
+    assert runs.primary() == runs.service_leads_to() == PODS[0]

@@ -11,10 +11,11 @@ import pytest
 from keydb_runbooks.connectors.cluster import ClusterError
 from keydb_runbooks.operations import traces
 from keydb_runbooks.operations.holders import Task
+from keydb_runbooks.runbooks.before import Before
 from keydb_runbooks.runbooks.plan import Loss, Plan
 from keydb_runbooks.runbooks.steps import Promote
 
-GROUP = SimpleNamespace(name="cache")
+GROUP = SimpleNamespace(name="cache", nodes=(SimpleNamespace(name="keydb-0"),))
 TASK = Task("rejoin", "keydb-1", "ada", "desk")
 
 
@@ -26,15 +27,21 @@ class Objects:
     def __init__(self) -> None:
         self.leases: list[dict] = []
         self.events: list[dict] = []
+        self.annotations: dict | None = None
         self.code = ""
 
     def apply(self, document: dict, *, force: bool) -> None:
         self._refuse()
         assert force and document["metadata"]["name"] == "keydb-runbooks-cache"
         self.leases.append(document["spec"])
+        self.annotations = document["metadata"].get("annotations")
 
-    def read(self, kind: str, name: str) -> dict:
-        return {"spec": self.leases[-1]} if kind == "Lease" else {"metadata": {"uid": f"uid of {name}"}}
+    def read(self, kind: str, name: str) -> dict | None:
+        if kind == "Lease":
+            self._refuse()
+            made = {"name": name, "creationTimestamp": "2026-11-30T12:00:00Z", "annotations": self.annotations}
+            return {"spec": self.leases[-1], "metadata": made} if self.leases else None
+        return {"metadata": {"uid": f"uid of {name}", "name": name, "creationTimestamp": "2026-12-01T00:00:00Z"}}
 
     def create(self, document: dict) -> None:
         self._refuse()
@@ -156,3 +163,28 @@ def test_what_may_not_be_told_stops_nothing(objects):
     objects.code = "not-permitted"
     traces.moved(GROUP, plan("keydb-1", "keydb-0"), TASK)
     assert objects.events == []
+
+
+def test_a_pod_that_is_younger_than_the_first_run_had_somebody_before_it_until_all_were_seen_to_end(objects):
+    assert traces.before(GROUP).runs == ""
+    traces.all_ended(GROUP)
+    assert objects.leases == [], "nobody worked on it"
+    traces.AtWork(GROUP, TASK, lambda: True).done()
+    assert "a run on the group at 2026-11-30T12:00:00Z already, and keydb-0 was made" in traces.before(GROUP).runs
+    traces.all_ended(GROUP)
+    assert "holderIdentity" not in objects.leases[-1] and traces.before(GROUP).runs == ""
+    # The word goes with the next run.
+    traces.AtWork(GROUP, TASK, lambda: True).done()
+    assert "keydb-0 was made later" in traces.before(GROUP).runs
+
+
+def test_what_may_not_be_read_of_the_time_before_is_unknown(objects):
+    objects.code = "not-permitted"
+    assert traces.before(GROUP).unread == "no" and traces.before(GROUP).runs == ""
+    traces.all_ended(GROUP)
+
+
+def test_machines_have_no_lease_and_are_not_asked_for_one(objects, monkeypatch):
+    traces.AtWork(GROUP, TASK, lambda: True).done()
+    monkeypatch.setattr(traces, "are_pods", lambda _: False)
+    assert traces.before(GROUP) == Before()

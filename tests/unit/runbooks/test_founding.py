@@ -20,6 +20,7 @@ from worlds import (
 )
 
 from keydb_runbooks.runbooks import founding
+from keydb_runbooks.runbooks.before import Before
 from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal
 from keydb_runbooks.runbooks.steps import Promote
 
@@ -37,8 +38,8 @@ def test_a_new_group_on_pods_is_led_to_and_labelled():
     assert told[-2:] == ["ServiceLeads keydb-write", "LabelPods keydb-write"]
 
 
-def decide(*members, first="keydb-1"):
-    return founding.plan(group(*members), first, min_replicas=1)
+def decide(*members, first="keydb-1", **given):
+    return founding.plan(group(*members), first, min_replicas=1, **given)
 
 
 def test_the_order_of_a_founding():
@@ -110,8 +111,42 @@ def test_a_refusal_names_the_fact_the_node_and_the_way_on(members, first, senten
     assert isinstance(answer, Refusal) and str(answer) == sentence
 
 
+RUNS = "lease tells of a run on the group at 10 already, and keydb-1 was made later, 11"
+FOUNDED_BEFORE = (
+    f"refused: founded-before demo: {RUNS}: all of them hold nothing, and a server of a pod before them may still take "
+    "writes, on a node that is out of reach; look for the volumes that have the data; or make sure that no such server "
+    "runs, and say so by accept_split=yes (if one does, its writes are lost)"
+)
+
+
+def test_a_group_that_other_pods_were_of_is_founded_only_if_somebody_says_that_none_of_them_runs():
+    assert str(decide(*NEW, before=Before(RUNS))) == FOUNDED_BEFORE
+    plan = decide(*NEW, before=Before(RUNS), accept_split=True)
+    assert isinstance(plan, Plan) and plan.warnings == (f"accepted by accept_split: {RUNS}",)
+    assert lines(plan) == lines(decide(*NEW))
+
+
+def test_whoever_is_silent_is_told_first():
+    answer = decide(virgin(1), silent(2), before=Before(RUNS), accept_split=True)
+    assert isinstance(answer, Refusal) and answer.code == "node-no-answer"
+    answer = decide(virgin(1), silent(2), before=Before(RUNS))
+    assert isinstance(answer, Refusal) and answer.code == "node-no-answer"
+
+
+def test_a_cluster_that_tells_nothing_of_the_time_before_keeps_nobody_from_the_first_install():
+    plan = decide(*NEW, before=Before(unread="no right"))
+    assert isinstance(plan, Plan)
+    assert plan.warnings == ("whether the group had other servers before is not known: no right",)
+
+
+def test_where_there_is_a_primary_nothing_before_it_matters():
+    assert str(decide(primary(1), replica(2), before=Before(RUNS))) == f"nothing to do: founded demo: keydb-1 {FOUNDED}"
+    plan = decide(primary(1), replica(2), virgin(3), before=Before(RUNS))
+    assert isinstance(plan, Plan) and plan.warnings == ("keydb-3 needs a full resync: it holds nothing",)
+
+
 def test_every_refusal_of_a_founding_has_a_case():
-    cases = {sentence.split()[1] for _, _, sentence in REFUSALS}
+    cases = {sentence.split()[1] for _, _, sentence in REFUSALS} | {FOUNDED_BEFORE.split()[1]}
     told = codes("Refusal", "founding")
     assert {code for code in told if not any(case.startswith(code.rstrip("*")) for case in cases)} == set()
 
