@@ -185,15 +185,15 @@ def all_groups(inventory: Inventory) -> dict[str, Group]:
     nodes = list(inventory.groups.get(NODES, []))
     proxies = list(inventory.groups.get(PROXIES, []))
     complaints = list(_check_names(inventory))
+    wished = _wished(nodes, inventory)
     if nodes:
         machines = {host.name: _machine(host) for host in inventory}
-        complaints += check_hosts(_data(nodes), _data(proxies) or _wished(nodes, inventory), machines)
+        complaints += check_hosts(_data(nodes), _data(proxies) or _as_hosts(wished), machines)
     complaints = complaints or [*_check_services(nodes), *_check_certificates(nodes, proxies)]
     if complaints:
         raise GroupError(_told(complaints))
     names = dict.fromkeys(value_of(host, "keydb_group") for host in nodes)
-    wished = _wished(nodes, inventory).get(PROXIES, {})
-    return {name: _group(name, nodes, proxies, wished) for name in names}
+    return {name: _group(name, nodes, proxies, wished.get(name)) for name in names}
 
 
 def the_group(inventory: Inventory, wanted: str | None) -> Group:
@@ -210,9 +210,8 @@ def the_group(inventory: Inventory, wanted: str | None) -> Group:
     return groups[wanted] if wanted is not None else next(iter(groups.values()))
 
 
-def _group(name: str, nodes: list[Host], proxies: list[Host], wished: Mapping[str, Any]) -> Group:
+def _group(name: str, nodes: list[Host], proxies: list[Host], wished: Mapping[str, Any] | None) -> Group:
     fronts = [host for host in proxies if value_of(host, "keydb_group") == name]
-    behind = any(_is_behind(host) for host in nodes if value_of(host, "keydb_group") == name)
     return Group(
         name,
         tuple(
@@ -225,7 +224,7 @@ def _group(name: str, nodes: list[Host], proxies: list[Host], wished: Mapping[st
             for host in fronts
         ),
         tuple(_services(host for host in nodes if value_of(host, "keydb_group") == name)),
-        PodProxies(_data(fronts[:1]).get(fronts[0].name if fronts else "", wished)) if behind else None,
+        None if wished is None else PodProxies(wished),
     )
 
 
@@ -235,11 +234,19 @@ def _is_behind(host: Host) -> bool:
 
 
 def _wished(nodes: list[Host], inventory: Inventory) -> dict[str, dict[str, Any]]:
-    """What the inventory says of proxies that install has yet to make, as if there was one; nothing without any."""
-    if not any(map(_is_behind, nodes)):
-        return {}
-    given = {**inventory.data, **inventory.group_data.get(PROXIES, {}), **inventory.override_data}
-    return {PROXIES: unmask(given)}
+    """What the inventory says of the proxies that install makes, by the group that they are of.
+
+    Of a Deployment that isn't there nothing is known but what stands for all of them.
+    """
+    behind = dict.fromkeys(value_of(host, "keydb_group") for host in nodes if _is_behind(host))
+    given = unmask({**inventory.data, **inventory.group_data.get(PROXIES, {}), **inventory.override_data})
+    return {name: {**given, "keydb_group": name} if len(behind) > 1 else given for name in behind}
+
+
+def _as_hosts(wished: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same, as if there was a pod of each group's proxies."""
+    names = {name: f"{PROXIES} of {name}" if len(wished) > 1 else PROXIES for name in wished}
+    return {names[name]: {**data, "kubernetes_pod": names[name]} for name, data in wished.items()}
 
 
 def _services(nodes: Iterable[Host]) -> Iterator[ServiceEntry]:

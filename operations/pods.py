@@ -41,6 +41,7 @@ from keydb_runbooks.runbooks.objects import (
 )
 from keydb_runbooks.runbooks.plan import Refusal
 from keydb_runbooks.runbooks.topology import Topology
+from keydb_runbooks.schemas.document import known_keys
 
 Commands = Generator[PyinfraCommand, None, None]
 
@@ -226,7 +227,12 @@ def _wrong_of_proxies(group: Group, proxies: PodProxies) -> Iterator[str]:
         named = entry.host.data.get("kubernetes_deployment")
         if named != wanted:
             told = f"is no pod of Deployment {wanted}; allowed is @kubernetes/NAMESPACE/deployment/{wanted}"
-            yield f"{entry.name}: haproxy: {told}"
+            yield f"{entry.name}: haproxy: {told}, and keydb_group beside another one"
+            continue
+        for key in (key for key in known_keys() if key.startswith("haproxy_") and key != "haproxy_address"):
+            if entry.data(key) != proxies.data(key):
+                told = f"{entry.data(key)!r} is not what the inventory's group haproxy says, {proxies.data(key)!r}"
+                yield f"{entry.name}: {key}: {told}, and install makes all proxies of that"
 
 
 def _twice(group: Group, name: str) -> Iterator[str]:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from pyinfra.api.inventory import Inventory
 from test_pods_install import LABELS, entry, group
 from test_templates import EVERY, users
 
 from keydb_runbooks.connectors import kubernetes
 from keydb_runbooks.connectors.cluster import ClusterError
-from keydb_runbooks.connectors.group import Group, PodProxies, ProxyEntry
+from keydb_runbooks.connectors.group import Group, GroupError, PodProxies, ProxyEntry, all_groups
 from keydb_runbooks.connectors.kubernetes import KubernetesConnector
 from keydb_runbooks.connectors.programs import find_proxy
 from keydb_runbooks.connectors.runtime import RuntimeSocketError, runtime
@@ -123,8 +124,20 @@ def test_proxies_of_another_deployment_and_a_service_that_is_missing_are_told(mo
     monkeypatch.setattr(pods, "all_groups", lambda _: {of.name: of})
     assert list(pods.wrong(of)) == [
         "cache-0: keydb_write_service: is missing: clients find the proxies by it",
-        "other-1: haproxy: is no pod of Deployment cache-proxy; allowed is @kubernetes/NAMESPACE/deployment/cache-proxy",
+        "other-1: haproxy: is no pod of Deployment cache-proxy; allowed is @kubernetes/NAMESPACE/deployment/cache-proxy, "
+        "and keydb_group beside another one",
     ]
+
+
+def test_proxies_that_are_there_have_what_those_had_that_were_not_there_yet(monkeypatch):
+    data = {**GIVEN, "kubernetes_deployment": "cache-proxy", "haproxy_address": "cache-write", "haproxy_replicas": 3}
+    host = SimpleNamespace(name="cache-proxy-1", data=data)
+    of = replace(proxied(), proxies=(ProxyEntry(host, Address("cache-write", 6380)),))
+    monkeypatch.setattr(pods, "all_groups", lambda _: {of.name: of})
+    told = "cache-proxy-1: haproxy_replicas: 3 is not what the inventory's group haproxy says, 2"
+    assert list(pods.wrong(of)) == [f"{told}, and install makes all proxies of that"]
+    data["haproxy_replicas"] = 2
+    assert list(pods.wrong(of)) == []
 
 
 class Cluster:
@@ -197,3 +210,49 @@ def test_a_proxys_runtime_port_that_nobody_may_reach_or_listens_on_is_told_by_na
     with pytest.raises(RuntimeSocketError, match="HAProxy does not listen in pod a") as caught:
         runtime(entry_)
     assert caught.value.code == "refused"
+
+
+def inventory(monkeypatch, there: list[tuple[str, dict]], **given) -> Inventory:
+    """Two groups of two pods each, with what install knows of proxies, and those that are there already."""
+    monkeypatch.setattr(kubernetes, "_named", lambda _, kind, whole: [(whole, {"kubernetes_deployment": kind or None})])
+    nodes = [
+        (
+            f"@kubernetes/shop/{name}-{number}",
+            {
+                "keydb_group": name,
+                "keydb_routing": "haproxy",
+                "keydb_write_service": f"{name}-write",
+                "keydb_address": f"{name}-{number}.{name}.shop.svc.cluster.local",
+                "keydb_bind": ["0.0.0.0"],
+                "keydb_users": users("secret"),
+            },
+        )
+        for name in ("cache", "queue")
+        for number in (0, 1)
+    ]
+    data = {**GIVEN, "haproxy_address": "cache-write", "keydb_users": users("secret"), **given}
+    fronts = [(f"@kubernetes/shop/{name}", own) for name, own in there]
+    names = [*nodes, *fronts]
+    return Inventory((names, {}), keydb=(nodes, {}), haproxy=(fronts, data))
+
+
+def test_each_of_two_groups_has_proxies_of_what_stands_for_all(monkeypatch):
+    groups = all_groups(inventory(monkeypatch, []))
+    assert {name: one.pod_proxies.data("keydb_group") for name, one in groups.items()} == {
+        "cache": "cache",
+        "queue": "queue",
+    }
+    assert all(one.pod_proxies.data("haproxy_image") == GIVEN["haproxy_image"] for one in groups.values())
+    there = [("cache-proxy-1", {"keydb_group": "cache"}), ("queue-proxy-1", {"keydb_group": "queue"})]
+    groups = all_groups(inventory(monkeypatch, there))
+    assert {name: [proxy.name for proxy in one.proxies] for name, one in groups.items()} == {
+        "cache": ["cache-proxy-1"],
+        "queue": ["queue-proxy-1"],
+    }
+    assert groups["queue"].pod_proxies.data("keydb_group") == "queue"
+
+
+def test_two_groups_with_other_passwords_need_an_inventory_each(monkeypatch):
+    with pytest.raises(GroupError, match=r"haproxy of cache: keydb_users.check: differs from cache-0's") as caught:
+        all_groups(inventory(monkeypatch, [], keydb_users=users("other")))
+    assert "haproxy of queue: keydb_users.check: differs from queue-0's" in str(caught.value)
