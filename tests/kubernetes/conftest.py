@@ -23,6 +23,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("run these by `make test-kubernetes`, or set KUBECONFIG: they need a cluster")
 
 
+def pytest_report_header() -> str | None:
+    from tests.kubernetes.lab import built
+
+    told = built.missing()
+    return f"cluster/Containerfile isn't built: {told}" if told else None
+
+
 @pytest.fixture(scope="session")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     """Three pods that were made by hand, in a namespace of their own."""

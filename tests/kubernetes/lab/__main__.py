@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.kubernetes.lab import needs, programs
+from tests.kubernetes.lab import needs, programs, wheels
 
 INSIDE = "KEYDB_RUNBOOKS_LAB"
 """Set where a cluster may be made: in namespaces of its own."""
@@ -53,6 +53,7 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX)
         # Here the network is still this machine's.
         programs.build()
+        wheels.bring()
         return _outside()
 
 

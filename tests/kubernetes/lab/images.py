@@ -80,6 +80,9 @@ def archive(target: Path, tag: str, files: dict[str, Path], entrypoint: list[str
 
 def libraries(program: Path) -> list[str]:
     """What a program is linked to, by paths; none if it is static or a script."""
+    with program.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return []
     told = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     return re.findall(r"(?:=> |^\s*)(/\S+) \(0x", told, re.MULTILINE)
 
