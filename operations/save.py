@@ -15,7 +15,7 @@ from keydb_runbooks.operations.links import Links
 from keydb_runbooks.operations.perform import perform
 from keydb_runbooks.runbooks.plan import Answer, Plan, Request
 from keydb_runbooks.runbooks.rescue import file_name, refuse_room
-from keydb_runbooks.runbooks.steps_save import SaveData, SaveInstead, StillHolds
+from keydb_runbooks.runbooks.steps_save import SaveData, SaveIfMore, SaveInstead, StillHolds
 from keydb_runbooks.runbooks.topology import Topology
 
 _kept: WeakKeyDictionary[Links, dict[str, Kept]] = WeakKeyDictionary()
@@ -35,7 +35,7 @@ def informed(
         answer = plan(topology, request, min_replicas)
         if not isinstance(answer, Plan):
             return answer
-        steps = [step for step in answer.steps if isinstance(step, SaveData)]
+        steps = [step for step in answer.steps if isinstance(step, SaveData) and step.to != "no"]
         rooms = {step.where: dump.room(group.node(step.where), _fetched_to(step)) for step in steps}
         return refuse_room(answer, rooms) or answer
 
@@ -82,4 +82,14 @@ def _save_data(step: SaveData, links: Links) -> str:
 def _save_instead(step: SaveInstead, links: Links) -> str:
     if kept(links, step.other) is not None:
         return f"holds nothing that is not saved on {step.other}"
+    return _save_data(step, links)
+
+
+@perform.register
+def _save_if_more(step: SaveIfMore, links: Links) -> str:
+    node = links.read(step.where)
+    if node.empty if step.until is None else node.offset <= step.until:
+        return "holds nothing more"
+    if step.to == "no":
+        raise StepFailed(f"{step.where} took writes meanwhile: look at the group again")
     return _save_data(step, links)

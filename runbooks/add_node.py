@@ -152,7 +152,7 @@ def _primary(topology: Topology, name: str, request: Request) -> Node | Refusal:
     refusal = refuse_loading(primary) or refuse_superseded(rest, primary, request) or refuse_older(rest, primary)
     refusal = refusal or refuse_lost(rest, primary, request)
     if refusal is None and primary.paused:
-        told = "holds all writes back (a pause that a dead run left)"
+        told = "holds all writes back: a run that died left that, or somebody paused it"
         refusal = Refusal("paused", primary.name, told, "run abort first")
     if refusal is None and primary.empty:
         refusal = Refusal("empty-primary", primary.name, "holds nothing, not even an epoch", "run status")

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from keydb_runbooks.runbooks.cost import resyncs, writes_in
 from keydb_runbooks.runbooks.leading import end_latecomers, end_stragglers, label, lead, left_by
-from keydb_runbooks.runbooks.lineage import Kinship, Relation, unrecorded
+from keydb_runbooks.runbooks.lineage import Relation, unrecorded
 from keydb_runbooks.runbooks.moved import moved_from
 from keydb_runbooks.runbooks.plan import Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_harm, refuse_lost, refuse_older
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.rescue import left_out, rescue, settle, sole_holders, warnings
+from keydb_runbooks.runbooks.rescue import left_out, rescue, settle, step_down, warnings
 from keydb_runbooks.runbooks.steps import (
     STALLED_SECONDS,
     Follow,
@@ -90,7 +90,7 @@ def finish(
     refusal = refusal or refuse_lost(topology, primary, request)
     if refusal := refusal or refuse_harm(topology, nodes, primary, request):
         return refusal
-    held = sole_holders(topology, nodes, primary)
+    held, leaving = _sorted_out(topology, nodes, primary, request)
     joining = nodes if verb == "rejoin" else tuple(node for node in nodes if node not in held)
     followers = tuple(node for node in topology.nodes if node.follows(primary))
     unsaved = tuple(SaveConfiguration(node.name) for node in (primary, *followers) if not _saved(node))
@@ -107,12 +107,13 @@ def finish(
         *reinstated,
         *record,
         *unsaved,
-        *settle(nodes, held, primary),
+        *settle(nodes, (*held, *leaving), primary),
         *route,
         *move,
         *end_stragglers(topology, former, primary),
-        *release((*followers, *nodes)),
+        *release(node for node in (*followers, *nodes) if node not in leaving),
         # Nobody waits for these any more.
+        *(step for node in leaving for step in step_down(node, primary, request)),
         *rescue(saved_first, primary, request),
         *attach(saved_first, primary),
     )
@@ -124,7 +125,8 @@ def finish(
             sentence = f"is the primary, and {routed}"
         return NothingToDo("already-primary", primary.name, "; ".join((sentence, *left_out(held))))
     relations = [topology.relation(node, primary) for node in joining]
-    accepted = [relation.lost_bytes for relation in relations if not relation.harmless]
+    doubtful = tuple(node for node in leaving if not topology.relation(node, primary).harmless)
+    thrown = tuple(node for node in joining if node in held or node in doubtful)
     return Plan(
         verb=verb,
         group=topology.group,
@@ -136,16 +138,17 @@ def finish(
             *end_latecomers(topology, former, primary),
             *label(topology, primary, (node.name for node in topology.nodes if node is not primary)),
         ),
-        loss=lost_silently(reinstated) or _loss(accepted, primary),
+        loss=lost_silently(reinstated) or _loss(topology, thrown, primary, request),
         proof=f"{primary.name} is the only rightful primary",
         gap=_gap(topology, primary, steps),
         warnings=(
             *(
-                f"{node.name} needs a full resync: it {_why_full(relation)}"
+                f"{node.name} needs a full resync: it {relation.kinship.value}"
                 for node, relation in zip(joining, relations, strict=True)
                 if not relation.partial
             ),
-            *(warnings(topology, held, primary, request) if verb == "rejoin" else left_out(held)),
+            *(() if verb == "rejoin" else left_out(held)),
+            *warnings(topology, thrown, primary, request),
         ),
         needs=resyncs(topology, primary, joining, frozenset()),
         moved_from=moved_from(topology, primary),
@@ -170,10 +173,21 @@ def _gap(topology: Topology, primary: Node, steps: tuple[Step, ...]) -> str:
     return f"not every writer reaches the primary now; all do from step {ends} on"
 
 
-def _why_full(relation: Relation) -> str:
-    if relation.kinship is Kinship.DIVERGED and relation.harmless:
-        return "holds bytes of the stream that the primary never had, but no writes: they were held back"
-    return relation.kinship.value
+def _sorted_out(
+    topology: Topology, nodes: tuple[Node, ...], primary: Node, request: Request
+) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The nodes that hold something alone, and others that may have taken writes since they were looked at.
+
+    What a primary takes between the look and its step down would be lost; so it steps down before it follows. The same
+    is looked for on one that a run which died had guarded, and that still holds back what waited for it.
+    """
+
+    def alone(node: Node, relation: Relation) -> bool:
+        return not relation.explained or (not relation.harmless and node.name in request.accept_loss)
+
+    held = tuple(node for node in nodes if alone(node, topology.relation(node, primary)))
+    leaving = (node for node in nodes if node.is_primary or (node.guarded and node.paused))
+    return held, tuple(node for node in leaving if node not in held)
 
 
 def _saved(node: Node) -> bool:
@@ -181,10 +195,17 @@ def _saved(node: Node) -> bool:
     return node.config_replicaof == node.running_replicaof
 
 
-def _loss(accepted: list[int | None], primary: Node) -> Loss:
-    if not accepted:
+def _loss(topology: Topology, thrown: tuple[Node, ...], primary: Node, request: Request) -> Loss:
+    """What is in the stream of these nodes alone."""
+    if not thrown:
         return Loss(0, "nobody who is attached holds anything that the primary lacks")
-    if None in accepted:
+    lost = [topology.relation(node, primary).lost_bytes for node in thrown]
+    if None in lost:
         return Loss(None, "accepted by you: no known history tells how much")
-    count = sum(lost or 0 for lost in accepted)
+    count = sum(number or 0 for number in lost)
+    if not any(node.name in request.accept_loss for node in thrown):
+        names = " and ".join(node.name for node in thrown)
+        return Loss(
+            count, f"as many as PINGs are, and {names} holds writes back; its data are saved first all the same"
+        )
     return Loss(count, "accepted by you, counted from the offsets", writes_in(count, primary))

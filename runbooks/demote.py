@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keydb_runbooks.runbooks.attach import attach, release
+from keydb_runbooks.runbooks.attach import release
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.refusals import refuse_loading
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.rescue import left_out, sole_holders
+from keydb_runbooks.runbooks.rescue import left_out, sole_holders, step_down
 from keydb_runbooks.runbooks.steps import STALLED_SECONDS, Guard, InSync, SaveConfiguration, Step
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -36,7 +36,7 @@ def plan(topology: Topology, request: Request, _min_replicas: int) -> Answer:
         return refusal
     if held := sole_holders(topology, (node,), rightful):
         return replace(_guard(topology, node), warnings=left_out(held))
-    return _follow(topology, node, rightful)
+    return _follow(topology, node, rightful, request)
 
 
 def _save(topology: Topology, node: Node) -> Answer:
@@ -68,9 +68,9 @@ def _guard(topology: Topology, node: Node) -> Plan:
     return _plan(topology, node, steps, gap, f"{node.name} is nobody's replica, read-only; {standing}")
 
 
-def _follow(topology: Topology, node: Node, rightful: Node) -> Plan:
+def _follow(topology: Topology, node: Node, rightful: Node, request: Request) -> Plan:
     sync = InSync(node.name, rightful.name, rightful.address, STALLED_SECONDS)
-    steps = (*attach((node,), rightful), *release((node,)), sync)
+    steps = (Guard(node.name), *step_down(node, rightful, request), sync)
     return _plan(topology, node, steps, f"none for clients of {rightful.name}", f"{node.name} follows {rightful.name}")
 
 

@@ -233,7 +233,8 @@ def _pauses(topology: Topology) -> Iterator[Finding]:
         way_out = "; run abort"
     for node in topology.nodes:
         if node.paused:
-            sentence = f"holds all writes back (a pause that a dead run left){way_out}"
+            held = "holds all writes back" if node.is_primary else "applies nothing of what it receives"
+            sentence = f"{held}: a run that died left that, or somebody paused it{way_out}"
             yield Finding("paused", Severity.CRITICAL, node.name, sentence)
 
 

@@ -20,7 +20,13 @@ class Kinship(Enum):
     FORKED = "holds an earlier state of the primary's history"
     DIVERGED = "holds bytes that the primary never had"
     EMPTY = "holds nothing"
+    PINGED = "holds bytes that the primary never had, as many as PINGs are"
     UNRELATED = "shares no history that the servers still know"
+
+
+PING_BYTES = 14
+"""What a PING is in the stream; a primary that has replicas sends them one each second, whether writes are held or not
+(``repl-ping-replica-period``)."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +46,49 @@ class Relation:
         """Whether following throws nothing away."""
         return self.lost_bytes == 0
 
+    @property
+    def explained(self) -> bool:
+        """Whether a node may follow without a person's word: nothing is lost, or what looks like PINGs, and is saved."""
+        return self.harmless or self.kinship is Kinship.PINGED
+
 
 def relate(node: Node, primary: Node, held: bool = False) -> Relation:
     """Compare a node with the primary that it should follow.
 
-    A primary that is still paused acknowledged nothing since the fork, whatever its offset says: what it has beyond are
-    PINGs (convergence-facts, "Lineage"). It needs a full resync then, but loses nothing. Of any other node a pause says
-    nothing: somebody else began it, after whatever the node holds.
+    A run that died leaves an old primary that holds writes back, and what that has beyond the fork are PINGs
+    (convergence-facts, "Lineage"). But anybody may have begun the pause, behind writes that were acknowledged: a pause
+    that is there now proves nothing of what was before. So it counts only for bytes that can be PINGs, and since one
+    write in fourteen is as long as some PINGs, these are saved before they are thrown away all the same.
 
     :param held: whether all that the node got since the fork came from a primary that holds writes back
     """
-    held = held or (node.is_primary and bool(node.paused))
+    held = held or (bool(node.paused) and (node.is_primary or node.guarded))
     if node.empty:
         return Relation(Kinship.EMPTY, 0, partial=False)
     if node.replication_id == primary.replication_id:
         ahead = node.offset - primary.offset
         if ahead <= 0:
             return Relation(Kinship.SAME, 0, partial=_in_backlog(node, primary))
-        return Relation(Kinship.DIVERGED, 0 if held else ahead, partial=False)
+        return Relation(_beyond(ahead, held), ahead, partial=False)
     shared = _last_shared_offset(node, primary)
     if shared is None:
         return Relation(Kinship.UNRELATED, None, partial=False)
     if node.offset > shared:
-        return Relation(Kinship.DIVERGED, 0 if held else node.offset - shared, partial=False)
+        ahead = node.offset - shared
+        return Relation(_beyond(ahead, held), ahead, partial=False)
     known_to_server = node.replication_id == primary.previous_replication_id
     return Relation(Kinship.FORKED, 0, partial=known_to_server and _in_backlog(node, primary))
+
+
+def _beyond(ahead: int, held: bool) -> Kinship:
+    return Kinship.PINGED if held and ahead % PING_BYTES == 0 else Kinship.DIVERGED
+
+
+def may_hold_until(node: Node, primary: Node) -> int | None:
+    """The last offset of a node at which following throws nothing away; None if it must hold no keys at all."""
+    if node.empty:
+        return None
+    return node.offset if node.replication_id == primary.replication_id else _last_shared_offset(node, primary)
 
 
 def descends(newer: Node, older: Node) -> bool:

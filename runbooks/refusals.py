@@ -133,7 +133,10 @@ def refuse_harm(topology: Topology, nodes: tuple[Node, ...], primary: Node, requ
         if in_sync(node, primary):
             continue
         relation = topology.relation(node, primary)
-        if relation.harmless or node.name in request.accept_loss:
+        if node.name in request.accept_loss or relation.harmless:
+            continue
+        # Whoever looks like PINGs needs nobody's word, but only because a copy is kept.
+        if relation.explained and request.save != "no":
             continue
         if relation.kinship is Kinship.UNRELATED:
             told = f"shares no known history with {primary.name}, so what it alone holds is unknown"

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from keydb_runbooks.runbooks.lineage import may_hold_until
 from keydb_runbooks.runbooks.plan import Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.steps import Follow, Guard, Step
-from keydb_runbooks.runbooks.steps_save import Compare, SaveData
+from keydb_runbooks.runbooks.steps import Follow, Guard, Step, Unpause
+from keydb_runbooks.runbooks.steps_save import Compare, SaveData, SaveIfMore
 from keydb_runbooks.runbooks.topology import Topology
 
 
@@ -50,6 +51,17 @@ def settle(nodes: Iterable[Node], held: tuple[Node, ...], primary: Node) -> tupl
         elif not node.guarded or node.read_only is False:
             steps.append(Guard(node.name))
     return tuple(steps)
+
+
+def step_down(node: Node, primary: Node, request: Request) -> tuple[Step, ...]:
+    """Steps by which a node that is guarded by now follows, and what it got behind the look at it is saved.
+
+    Its pause ends behind that: a run that dies before finds the node as this one did.
+    """
+    until = may_hold_until(node, primary)
+    ends = (Unpause(node.name),) if node.paused else ()
+    follow = Follow(node.name, primary.name, primary.address)
+    return (SaveIfMore(node.name, request.save, request.save_to, until), follow, *ends)
 
 
 def rescue(held: tuple[Node, ...], primary: Node, request: Request) -> tuple[Step, ...]:

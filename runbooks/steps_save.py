@@ -67,6 +67,29 @@ class SaveInstead(SaveData):
 
 
 @dataclass(frozen=True)
+class SaveIfMore(SaveData):
+    """The same of a node that has stepped down, if it got anything that the primary lacks: between the look and that, it
+    may have taken writes.
+
+    ``until``: up to this offset it lacks nothing that is new, None if it held no keys. With ``no`` for ``to`` whatever is
+    more is not saved, and the run ends here.
+    """
+
+    until: int | None
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        return super().commands if self.to != "no" else (("INFO",),)
+
+    @property
+    def sentence(self) -> str:
+        more = "keys" if self.until is None else f"more than offset {self.until}"
+        if self.to == "no":
+            return f"see that it has not got {more} meanwhile"
+        return f"{super().sentence}, if it holds {more}"
+
+
+@dataclass(frozen=True)
 class Compare(Step):
     """List the keys in which a node and the primary differ, without a single value; at most ``listed`` by name."""
 

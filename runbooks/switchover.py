@@ -113,6 +113,7 @@ def _plan(situation: Situation, primary: Node, warnings: tuple[str, ...]) -> Pla
         *settle(ordered, held, target),
         *routes(topology, target),
         *end_stragglers(topology, former, target),
+        # Behind these, so that a write which was only late meets the end of its connection, and not -READONLY.
         Unpause(primary.name),
     )
     return Plan(

@@ -69,7 +69,7 @@ class Topology:
                     yield node, node.link, source
 
     def relation(self, node: Node, primary: Node) -> Relation:
-        """As ``lineage.relate``; a replica of a primary that holds writes back got nothing but PINGs from it.
+        """As ``lineage.relate``; a replica of a primary that holds writes back has nothing that this one lacks.
 
         That is known as long as it is linked to it: what it had before came from anywhere. What comes from the primary
         through other replicas was only read a moment later than the primary itself.
@@ -134,8 +134,8 @@ def supersedes(newer: Node, older: Node) -> bool:
     earlier = known and (newer.epoch or 0) < (older.epoch or 0)
     if descends(newer, older):
         # Every verb counts a promotion: the same epoch means that somebody else made it, perhaps by mistake, and an
-        # older primary that goes on may have all the clients. Only one that holds writes back gave its role away.
-        uncounted = known and not later and not older.paused
+        # older primary that goes on may have all the clients; that it holds writes back now may be anybody's doing.
+        uncounted = known and not later
         return not earlier and not uncounted
     if descends(older, newer):
         return False

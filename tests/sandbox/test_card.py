@@ -127,7 +127,10 @@ def test_findings_of_a_switchover_that_died_behind_its_promotion_name_one_verb(g
     switchover_killed_behind_its_promotion(group)
     shown = group.run("status").ok().text
     critical = " ".join(shown[shown.index("critical") :].split())
-    assert "paused keydb-1: holds all writes back (a pause that a dead run left); run rejoin" in critical
+    assert (
+        "paused keydb-1: holds all writes back: a run that died left that, or somebody paused it; run rejoin"
+        in critical
+    )
     assert not [verb for verb in ("abort", "failover", "start") if f"run {verb}" in critical], critical
     assert "no-good-replica keydb-1" not in critical
     plan = " ".join(group.run("rejoin", dry=True).ok().text.split())

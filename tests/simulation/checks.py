@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from keydb_runbooks.runbooks.steps import ENDLESS_PAUSE_MILLISECONDS, VERIFY_KEY, Reinstate
+from keydb_runbooks.runbooks.steps_save import SaveIfMore
 from tests.simulation.server import UP, Connection, Server
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ class Watch:
         # Terms of primaries whose writes a run was allowed to leave out, and of those promoted over a node that may write.
         self.spared: set[float] = set()
         self.split: set[float] = set()
+        # Terms of promotions that nobody's plan made, and writes of primaries over which a plan did, as it had announced.
+        self.by_hand: set[float] = set()
+        self.late: set[int] = set()
         # Who promoted in which term.
         self.promoters: dict[float, Operator] = {}
         # Nodes that a run fenced, as far as it said that this was done.
@@ -100,10 +104,15 @@ class Watch:
         if server.term == self.world.terms:
             # The last one that was promoted.
             return
-        over = [one for one in self.world.servers.values() if one.term > server.term and one.is_primary and one.running]
+        over = [
+            one
+            for one in self.world.servers.values()
+            if one.term > server.term and one.is_primary and one.running and one.term not in self.by_hand
+        ]
         if not over:
             return
         self.given_up.add(write)
+        self.late.add(write)
         if server.unguarded or all(self._announced(one, place) for one in over):
             return
         for hole in filter(None, (self._hole(server, one, place) for one in over)):
@@ -346,7 +355,10 @@ class Watch:
         over = [
             one
             for one in self.world.servers.values()
-            if one.term > source.term and one.is_primary and one.running and one.term not in self.spared | self.split
+            if one.term > source.term
+            and one.is_primary
+            and one.running
+            and one.term not in self.spared | self.split | self.by_hand
         ]
         if over:
             told = f"{server.name} was sent to {source.name}, but {over[0].name} was promoted over it"
@@ -355,7 +367,11 @@ class Watch:
     def full_resync(self, replica: Server, source: Server) -> None:
         """A replica's data are about to be replaced by its source's."""
         self.count("full resyncs")
-        lost = [write for write in self.missing(replica, source) if write not in self.given_up]
+        missing = self.missing(replica, source)
+        self._late_are_kept(replica, source, [write for write in missing if write in self.late])
+        # Every run may step a primary down that took writes behind the look; its copy is kept first, and told.
+        self.given_up |= {write for write in missing if self._is_kept(replica, write)}
+        lost = [write for write in missing if write not in self.given_up and not self._will_be_kept(replica, write)]
         if not lost:
             return
         root = source
@@ -382,6 +398,33 @@ class Watch:
             return
         told = f"{replica.name} throws away {self._named(lost)} to be a copy of {source.name}"
         raise Violation("wiped-write", told)
+
+    def _late_are_kept(self, replica: Server, source: Server, late: list[int]) -> None:
+        """What a superseded primary acknowledged is thrown away, but never without a copy, if a run decides that."""
+        root = source
+        while root.feed is not None and root.feed is not source:
+            root = root.feed
+        unasked = root.unguarded or self._announced_copy(replica, root)
+        if unasked or any(one.request.save == "no" for one in self.world.operators.values()):
+            return
+        bare = [write for write in late if self.copies(write) == [replica.name] and not self._is_kept(replica, write)]
+        if bare:
+            told = f"{replica.name} throws away {self._named(bare)} of a superseded primary, and no copy is kept"
+            raise Violation("unsaved-write", told)
+
+    def _is_kept(self, replica: Server, write: int) -> bool:
+        """Whether a run saved a copy of what a node holds, with this write in it."""
+        place = self.world.places[write]
+        return any(
+            name == replica.name and stream.has(write, place, position) for name, stream, position in self.world.kept
+        )
+
+    def _will_be_kept(self, replica: Server, write: int) -> bool:
+        """Whether the source of a sibling that was sent away first has the write as well, and is saved before it goes."""
+        plans = [one.plan for one in self.world.operators.values() if one.plan is not None]
+        saved = {step.where for plan in plans for step in plan.steps if isinstance(step, SaveIfMore)} - {replica.name}
+        holders = (self.world.servers[name] for name in saved)
+        return any(one.running and self.world.holds(one, write) for one in holders)
 
     def _announced_copy(self, replica: Server, source: Server) -> bool:
         """Whether the plan that promoted the source told that a node which it couldn't read will be made a copy of it."""

@@ -41,6 +41,7 @@ class Copy:
         new.lingering = [(when, self._connection(one)) for when, one in old.lingering]
         new.story = None if old.story is None else list(old.story)
         new.watch = _twin(old.watch)
+        new.watch.by_hand, new.watch.late = set(old.watch.by_hand), set(old.watch.late)
         new.watch.given_up, new.watch.spared = set(old.watch.given_up), set(old.watch.spared)
         new.watch.unknown, new.watch.fenced = set(old.watch.unknown), set(old.watch.fenced)
         new.watch.split, new.watch.promoters = set(old.watch.split), dict(old.watch.promoters)

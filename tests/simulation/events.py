@@ -172,6 +172,16 @@ def _hold(world: World, name: str) -> None:
         server.pause_until = max(server.pause_until, world.now + 10_000)
 
 
+def _promote_by_hand(world: World, name: str) -> None:
+    """Somebody makes a replica a primary that takes writes, and counts nothing: the others know nothing of it."""
+    server = world.servers[name]
+    if server.alive and not server.is_primary and world.now >= server.loading_until:
+        server.term = world.new_term()
+        world.watch.by_hand.add(server.term)
+        replication.promote(world, server)
+        server.min_replicas = 0
+
+
 def _stop_proxy(world: World, name: str) -> None:
     proxy = world.proxies.get(name)
     if proxy is not None and proxy.running:
@@ -211,6 +221,7 @@ ACTS: dict[str, Callable[..., None]] = {
     "drop": _drop,
     "reset": _reset,
     "hold": _hold,
+    "promote by hand": _promote_by_hand,
     "stop proxy": _stop_proxy,
     "start proxy": _start_proxy,
     "pass": _pass,

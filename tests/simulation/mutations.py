@@ -15,6 +15,7 @@ from keydb_runbooks.runbooks import (
     candidate,
     evidence,
     failover,
+    lineage,
     rescue,
     silence,
     steps_fence,
@@ -22,7 +23,9 @@ from keydb_runbooks.runbooks import (
     topology,
     unfence,
 )
+from keydb_runbooks.runbooks.lineage import Kinship
 from keydb_runbooks.runbooks.plan import Plan
+from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps import (
     SHORT_PAUSE_MILLISECONDS,
     CatchUp,
@@ -86,6 +89,19 @@ def _no_release(steps: Steps) -> Steps:
     """Pauses that are known before the role moves stay."""
     place = next((number for number, step in enumerate(steps) if step.commits), 0)
     return tuple(step for number, step in enumerate(steps) if number > place or not isinstance(step, Unpause))
+
+
+def _held_means_nothing(_ahead: int, held: bool) -> Kinship:
+    return Kinship.PINGED if held else Kinship.DIVERGED
+
+
+def _follow_at_once(node: Node, primary: Node, _request: object) -> Steps:
+    ends = (Unpause(node.name),) if node.paused else ()
+    return (Follow(node.name, primary.name, primary.address), *ends)
+
+
+def _supersedes_whoever_is_paused(newer: Node, older: Node) -> bool:
+    return topology.descends(newer, older) and bool(older.paused)
 
 
 def _nothing(*_: object, **__: object) -> None:
@@ -175,15 +191,19 @@ MUTATIONS: dict[str, Mutation] = {
         ("two-writers",),
         "abort behind half a switchover",
     ),
-    "a paused node is asked for nothing": Mutation(
+    "a pause is a proof that nothing was written": Mutation(
+        ((lineage, "_beyond", _held_means_nothing), (attach, "step_down", _follow_at_once)),
+        ("wiped-write", "unsaved-write"),
+        "rejoin of a superseded primary that somebody paused",
+    ),
+    "whoever holds writes back has given its role away": Mutation(
         (
-            (
-                topology.Topology,
-                "relation",
-                lambda self, node, primary: topology.relate(node, primary, True),
-            ),
+            (topology, "supersedes", _supersedes_whoever_is_paused),
+            (lineage, "_beyond", _held_means_nothing),
+            (attach, "step_down", _follow_at_once),
         ),
         ("wiped-write",),
+        "rejoin beside a primary that somebody paused behind a promotion by hand",
     ),
 }
 

@@ -54,7 +54,9 @@ def _acts(chance: Random, shape: Shape) -> list[Act]:
         acts += [("begin", "founder", "install"), _part(chance, "founder"), _fault(chance, shape, "founder")]
     names = iter("ABCDEF")
     for _ in range(chance.choice((1, 1, 2, 2, 3))):
-        acts += chance.choice((_lost_primary, _lost_power, _troubles, _troubles))(chance, shape)
+        acts += chance.choice((_lost_primary, _lost_primary, _lost_power, _lost_power, *(_troubles,) * 4, _mistake))(
+            chance, shape
+        )
         acts += _run(chance, shape, next(names), next(names))
     return acts
 
@@ -72,6 +74,18 @@ def _lost_power(chance: Random, shape: Shape) -> list[Act]:
     """Several servers were gone at once, and some are back."""
     names = [_node(chance, shape) for _ in range(chance.choice((1, 2, 3, 4)))]
     return [("lose power", *names), _trouble(chance, shape, "A")] if chance.random() < 0.3 else []
+
+
+def _mistake(chance: Random, shape: Shape) -> list[Act]:
+    """Somebody promotes a replica by hand, or pauses a primary that acknowledged writes a moment ago, or both."""
+    acts: list[Act] = []
+    if chance.random() < 0.7:
+        acts.append(("promote by hand", _node(chance, shape)))
+    return [
+        *acts,
+        ("pass", chance.choice(TIMES)),
+        ("hold", "keydb-1" if chance.random() < 0.7 else _node(chance, shape)),
+    ]
 
 
 def _troubles(chance: Random, shape: Shape) -> list[Act]:

@@ -96,6 +96,23 @@ STARTS = {
         "demote",
         "keydb-1",
     ),
+    "rejoin beside a primary that somebody paused behind a promotion by hand": Start(
+        (("promote by hand", "keydb-2"), ("pass", 300), ("hold", "keydb-1")), "rejoin"
+    ),
+    "rejoin of a superseded primary that somebody paused": Start(
+        (
+            ("freeze", "keydb-1"),
+            SILENCE,
+            SILENCE,
+            ("begin", "Z", "failover", None, "reckless"),
+            ("end", "Z"),
+            ("wake", "keydb-1"),
+            ("pass", 2500),
+            ("hold", "keydb-1"),
+        ),
+        "rejoin",
+        shape=Shape(through_proxies=False, stray=True, min_replicas=0),
+    ),
     "failover among returned nodes": Start(
         (("cut", "keydb-2", "desk-A"), ("lose power", "keydb-2", "keydb-1", "keydb-3")), "failover"
     ),

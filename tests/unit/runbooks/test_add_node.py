@@ -99,7 +99,7 @@ REFUSED = {
     "no-primary": ((guarded(1), guarded(2), NEW), ROOM, {}, "run failover first; of a group that never had one, install makes the first"),
     "two-primaries": ((primary(1), primary(2), NEW), ROOM, {}, "neither lineage nor epoch tells"),
     "node-no-answer": ((primary(1), silent(2), NEW), ROOM, {}, "allow_unread=keydb-2"),
-    "paused": ((primary(1, paused=True), replica(2), NEW), ROOM, {}, "holds all writes back (a pause that a dead run left); run abort first"),
+    "paused": ((primary(1, paused=True), replica(2), NEW), ROOM, {}, "holds all writes back: a run that died left that, or somebody paused it; run abort first"),
     "empty-primary": ((primary(1, keys=0), NEW), ROOM, {}, "holds nothing, not even an epoch; run status"),
     "loading": ((primary(1, loading=True), NEW), ROOM, {}, "is loading its data"),
     "superseded": ((primary(1), guarded(2, epoch=2), NEW), ROOM, {}, "keydb-2 holds data of epoch 2"),

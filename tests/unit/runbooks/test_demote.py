@@ -9,6 +9,7 @@ from keydb_runbooks.runbooks import demote
 from keydb_runbooks.runbooks.plan import NothingToDo, Refusal, Request
 from keydb_runbooks.runbooks.replication import GUARD_ADDRESS, Address, Replica
 from keydb_runbooks.runbooks.steps import Follow, Guard, InSync, SaveConfiguration, Unpause
+from keydb_runbooks.runbooks.steps_save import SaveIfMore
 
 NODE_1 = Request(node="keydb-1")
 
@@ -41,7 +42,12 @@ def test_one_of_two_primaries_that_nobody_can_tell_apart_is_guarded_and_keeps_it
 
 def test_a_superseded_primary_follows_the_rightful_one():
     plan = decide(primary(1), promoted(2))
-    assert plan.steps == (Follow("keydb-1", "keydb-2", address(2)), InSync("keydb-1", "keydb-2", address(2), 60.0))
+    assert plan.steps == (
+        Guard("keydb-1"),
+        SaveIfMore("keydb-1", "node", "saved", 1000),
+        Follow("keydb-1", "keydb-2", address(2)),
+        InSync("keydb-1", "keydb-2", address(2), 60.0),
+    )
     assert (plan.primary, plan.former) == ("keydb-2", "keydb-2")
     assert plan.afterwards == "keydb-1 follows keydb-2"
     assert (plan.about, replace(plan, node=None).about) == ("keydb-1", "keydb-2")
@@ -64,7 +70,10 @@ def test_one_that_holds_writes_of_its_own_keeps_them_until_rejoin(changes):
     "members, steps",
     [
         ((primary(1, paused=True),), ["Guard keydb-1", "Unpause keydb-1"]),
-        ((primary(1, paused=True), promoted(2)), ["Follow keydb-1", "Unpause keydb-1", "InSync keydb-1"]),
+        (
+            (primary(1, paused=True), promoted(2)),
+            ["Guard keydb-1", "SaveIfMore keydb-1", "Follow keydb-1", "Unpause keydb-1", "InSync keydb-1"],
+        ),
     ],
 )
 def test_a_pause_ends_when_nothing_can_be_written_any_more(members, steps):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import primary, promoted, stream
+from worlds import guarded, orphan, primary, promoted, stream
 
-from keydb_runbooks.runbooks.lineage import Kinship, descends, relate, unrecorded
+from keydb_runbooks.runbooks.lineage import PING_BYTES, Kinship, Relation, descends, may_hold_until, relate, unrecorded
 from keydb_runbooks.runbooks.replication import Ancestor
 
 SAME, FORKED, DIVERGED = Kinship.SAME, Kinship.FORKED, Kinship.DIVERGED
-EMPTY, UNRELATED = Kinship.EMPTY, Kinship.UNRELATED
+EMPTY, UNRELATED, PINGED = Kinship.EMPTY, Kinship.UNRELATED, Kinship.PINGED
 
 # The primary took over stream a up to 1000 (second_repl_offset 1001), is at 1200 in stream b now, and its data
 # remember stream 9 up to 400. Its backlog begins at 500.
@@ -24,13 +24,23 @@ ROWS = [
     ("b", 499, {}, SAME, 0, True),
     ("b", 498, {}, SAME, 0, False),  # its next byte, 499, is no longer in the backlog
     ("b", 1201, {}, DIVERGED, 1, False),
-    ("b", 1214, {"paused": True}, DIVERGED, 0, False),
+    ("b", 1214, {"paused": True}, PINGED, 14, False),
+    ("b", 1215, {"paused": True}, DIVERGED, 15, False),
     ("a", 1000, {}, FORKED, 0, True),
     ("a", 499, {}, FORKED, 0, True),
     ("a", 498, {}, FORKED, 0, False),
     ("a", 1001, {}, DIVERGED, 1, False),
     ("a", 1051, {}, DIVERGED, 51, False),
-    ("a", 1056, {"paused": True}, DIVERGED, 0, False),  # PINGs of a paused primary are nobody's writes
+    ("a", 1056, {"paused": True}, PINGED, 56, False),
+    (
+        "a",
+        1055,
+        {"paused": True},
+        DIVERGED,
+        55,
+        False,
+    ),  # no number of PINGs is as long: somebody paused it behind a write
+    ("a", 1000, {"paused": True}, FORKED, 0, True),
     ("a", 1056, {"paused": None}, DIVERGED, 56, False),  # unknown is not paused
     ("9", 400, {}, FORKED, 0, False),  # known from the data alone: the server asks for everything
     ("9", 401, {}, DIVERGED, 1, False),
@@ -46,6 +56,35 @@ def test_a_node_beside_the_primary(letter, offset, changes, kinship, lost, parti
     node = primary(2, **{"replication_id": stream(letter), "offset": offset, **changes})
     relation = relate(node, PRIMARY)
     assert (relation.kinship, relation.lost_bytes, relation.partial) == (kinship, lost, partial)
+
+
+@pytest.mark.parametrize("changes, kinship", [({}, DIVERGED), ({"paused": True}, PINGED)])
+def test_a_node_that_a_dead_run_had_guarded_already_is_told_by_its_pause(changes, kinship):
+    assert relate(guarded(2, offset=1028, **changes), PRIMARY).kinship is kinship
+
+
+def test_the_pause_of_a_replica_tells_nothing_of_what_it_got():
+    assert relate(orphan(2, offset=1028, paused=True), PRIMARY).kinship is DIVERGED
+
+
+@pytest.mark.parametrize("kinship", Kinship)
+def test_only_what_is_harmless_or_looks_like_pings_needs_nobody_s_word(kinship):
+    relation = Relation(kinship, 0 if kinship in (SAME, FORKED, EMPTY) else 14, partial=False)
+    assert relation.explained is (kinship not in (DIVERGED, UNRELATED))
+
+
+def test_a_ping_has_the_length_that_servers_send():
+    assert len(b"*1\r\n$4\r\nPING\r\n") == PING_BYTES
+
+
+# (stream, offset, changes) -> the last offset at which nothing is lost
+UNTIL = [("a", 900, {}, 1000), ("9", 100, {}, 400), ("b", 1190, {}, 1190), ("a", 900, {"keys": 0}, None)]
+
+
+@pytest.mark.parametrize("letter, offset, changes, until", UNTIL)
+def test_up_to_where_a_node_may_get_more_and_lose_nothing(letter, offset, changes, until):
+    node = primary(2, **{"replication_id": stream(letter), "offset": offset, **changes})
+    assert may_hold_until(node, PRIMARY) == until
 
 
 def test_forty_zeros_are_nobodys_former_id():

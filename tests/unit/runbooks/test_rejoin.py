@@ -25,7 +25,7 @@ from keydb_runbooks.runbooks.plan import NothingToDo, Plan, Refusal, Request
 from keydb_runbooks.runbooks.replication import Role
 from keydb_runbooks.runbooks.rescue import Room, file_name, refuse_room
 from keydb_runbooks.runbooks.steps import RecordLineage, Reinstate, Route, Unpause
-from keydb_runbooks.runbooks.steps_save import Compare, SaveData
+from keydb_runbooks.runbooks.steps_save import Compare, SaveData, SaveIfMore
 
 ANY = Request()
 
@@ -42,9 +42,11 @@ def test_the_order_of_a_rejoin():
     plan = decide(promoted(2), primary(1), orphan(3, 1), proxy(1))
     assert lines(plan) == [
         "Follow keydb-3",  # replicas before primaries: nobody is sent to a source that refuses it
-        "Follow keydb-1",
+        "Guard keydb-1",
         "Route proxy-1",
         "EndSessions keydb-1",
+        "SaveIfMore keydb-1",
+        "Follow keydb-1",
         "InSync keydb-1",
         "InSync keydb-3",
         "VerifyWrite proxy-1",
@@ -61,16 +63,73 @@ def test_a_guarded_node_comes_back_without_a_warning_if_its_resync_is_partial():
 WARNINGS = [
     (guarded(1, offset=1), "keydb-1 needs a full resync: it holds an earlier state of the primary's history"),
     (virgin(1), "keydb-1 needs a full resync: it holds nothing"),
-    (
-        primary(1, offset=1056, paused=True),
-        "keydb-1 needs a full resync: it holds bytes of the stream that the primary never had, but no writes: they were held back",
-    ),
 ]
 
 
 @pytest.mark.parametrize("node, warning", WARNINGS)
 def test_a_full_resync_is_said_before_with_its_reason(node, warning):
     assert decide(promoted(2, backlog_first=100), node).warnings == (warning,)
+
+
+LIKE_PINGS = (promoted(2), primary(1, offset=1056, paused=True))
+
+
+def test_what_looks_like_pings_of_a_primary_that_holds_writes_back_is_saved_and_told():
+    """One write in fourteen is as long as some PINGs are, and a pause may be anybody's."""
+    plan = decide(*LIKE_PINGS)
+    assert lines(plan) == ["Guard keydb-1", "SaveIfMore keydb-1", "Follow keydb-1", "Unpause keydb-1", "InSync keydb-1"]
+    assert plan.steps[1] == SaveIfMore("keydb-1", "node", "saved", 1000)
+    assert plan.warnings == (
+        "keydb-1 needs a full resync: it holds bytes that the primary never had, as many as PINGs are",
+        "the data of keydb-1 are replaced, 56 bytes of which keydb-2 never had; 5 keys are there and 5 on keydb-2; "
+        "they are saved on the node first",
+    )
+    assert str(plan.loss) == (
+        "56 bytes (as many as PINGs are, and keydb-1 holds writes back; its data are saved first all the same)"
+    )
+
+
+@pytest.mark.parametrize("verb", [switchover, failover, rejoin], ids=lambda verb: verb.__name__.rpartition(".")[2])
+def test_every_verb_saves_and_tells_what_looks_like_pings(verb):
+    plan = verb.plan(group(*LIKE_PINGS), Request(to="keydb-2", accept_split=True), 1)
+    assert "SaveIfMore keydb-1" in lines(plan)
+    assert "they are saved on the node first" in plan.warnings[1]
+    assert plan.loss.bytes == 56
+
+
+def test_what_looks_like_pings_needs_somebody_s_word_if_it_is_not_to_be_saved():
+    assert decide(*LIKE_PINGS, request=Request(save="no")).code == "diverged"
+    given_up = decide(*LIKE_PINGS, request=asked(save="no"))
+    assert lines(given_up)[:2] == ["Guard keydb-1", "Unpause keydb-1"]
+    assert "SaveIfMore keydb-1" not in lines(given_up)
+    assert str(given_up.loss) == "56 bytes (accepted by you, counted from the offsets)"
+
+
+def test_what_a_pause_can_not_explain_needs_somebody_s_word():
+    """49,000 bytes of writes that were acknowledged before somebody typed CLIENT PAUSE."""
+    answer = decide(promoted(2), primary(1, offset=50_001, paused=True))
+    assert str(answer) == f"refused: diverged keydb-1: holds 49,001 bytes that keydb-2 never had; {SAVE}"
+
+
+def test_one_that_a_run_which_died_had_guarded_holds_back_what_it_held_and_is_saved_as_well():
+    plan = decide(promoted(2), guarded(1, offset=1056, paused=True))
+    assert lines(plan)[:3] == ["SaveIfMore keydb-1", "Follow keydb-1", "Unpause keydb-1"]
+
+
+@pytest.mark.parametrize("paused", [False, True, None])
+def test_a_primary_steps_down_before_it_is_looked_at_for_the_last_time(paused):
+    """What it acknowledges between the look and its step down would be lost."""
+    plan = decide(promoted(2), primary(1, paused=paused), proxy(2))
+    assert lines(plan)[0] == "Guard keydb-1"
+    saves, follows = lines(plan).index("SaveIfMore keydb-1"), lines(plan).index("Follow keydb-1")
+    assert saves + 1 == follows
+    assert plan.steps[saves].until == 1000
+    assert (lines(plan)[follows + 1] == "Unpause keydb-1") is (paused is True)
+
+
+def test_a_primary_that_held_nothing_is_looked_at_for_keys():
+    plan = decide(promoted(2), primary(1, keys=0, epoch=None, replication_id=stream("f")))
+    assert next(step for step in plan.steps if step.code == "SaveIfMore").until is None
 
 
 ACCEPTED = Request(accept_loss=frozenset({"keydb-1"}))
@@ -207,7 +266,7 @@ LEFT_OVERS = [
     ((promoted(2), follower(1), proxy(1)), ["Route proxy-1"]),
     ((promoted(2), follower(1), proxy(1, 2)), ["Route proxy-1"]),
     ((promoted(2, ancestors=()), follower(1), proxy(2)), ["RecordLineage keydb-2"]),
-    ((promoted(2), primary(1, paused=True)), ["Follow keydb-1", "Unpause keydb-1"]),
+    ((promoted(2), primary(1, paused=True)), ["Guard keydb-1", "Follow keydb-1", "Unpause keydb-1"]),
     ((promoted(2), follower(1, paused=True)), ["Unpause keydb-1"]),
 ]
 
@@ -311,9 +370,16 @@ def test_a_role_that_its_file_does_not_tell_is_saved_again(line):
     assert lines(plan)[0] == "SaveConfiguration keydb-2"
 
 
-def test_a_replica_of_a_paused_old_primary_got_nothing_but_pings_from_it():
+def test_a_replica_of_a_paused_old_primary_is_sent_away_at_once_and_its_source_is_saved():
     old, sibling = primary(1, paused=True, offset=1028), replica(3, offset=1028)
-    assert "Follow keydb-3" in lines(decide(promoted(2), old, sibling))
+    told = lines(decide(promoted(2), old, sibling))
+    assert told[:3] == ["Follow keydb-3", "Guard keydb-1", "SaveIfMore keydb-1"]
+    assert "SaveIfMore keydb-3" not in told
+
+
+def test_a_replica_of_a_paused_old_primary_that_took_writes_is_not_repointed_silently():
+    old, sibling = primary(1, paused=True, offset=1030), replica(3, offset=1030)
+    assert decide(promoted(2), old, sibling).code == "diverged"
 
 
 def test_a_replica_of_an_old_primary_that_took_writes_on_is_not_repointed_silently():

@@ -129,7 +129,7 @@ def test_a_run_that_died_behind_the_move_is_finished_with_its_clients():
     """The old primary still holds writes back, and its clients wait for it."""
     seen = group(primary(1, paused=True, epoch=1), promoted(2, epoch=2), replica(3), service(2))
     told = lines(rejoin.plan(seen, ANY, 1))
-    assert told.index("Follow keydb-1") < told.index("EndStragglers keydb-1") < told.index("Unpause keydb-1")
+    assert told.index("Guard keydb-1") < told.index("EndStragglers keydb-1") < told.index("Unpause keydb-1")
 
 
 def test_a_selector_that_not_every_pod_meets_is_cleaned_when_it_moves():

@@ -26,7 +26,7 @@ from keydb_runbooks.runbooks.replication import Address, ClientUser
 from keydb_runbooks.runbooks.steps import Step
 
 ROWS = yaml.safe_load((Path(__file__).parent / "steps.yaml").read_text())
-KINDS = {kind.__name__: kind for kind in Step.__subclasses__()}
+KINDS = {kind.__name__: kind for kind in (*Step.__subclasses__(), *steps_save.SaveData.__subclasses__())}
 
 
 def made(row) -> Step:

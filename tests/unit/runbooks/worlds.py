@@ -46,7 +46,7 @@ from keydb_runbooks.runbooks.steps import (
 )
 from keydb_runbooks.runbooks.steps_clients import EndSessions
 from keydb_runbooks.runbooks.steps_restart import BackInSync
-from keydb_runbooks.runbooks.steps_save import StillHolds
+from keydb_runbooks.runbooks.steps_save import SaveIfMore, StillHolds
 from keydb_runbooks.runbooks.topology import Topology
 
 FENCE = ("-@write", "-@scripting")
@@ -395,7 +395,7 @@ class World:
         server.disk = self._line(server.node)
 
     def _Follow(self, step: Follow, server: Server) -> None:
-        assert relate(replace(server.node, paused=server.pause > 0), self.servers[step.primary].node).harmless
+        assert relate(replace(server.node, paused=server.pause > 0), self.servers[step.primary].node).explained
         server.node = replace(
             server.node, role=Role.REPLICA, links=(Link(step.address, up=True, last_io_seconds=0, syncing=False),)
         )
@@ -409,6 +409,10 @@ class World:
         nowhere = Link(Address(GUARD_ADDRESS, 1), up=False, last_io_seconds=None, syncing=False)
         server.node = replace(server.node, role=Role.REPLICA, links=(nowhere,))
         server.disk = self._line(server.node)
+
+    def _SaveIfMore(self, step: SaveIfMore, server: Server) -> None:
+        more = not server.node.empty if step.until is None else server.node.offset > step.until
+        assert not more, f"{step.where} took writes in a story in which nobody wrote to it"
 
     def _StillHolds(self, step: StillHolds, server: Server) -> None:
         assert (server.node.run_id, server.node.empty) == (step.run_id, not step.keys)
