@@ -48,7 +48,7 @@ class Relation:
 
     @property
     def explained(self) -> bool:
-        """Whether a node may follow without a person's word: nothing is lost, or what looks like PINGs, and is saved."""
+        """Whether a node may follow without a person's word: nothing is lost, or what looks like PINGs and is saved."""
         return self.harmless or self.kinship is Kinship.PINGED
 
 

@@ -68,11 +68,10 @@ class SaveInstead(SaveData):
 
 @dataclass(frozen=True)
 class SaveIfMore(SaveData):
-    """The same of a node that has stepped down, if it got anything that the primary lacks: between the look and that, it
-    may have taken writes.
+    """The same of a node that has stepped down, if it got anything that the primary lacks.
 
-    ``until``: up to this offset it lacks nothing that is new, None if it held no keys. With ``no`` for ``to`` whatever is
-    more is not saved, and the run ends here.
+    It may have taken writes between the look and its step down. ``until``: up to this offset it holds nothing alone,
+    None if it held no keys. With ``no`` for ``to`` whatever is more is not saved, and the run ends here.
     """
 
     until: int | None

@@ -14,7 +14,7 @@ SOMEBODY_S_PAUSE = 120_000
 STEPS_DOWN = Moment(
     "keydb-1: CONFIG SET replica-read-only yes + REPLICAOF 255.255.255.255 1 + CONFIG REWRITE #1", "before"
 )
-FIRST_OF_THE_PROXY = Moment("proxy-1: set server demo-write/keydb-2 health up #1", "before")
+FOLLOWS = Moment("keydb-1: REPLICAOF keydb-2 + CONFIG REWRITE #1", "answered")
 
 
 def written(group: Sandbox, count: int, value: str = "x") -> list[str]:
@@ -89,14 +89,14 @@ def test_what_a_primary_takes_between_the_look_and_its_step_down_is_kept(group: 
 
 @pytest.mark.every_engine
 def test_an_old_primary_that_a_dead_switchover_left_paused_is_told_and_applies_again(group: Sandbox) -> None:
-    run = start_at(group, "switchover", FIRST_OF_THE_PROXY, "kill", {}, to="keydb-2")
+    run = start_at(group, "switchover", FOLLOWS, "kill", {}, to="keydb-2")
     ended(run)
     list_of(group).unlink(missing_ok=True)
     eventually(lambda: group.follows("keydb-1", "keydb-2"), "the old primary follows")
     assert group.ask("keydb-2", "SET", "after:it", "x", role="application")
     assert group.paused("keydb-1")
     assert there(group, "keydb-1", ["after:it"]) == 0
-    told = " ".join(group.pyinfra("deploys/status.py").text.split())
+    told = " ".join(group.run("status").text.split())
     assert "keydb-1: applies nothing of what it receives: a run that died left that, or somebody paused it; run" in told
     group.run("rejoin").ok()
     group.healthy("keydb-2")

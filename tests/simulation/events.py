@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from keydb_runbooks.runbooks.plan import Request
 from tests.simulation import processes, replication
 from tests.simulation.operator import Operator
+from tests.simulation.server import UP
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -173,9 +174,9 @@ def _hold(world: World, name: str) -> None:
 
 
 def _promote_by_hand(world: World, name: str) -> None:
-    """Somebody makes a replica a primary that takes writes, and counts nothing: the others know nothing of it."""
+    """Somebody makes a replica in sync a primary that takes writes, and counts nothing: the others know nothing of it."""
     server = world.servers[name]
-    if server.alive and not server.is_primary and world.now >= server.loading_until:
+    if server.alive and server.link == UP:
         server.term = world.new_term()
         world.watch.by_hand.add(server.term)
         replication.promote(world, server)
