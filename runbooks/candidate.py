@@ -17,9 +17,9 @@ def refuse_candidate(topology: Topology, node: Node, request: Request) -> Refusa
         told = "was cut off in the middle of a full resync: its data are not whole"
         return Refusal("target-not-whole", node.name, told, "choose another target")
     for other in topology.nodes:
-        if other is node or other.empty or other.name in request.accept_loss:
+        if other is node or other.empty:
             continue
-        if refusal := _refuse_behind(node, other):
+        if refusal := _refuse_emptiness(node, other) or _refuse_behind(node, other, request):
             return refusal
     return _refuse_returned(topology, node, request)
 
@@ -56,13 +56,20 @@ def given_up_unread(topology: Topology, candidate: Node, request: Request) -> tu
     )
 
 
-def _refuse_behind(node: Node, other: Node) -> Refusal | None:
-    """Why promoting ``node`` would throw away something that ``other`` holds, or might."""
+def _refuse_emptiness(node: Node, other: Node) -> Refusal | None:
+    """Nobody may give this up: an empty node is never the source of one that holds data."""
+    if not node.empty or other.loading:
+        return None
+    return Refusal("target-empty", node.name, f"holds no keys, but {other.name} does", f"use to={other.name}")
+
+
+def _refuse_behind(node: Node, other: Node, request: Request) -> Refusal | None:
+    """Why promoting ``node`` would throw away something that ``other`` holds, or might, and nobody gave up."""
+    if other.name in request.accept_loss:
+        return None
     if other.loading:
         told = f"nobody can tell whether {other.name} has more, since it is loading its data"
         return Refusal("loading", node.name, told, "wait until status says that it is done")
-    if node.empty:
-        return Refusal("target-empty", node.name, f"holds no keys, but {other.name} does", f"use to={other.name}")
     if not _same_family(node, other):
         told = f"shares no known history with {other.name}, so nobody can tell who has more"
         return Refusal("unrelated", node.name, told, f"accept_loss={other.name} if you can spare what it holds")

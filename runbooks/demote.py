@@ -13,7 +13,7 @@ from dataclasses import replace
 from keydb_runbooks.runbooks.attach import release
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_loading
+from keydb_runbooks.runbooks.refusals import refuse_empty, refuse_loading
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.rescue import left_out, sole_holders, step_down
 from keydb_runbooks.runbooks.steps import STALLED_SECONDS, Guard, InSync, SaveConfiguration, Step
@@ -32,7 +32,7 @@ def plan(topology: Topology, request: Request, _min_replicas: int) -> Answer:
         return refusal
     if rightful is None or rightful is node:
         return _guard(topology, node)
-    if refusal := refuse_loading(rightful) or refuse_loading(node):
+    if refusal := refuse_loading(rightful) or refuse_empty(topology, rightful) or refuse_loading(node):
         return refusal
     if held := sole_holders(topology, (node,), rightful):
         return replace(_guard(topology, node), warnings=left_out(held))

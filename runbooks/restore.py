@@ -209,7 +209,7 @@ def _plan(
     # A node that is alone keeps the setting with which it takes writes.
     needed = min_replicas if len(topology.nodes) > 1 else 0
     former = left_by(topology, last)
-    before = _keep(target, primary, others, held) if primary is not None and beside else _give_up(target, held)
+    before = _keep(target, primary, others, held) if primary is not None and beside else _give_up(topology, target, held)
     return Plan(
         verb="restore",
         group=topology.group,
@@ -253,10 +253,15 @@ def _keep(target: Node, primary: Node, others: list[Node], held: Mapping[str, He
     return (SaveData(target.name, "node", ""),)
 
 
-def _give_up(target: Node, held: Mapping[str, Held]) -> tuple[Step, ...]:
-    """It takes no writes any more, and what it holds is saved: from the next step on it is nowhere else."""
+def _give_up(topology: Topology, target: Node, held: Mapping[str, Held]) -> tuple[Step, ...]:
+    """It takes no writes any more, and what it holds is saved: from the next step on it is nowhere else.
+
+    Who follows it leaves first: it would meet a source that refuses it, or copy the backup before its own data are
+    saved.
+    """
+    leave = tuple(Guard(node.name) for node in topology.nodes if node.follows(target))
     guard = () if target.guarded and target.read_only is not False else (Guard(target.name),)
-    return (*guard, *((SaveData(target.name, "node", ""),) if held[target.name].keys else ()))
+    return (*leave, *guard, *((SaveData(target.name, "node", ""),) if held[target.name].keys else ()))
 
 
 def _join(node: Node, target: Node, primary: Node | None, held: Mapping[str, Held]) -> tuple[Step, ...]:
@@ -326,7 +331,7 @@ def _warnings(
     told = [f"accepted by accept_split: {doubt.sentence}"] if (doubt := _doubt(topology)) else []
     told += [f"{keys:,} keys are replaced by the {source.keys:,} of the backup of {source.saved_at}"] if keys else []
     if primary is target:
-        told.append(f"no replica is in sync, so {target.name} itself loads it, and takes no writes meanwhile")
+        told.append(f"{target.name} itself loads it, and takes no writes meanwhile")
     if beside:
         told.append(f"reads through a proxy may meet the backup's data on {target.name} before writes do")
     return (*told, f"{target.name} needs memory for both, its own data and a second server with the backup's")

@@ -23,9 +23,18 @@ def plan(topology: Topology, request: Request, _min_replicas: int) -> Answer:
     saved = node.config_clients is not None and not any(user.fenced for user in node.config_clients)
     if not fenced and saved:
         return NothingToDo("not-fenced", node.name, "its clients have their rights, and its file says the same")
-    if node.is_primary and (refusal := _refuse_second_writer(topology, node, request)):
+    if refusal := _refuse_second_writer(topology, node, request) if node.is_primary else _refuse_writable(node):
         return refusal
     return _plan(topology, node, Unfence(node.name, fenced, node.acl_file))
+
+
+def _refuse_writable(node: Node) -> Refusal | None:
+    """A replica is no second writer as long as it is read-only, and whether it is must be known."""
+    if node.read_only:
+        return None
+    told = "is a replica, and not known to be read-only: clients could write on it beside the primary"
+    hint = "CONFIG SET replica-read-only yes there, then this again"
+    return Refusal("second-writer", node.name, told, hint)
 
 
 def _refuse_second_writer(topology: Topology, node: Node, request: Request) -> Refusal | None:

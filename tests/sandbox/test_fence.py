@@ -226,6 +226,18 @@ def test_a_second_writer_is_refused(group: Sandbox) -> None:
     assert not permits_writes(group, "keydb-1")
 
 
+def test_a_replica_that_takes_writes_of_its_own_stays_fenced(group: Sandbox) -> None:
+    group.run("fence", node="keydb-2").ok()
+    group.ask("keydb-2", "CONFIG", "SET", "replica-read-only", "no")
+    with group.unchanged():
+        told = "refused: second-writer keydb-2: is a replica, and not known to be read-only"
+        group.run("unfence", node="keydb-2").refused(told, "CONFIG SET replica-read-only yes there")
+    assert not permits_writes(group, "keydb-2")
+    group.ask("keydb-2", "CONFIG", "SET", "replica-read-only", "yes")
+    group.run("unfence", node="keydb-2").ok()
+    assert group.findings() == []
+
+
 @pytest.mark.first_engine
 def test_refusals_name_what_is_missing(group: Sandbox) -> None:
     group.stop("keydb-3")

@@ -195,6 +195,15 @@ def empty_primary(group: Sandbox) -> None:
         group.boot(node, *GUARD_ARGUMENTS)
 
 
+def flushed_after_a_promotion(group: Sandbox) -> None:
+    """keydb-2 took the role from keydb-1, which nobody follows any more, and was emptied."""
+    group.ask("keydb-3", *GUARD)
+    group.ask("keydb-2", "CONFIG", "SET", "min-replicas-to-write", "0")
+    group.ask("keydb-2", "REPLICAOF", "NO", "ONE")
+    group.ask("keydb-2", "FLUSHALL")
+    eventually(lambda: group.info("keydb-1")["connected_slaves"] == 0, "keydb-1 has lost its replicas")
+
+
 def failing_to_save(group: Sandbox) -> None:
     """keydb-2 can write no file, as on a full disk, and has tried to save."""
     pid = group.pid("keydb-2")
@@ -267,6 +276,7 @@ CASES = (
     Case("not-fenced", silent_primary, "failover", {"keydb_clients_only_through_proxies": "False"}),
     Case("target-returned", one_returned_and_one_frozen, "failover", {"accept_split": "yes"}),
     Case("target-empty", one_empty, "failover", TO_2),
+    Case("target-empty", one_empty, "failover", {**TO_2, "accept_loss": "keydb-3"}),
     Case("target-behind", one_behind, "failover", {"to": "keydb-3"}),
     Case("node-no-answer", frozen("keydb-3"), "switchover", TO_2),
     Case("node-refused", a_wrong_process_in_its_pid_file, "switchover", TO_2),
@@ -276,6 +286,7 @@ CASES = (
     Case("proxy-no-backend", a_proxy_of_another_group, "switchover", TO_2),
     Case("no-majority", two_dead, "failover"),
     Case("empty-primary", empty_primary, "rejoin"),
+    Case("empty-primary", flushed_after_a_promotion, "demote", {"node": "keydb-1"}),
     Case("emptied-primary", emptied_by_a_command, "failover"),
     Case("cannot-save", failing_to_save, "restart"),
     Case("not-in-sync", locked_out, "restart", {"since": "2026-01-01T00:00:00Z"}),

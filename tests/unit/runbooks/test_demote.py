@@ -109,6 +109,7 @@ REFUSALS = [
     ((primary(1, replicas=(STRANGER,)),), NODE_1, f"refused: replicas-attached keydb-1: 192.0.2.9:6379 {KILLS}; {HINT}"),
     ((primary(1), promoted(2), replica(3, links=(link(1),))), NODE_1, f"refused: replicas-attached keydb-1: keydb-3 {KILLS}; run rejoin, which repoints the replicas first"),
     ((primary(1), promoted(2, loading=True)), NODE_1, "refused: loading keydb-2: is loading its data; wait until status says that it is done"),
+    ((primary(1), promoted(2, keys=0)), NODE_1, "refused: empty-primary keydb-2: holds no keys, but keydb-1 holds 5; following would wipe them; run failover, which promotes who holds the most"),
     ((primary(1, loading=True), promoted(2)), NODE_1, "refused: loading keydb-1: is loading its data; wait until status says that it is done"),
 ]  # fmt: skip
 

@@ -226,6 +226,7 @@ REFUSALS = [
     ((DEAD, orphan(2, links=(link(1, up=False, syncing=True),))), ANY, "refused: target-not-whole keydb-2: was cut off in the middle of a full resync: its data are not whole; choose another target"),
     ((DEAD, orphan(2), orphan(3, loading=True)), to(2), f"refused: loading keydb-2: nobody can tell whether keydb-3 has more, since it is loading its data; {WAIT}"),
     ((DEAD, orphan(2, keys=0), orphan(3)), to(2), "refused: target-empty keydb-2: holds no keys, but keydb-3 does; use to=keydb-3"),
+    ((DEAD, orphan(2, keys=0), orphan(3)), to(2, "keydb-3"), "refused: target-empty keydb-2: holds no keys, but keydb-3 does; use to=keydb-3"),
     ((DEAD, orphan(2), orphan(3, replication_id=stream("f"))), to(2), "refused: unrelated keydb-2: shares no known history with keydb-3, so nobody can tell who has more; accept_loss=keydb-3 if you can spare what it holds"),
     ((DEAD, orphan(2, offset=990), orphan(3)), to(2), "refused: target-behind keydb-2: keydb-3 holds writes that it lacks; use to=keydb-3, or accept_loss=keydb-3 if you can spare them"),
     ((DEAD, orphan(2, memory_used=9, memory_limit=9)), ANY, "refused: memory-full keydb-2: uses 9 bytes of 9: as the primary it would refuse every write; raise keydb_maxmemory, or choose another target"),

@@ -112,6 +112,7 @@ REFUSALS = [
     (unfence, (primary(1, acl_file=None),), NODE_1, f"refused: users-unknown keydb-1: did not tell which users it has; {LOOK}"),
     (unfence, (fenced(primary(1)), promoted(2)), NODE_1, "refused: second-writer keydb-1: is a primary, but keydb-2 is the rightful one; run rejoin first, which makes it a replica"),
     (unfence, (fenced(primary(1)), primary(2)), NODE_1, "refused: second-writer keydb-1: is a primary, keydb-2 is too, and neither lineage nor epoch tells which is the rightful one; run demote for the one whose writes you can spare"),
+    *((unfence, (primary(2), fenced(replica(1, 2, read_only=unsafe))), NODE_1, "refused: second-writer keydb-1: is a replica, and not known to be read-only: clients could write on it beside the primary; CONFIG SET replica-read-only yes there, then this again") for unsafe in (False, None)),
     (unfence, (fenced(primary(1)), silent(2)), NODE_1, "refused: node-no-answer keydb-2: does not answer within 2 s; mend that, or allow_unread=keydb-2 if you know that it is no primary"),
     (unfence, (fenced(primary(1, paused=True)), silent(2, "refused", stopped=True)), NODE_1, "refused: perhaps-superseded keydb-1: holds writes back for a switchover that died, and keydb-2 may have been promoted by it; start or reach keydb-2, or first rejoin allow_unread=keydb-2 if you can spare what it acknowledged"),
     (unfence, (fenced(primary(1)), replica(2, epoch=2)), NODE_1, "refused: superseded keydb-1: is the primary of epoch 1, but keydb-2 holds data of epoch 2; stop keydb-1, then run failover"),

@@ -127,11 +127,24 @@ def test_who_loads_it(topology, request_, target):
     assert plan(topology, request_).primary == target
 
 
+def test_who_follows_a_primary_that_loads_it_itself_leaves_first_with_its_data():
+    made = plan(HEALTHY, replace(YES, to="keydb-1"))
+    acts = lines(made)
+    assert acts[2:7] == ["Guard keydb-2", "Guard keydb-3", "Guard keydb-1", "SaveData keydb-1", "LoadBackup keydb-1"]
+    for node in ("keydb-2", "keydb-3"):
+        assert acts.index(f"SaveData {node}") < acts.index(f"Follow {node}")
+    assert "keydb-1 itself loads it, and takes no writes meanwhile" in made.warnings
+    assert "in sync" not in " ".join(made.warnings)
+    never = plan(group(primary(1), replica(2, priority=0)))
+    assert lines(never)[2:4] == ["Guard keydb-2", "Guard keydb-1"]
+
+
 def test_a_primary_without_a_replica_in_sync_takes_no_writes_from_before_its_save():
     made = plan(group(primary(1), orphan(2), proxy(1)))
     assert lines(made) == [
         "PutBackup keydb-1",
         "OfferBackup keydb-1",
+        "Guard keydb-2",
         "Guard keydb-1",
         "SaveData keydb-1",
         "LoadBackup keydb-1",
@@ -146,7 +159,7 @@ def test_a_primary_without_a_replica_in_sync_takes_no_writes_from_before_its_sav
         "VerifyWrite proxy-1",
     ]
     assert [step.code for step in made.undo] == ["NoWayBack"]
-    assert "no replica is in sync, so keydb-1 itself loads it" in " ".join(made.warnings)
+    assert "keydb-1 itself loads it, and takes no writes meanwhile" in " ".join(made.warnings)
     assert made.gap.startswith("while it saves and loads and until the first replica")
     assert made.proof.startswith("keydb-1 is the only primary")
 
