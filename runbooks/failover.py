@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from keydb_runbooks.runbooks.anew import hear_a_former
 from keydb_runbooks.runbooks.attach import finish, release, routes, verify
 from keydb_runbooks.runbooks.candidate import given_up_unread, refuse_candidate
 from keydb_runbooks.runbooks.checks import check, together
@@ -31,7 +30,7 @@ from keydb_runbooks.runbooks.refusals import (
 )
 from keydb_runbooks.runbooks.replication import Node, Unread
 from keydb_runbooks.runbooks.rescue import left_out, settle, sole_holders
-from keydb_runbooks.runbooks.silence import prove_silence, refuse_split, when_it_wakes
+from keydb_runbooks.runbooks.silence import prove_silence, refuse_followed, refuse_split, when_it_wakes
 from keydb_runbooks.runbooks.steps import Promote, RecordLineage, SaveConfiguration
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -128,28 +127,13 @@ def _choose(topology: Topology, request: Request, min_replicas: int) -> Choice |
     return Choice(candidate, ranking.places, found.warnings)
 
 
-def _refuse_followed(topology: Topology) -> Refusal | None:
-    """A primary that any replica still hears is not gone."""
-    for node, link, heard in topology.hear_somebody_unread():
-        name = link.primary if heard is None else heard.name
-        told = f"still follows {name} (link up, heard {link.last_io_seconds} s ago): it is not gone"
-        # Switchover can't read it either: whoever is sent there is sent back.
-        hint = f"mend the way from here to {name} (a pod's: the kubelet of its node), or wait 3 s and look again"
-        return Refusal("still-followed", node.name, told, hint, passing=True)
-    for node, link, former in hear_a_former(topology):
-        told = f"hears a server (link up, {link.last_io_seconds} s ago) that is not the {former.name} which answers now"
-        hint = f"end what runs on the node that {former.name} was on before; or look again in 3 s"
-        return Refusal("still-followed", node.name, told, hint, passing=True)
-    return None
-
-
 def _refuse_alive(
     topology: Topology, request: Request, former: Unread | None, evidence: tuple[Evidence, ...]
 ) -> Refusal | None:
     """Why it is not proved that the primary is gone and that nobody takes writes meanwhile."""
     suspects = (former,) if former is not None else topology.unread
     return (
-        _refuse_followed(topology)
+        refuse_followed(topology)
         or refuse_reached(topology, request, evidence)
         or _refuse_writers(topology, request)
         or refuse_few(suspects, request, evidence)

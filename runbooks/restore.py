@@ -26,7 +26,7 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread_proxies,
 )
 from keydb_runbooks.runbooks.replication import Node
-from keydb_runbooks.runbooks.silence import Proof, prove_silence, refuse_split
+from keydb_runbooks.runbooks.silence import Proof, prove_silence, refuse_followed, refuse_split
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     STALLED_SECONDS,
@@ -136,18 +136,22 @@ def _refuse_group(topology: Topology, request: Request) -> Refusal | None:
             told = f"{silent.detail}; it may hold a newer promotion, or come back with the old data"
             hint = f"start it, or allow_unread={silent.name} if it may be left out"
             return Refusal(f"node-{silent.code}", silent.name, told, hint)
-    return refuse_unread_proxies(topology, request) or _refuse_former(topology, request)
+    return refuse_unread_proxies(topology, request) or _refuse_writers(topology, request)
 
 
-def _refuse_former(topology: Topology, request: Request) -> Refusal | None:
+def _refuse_writers(topology: Topology, request: Request) -> Refusal | None:
+    """The restore makes a second primary where the first one is only out of reach."""
+    if topology.rightful_primary() is None and (refusal := refuse_followed(topology)):
+        return refusal
     doubt = _doubt(topology)
     return None if doubt is None or request.accept_split else refuse_split(doubt)
 
 
 def _doubt(topology: Topology) -> Proof | None:
-    """Who ran in a pod's place before may be the primary still, and nobody who is silent stands for it."""
+    """Without a primary that answers, a silent node may be it; who ran in a pod's place before may be so always."""
     proof = prove_silence(topology)
-    return proof if formers(topology) and not proof.sufficient else None
+    asked = formers(topology) or topology.rightful_primary() is None
+    return proof if asked and not proof.sufficient else None
 
 
 def _target(topology: Topology, primary: Node | None, request: Request, first_primary: str) -> Node | Refusal:
@@ -209,7 +213,9 @@ def _plan(
     # A node that is alone keeps the setting with which it takes writes.
     needed = min_replicas if len(topology.nodes) > 1 else 0
     former = left_by(topology, last)
-    before = _keep(target, primary, others, held) if primary is not None and beside else _give_up(topology, target, held)
+    before = (
+        _keep(target, primary, others, held) if primary is not None and beside else _give_up(topology, target, held)
+    )
     return Plan(
         verb="restore",
         group=topology.group,
@@ -239,7 +245,7 @@ def _plan(
             *label(topology, target, (node.name for node in topology.nodes if node is not target)),
         ),
         loss=Loss(None, f"all that was written since the backup, {source.saved_at}; {_saved(primary, before)}"),
-        proof="no other node was read that takes writes" if primary is None else _proof(primary, target),
+        proof=_proof(topology, primary, target),
         gap=_gap(primary, target, len(topology.nodes)),
         undo=_undo(target, primary, beside=beside),
         warnings=_warnings(topology, source, held, beside=beside, target=target, primary=primary),
@@ -302,7 +308,9 @@ def _saved(primary: Node | None, before: tuple[Step, ...]) -> str:
     return f"saved first on {primary.name}{''.join(f', and before it loads on {name}' for name in also)}"
 
 
-def _proof(primary: Node, target: Node) -> str:
+def _proof(topology: Topology, primary: Node | None, target: Node) -> str:
+    if primary is None:
+        return prove_silence(topology).sentence
     if primary is target:
         return f"{primary.name} is the only primary, takes no writes while it loads, and is it again afterwards"
     return f"{primary.name} holds writes back from before the promotion until it is a replica"

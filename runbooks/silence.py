@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from keydb_runbooks.runbooks.anew import Former, formers
+from keydb_runbooks.runbooks.anew import Former, formers, hear_a_former
 from keydb_runbooks.runbooks.plan import Refusal
 from keydb_runbooks.runbooks.topology import Topology
 
@@ -72,6 +72,21 @@ def _prove_by_routes(topology: Topology, doubtful: set[str], names: str) -> Proo
         blind = any(node.name in doubtful and node.machine is None for node in topology.unread)
         return Proof(False, f"{names} may still take writes: {held}", blind=blind)
     return Proof(False, f"{names} may still take writes")
+
+
+def refuse_followed(topology: Topology) -> Refusal | None:
+    """A primary that any replica still hears is not gone."""
+    for node, link, heard in topology.hear_somebody_unread():
+        name = link.primary if heard is None else heard.name
+        told = f"still follows {name} (link up, heard {link.last_io_seconds} s ago): it is not gone"
+        # Switchover can't read it either: whoever is sent there is sent back.
+        hint = f"mend the way from here to {name} (a pod's: the kubelet of its node), or wait 3 s and look again"
+        return Refusal("still-followed", node.name, told, hint, passing=True)
+    for node, link, former in hear_a_former(topology):
+        told = f"hears a server (link up, {link.last_io_seconds} s ago) that is not the {former.name} which answers now"
+        hint = f"end what runs on the node that {former.name} was on before; or look again in 3 s"
+        return Refusal("still-followed", node.name, told, hint, passing=True)
+    return None
 
 
 def refuse_split(proof: Proof) -> Refusal:

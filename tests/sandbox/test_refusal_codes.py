@@ -195,12 +195,12 @@ def empty_primary(group: Sandbox) -> None:
         group.boot(node, *GUARD_ARGUMENTS)
 
 
-def flushed_after_a_promotion(group: Sandbox) -> None:
+def emptied_after_a_promotion(group: Sandbox) -> None:
     """keydb-2 took the role from keydb-1, which nobody follows any more, and was emptied."""
     group.ask("keydb-3", *GUARD)
     group.ask("keydb-2", "CONFIG", "SET", "min-replicas-to-write", "0")
     group.ask("keydb-2", "REPLICAOF", "NO", "ONE")
-    group.ask("keydb-2", "FLUSHALL")
+    delete_all(group, "keydb-2")
     eventually(lambda: group.info("keydb-1")["connected_slaves"] == 0, "keydb-1 has lost its replicas")
 
 
@@ -216,7 +216,11 @@ def failing_to_save(group: Sandbox) -> None:
 def emptied_by_a_command(group: Sandbox) -> None:
     """Somebody deleted all keys on purpose or not, while keydb-3 was away."""
     group.ask("keydb-3", *GUARD)
-    client = group.client("keydb-1", "application")
+    delete_all(group, "keydb-1")
+
+
+def delete_all(group: Sandbox, node: str) -> None:
+    client = group.client(node, "application")
     for key in list(client.scan_iter()):
         client.delete(key)
     client.connection_pool.disconnect()
@@ -286,7 +290,7 @@ CASES = (
     Case("proxy-no-backend", a_proxy_of_another_group, "switchover", TO_2),
     Case("no-majority", two_dead, "failover"),
     Case("empty-primary", empty_primary, "rejoin"),
-    Case("empty-primary", flushed_after_a_promotion, "demote", {"node": "keydb-1"}),
+    Case("empty-primary", emptied_after_a_promotion, "demote", {"node": "keydb-1"}),
     Case("emptied-primary", emptied_by_a_command, "failover"),
     Case("cannot-save", failing_to_save, "restart"),
     Case("not-in-sync", locked_out, "restart", {"since": "2026-01-01T00:00:00Z"}),

@@ -167,6 +167,26 @@ def test_a_group_that_is_not_known_whole_is_refused(group: Sandbox, tmp_path: Pa
         group.run("restore", **given).refused("refused: several-primaries")
 
 
+def test_a_silent_primary_that_may_take_writes_is_no_reason_to_make_a_second_one(
+    group: Sandbox, tmp_path: Path
+) -> None:
+    given = {"backup": str(backup(group, tmp_path)), "accept_replace": "yes", "allow_unread": "keydb-1"}
+    group.freeze("keydb-1")
+    with group.unchanged():
+        refused = group.run("restore", **given, keydb_clients_only_through_proxies="False")
+        refused.refused("refused: not-fenced", "keydb-1 may still take writes", "accept_split=yes")
+
+
+def test_a_primary_that_is_named_loads_it_and_everybody_is_saved_first(group: Sandbox, tmp_path: Path) -> None:
+    file = backup(group, tmp_path)
+    write(group, "own:since")
+    group.run("restore", backup=str(file), accept_replace="yes", to="keydb-1").ok()
+    group.healthy("keydb-1")
+    assert not has(group, "own:since")
+    assert sorted(path.parent.parent.name for path in saved(group, "own:since")) == list(NODES)
+    nothing_left(group)
+
+
 ROUNDS = 4
 
 

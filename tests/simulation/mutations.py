@@ -163,7 +163,7 @@ MUTATIONS: dict[str, Mutation] = {
         (
             (evidence, "PLACES_NEEDED", 0),
             (failover, "refuse_reached", _nothing),
-            (failover, "_refuse_followed", _nothing),
+            (failover, "refuse_followed", _nothing),
             (failover, "prove_silence", lambda _: silence.Proof(True, "it is believed")),
         ),
         ("two-writers", "lossy-failover"),

@@ -202,6 +202,7 @@ def test_a_node_that_is_not_in_sync_is_saved_for_itself():
     assert acts.index("SaveData keydb-3") < acts.index("Follow keydb-3")
 
 
+LEFT_OUT = replace(YES, allow_unread=frozenset({"keydb-1"}))
 REFUSED = {
     "no-backup-named": {"topology": HEALTHY, "source": None},
     "bad-backup": {"topology": HEALTHY, "source": Source("b.rdb", trouble="is cut short")},
@@ -225,6 +226,8 @@ REFUSED = {
     "holds-data": {"topology": HEALTHY, "request": Request()},
     "no-room": {"topology": HEALTHY, "held": {"keydb-2": Held(5, None, 2999)}},
     "cluster-mode": {"topology": group(primary(1, cluster=True))},
+    "still-followed": {"topology": group(silent(1), replica(2), replica(3)), "request": LEFT_OUT},
+    "not-fenced": {"topology": group(silent(1), orphan(2), orphan(3)), "request": LEFT_OUT},
 }
 
 
@@ -238,6 +241,22 @@ def test_what_is_not_proved_to_be_safe_is_refused(code):
 def test_every_refusal_has_a_case():
     computed = {"node-*"}
     assert codes("Refusal", "restore") - computed <= set(REFUSED)
+
+
+def test_a_silent_node_that_may_be_the_primary_is_named_when_it_is_accepted():
+    made = plan(group(silent(1), orphan(2), orphan(3)), replace(LEFT_OUT, accept_split=True))
+    assert made.proof == "keydb-1 may still take writes"
+    assert made.warnings[0] == "accepted by accept_split: keydb-1 may still take writes"
+
+
+def test_a_silent_node_whose_server_is_stopped_needs_no_more_than_its_leave():
+    made = plan(group(silent(1, "refused", stopped=True), orphan(2), orphan(3)), LEFT_OUT)
+    assert made.proof == "no server process runs on keydb-1"
+
+
+def test_a_silent_node_beside_a_primary_that_answers_needs_no_more_than_its_leave():
+    without_3 = replace(YES, allow_unread=frozenset({"keydb-3"}))
+    assert isinstance(plan(group(primary(1), replica(2), silent(3)), without_3), Plan)
 
 
 def test_the_number_of_keys_that_would_be_lost_is_told():
