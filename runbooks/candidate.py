@@ -75,6 +75,8 @@ def _refuse_behind(node: Node, other: Node, request: Request) -> Refusal | None:
         return Refusal("unrelated", node.name, told, f"accept_loss={other.name} if you can spare what it holds")
     if _ahead(other, node):
         told = f"{other.name} holds writes that it lacks"
+        if relate(other, node).lost_bytes is None:
+            told = f"the data of {other.name} come from a later stream, and may hold more"
         hint = f"use to={other.name}, or accept_loss={other.name} if you can spare them"
         return Refusal("target-behind", node.name, told, hint)
     return None

@@ -22,7 +22,7 @@ UNREACHABLE = "unreachable-host"
 # What to do next, for findings that don't say it.
 _WAYS_OUT = {
     "diverged": "run rejoin, which says what has to be accepted",
-    "empty-primary": "stop it, and run failover",
+    "empty-primary": "run failover, which promotes who holds the most",
     "link-down": "look at its log and at the way there",
     "link-silent": "look at its log and at the way there",
     "loading": "wait until it has",

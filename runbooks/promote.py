@@ -37,7 +37,7 @@ def plan(topology: Topology, request: Request, min_replicas: int) -> Answer:
         return Refusal("paused", primary.name, "holds writes back for a run that died", "run abort")
     if primary.empty and any(not node.empty for node in topology.nodes):
         told = "is the primary and holds no keys, but others do"
-        return Refusal("empty-primary", primary.name, told, "stop it, then run failover")
+        return Refusal("empty-primary", primary.name, told, "run failover, which promotes who holds the most")
     return _rest(topology, primary, min_replicas)
 
 

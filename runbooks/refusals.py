@@ -82,13 +82,17 @@ def refuse_mode(topology: Topology) -> Refusal | None:
 
 def refuse_unread(topology: Topology, request: Request) -> Refusal | None:
     """Why a verb may not go on without hearing everybody: who is silent may be a primary."""
-    if refusal := refuse_nobody(topology):
-        return refusal
+    refusal = refuse_nobody(topology) or refuse_silent(topology, request)
+    return refusal or refuse_unread_proxies(topology, request)
+
+
+def refuse_silent(topology: Topology, request: Request) -> Refusal | None:
+    """A node that is silent, not stopped, and that nobody called no primary."""
     for node in topology.unread:
         if node.name not in request.allow_unread and not node.stopped:
             hint = f"mend that, or allow_unread={node.name} if you know that it is no primary"
             return Refusal(f"node-{node.code}", node.name, node.detail, hint)
-    return refuse_unread_proxies(topology, request)
+    return None
 
 
 def refuse_target(node: Node) -> Refusal | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keydb_runbooks.runbooks.named import named_node
 from keydb_runbooks.runbooks.plan import Answer, Loss, NothingToDo, Plan, Refusal, Request
-from keydb_runbooks.runbooks.refusals import refuse_empty, refuse_older
+from keydb_runbooks.runbooks.refusals import refuse_empty, refuse_older, refuse_silent
 from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.steps_fence import TryWrites, Unfence
 from keydb_runbooks.runbooks.superseded import refuse_unsettled
@@ -48,12 +48,12 @@ def _refuse_second_writer(topology: Topology, node: Node, request: Request) -> R
     if rightful is not node:
         told = f"is a primary, but {rightful.name} is the rightful one"
         return Refusal("second-writer", node.name, told, "run rejoin first, which makes it a replica")
-    for silent in topology.unread:
-        if silent.name not in request.allow_unread and not silent.stopped:
-            hint = f"mend that, or allow_unread={silent.name} if you know that it is no primary"
-            return Refusal(f"node-{silent.code}", silent.name, silent.detail, hint)
-    refusal = refuse_unsettled(topology, node) or refuse_older(topology, node)
-    return refusal or refuse_empty(topology, node)
+    return (
+        refuse_silent(topology, request)
+        or refuse_unsettled(topology, node)
+        or refuse_older(topology, node)
+        or refuse_empty(topology, node)
+    )
 
 
 def _plan(topology: Topology, node: Node, unfence: Unfence) -> Plan:

@@ -119,7 +119,7 @@ refuse_minority() {
 
 refuse_emptied() {
     [[ ${seen[$1.keys]} == 0 && ${seen[$self.keys]} != 0 ]] || return 1
-    reason="$1 is primary and holds nothing, but I hold ${seen[$self.keys]} keys; stop $1, then run failover"
+    reason="$1 is primary and holds nothing, but I hold ${seen[$self.keys]} keys; run failover"
 }
 
 refuse_superseded() {

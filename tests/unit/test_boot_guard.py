@@ -333,7 +333,7 @@ SAYS = {
     ),
     "an empty primary": (
         [guarded(FORK), primary(EMPTY), guarded(FORK)],
-        "NODE is primary and holds nothing, but I hold N keys; stop NODE, then run failover",
+        "NODE is primary and holds nothing, but I hold N keys; run failover",
     ),
     "an older primary": (
         [guarded(PROMOTED), primary(FORK), SILENT],

@@ -37,7 +37,10 @@ def test_one_of_two_primaries_that_nobody_can_tell_apart_is_guarded_and_keeps_it
     assert plan.steps == (Guard("keydb-1"),)
     assert (plan.primary, plan.former) == (None, None)
     assert plan.afterwards == "keydb-1 is nobody's replica, read-only; keydb-2 stays a primary"
-    assert plan.gap == "until another node is the primary"
+    assert plan.gap == "for clients of keydb-1, until they find keydb-2"
+    three = decide(primary(1), primary(2), primary(3))
+    assert three.afterwards == "keydb-1 is nobody's replica, read-only; keydb-2 and keydb-3 stay primaries"
+    assert three.gap == "for clients of keydb-1, until they find keydb-2 or keydb-3"
 
 
 def test_a_superseded_primary_follows_the_rightful_one():

@@ -229,6 +229,7 @@ REFUSALS = [
     ((DEAD, orphan(2, keys=0), orphan(3)), to(2, "keydb-3"), "refused: target-empty keydb-2: holds no keys, but keydb-3 does; use to=keydb-3"),
     ((DEAD, orphan(2), orphan(3, replication_id=stream("f"))), to(2), "refused: unrelated keydb-2: shares no known history with keydb-3, so nobody can tell who has more; accept_loss=keydb-3 if you can spare what it holds"),
     ((DEAD, orphan(2, offset=990), orphan(3)), to(2), "refused: target-behind keydb-2: keydb-3 holds writes that it lacks; use to=keydb-3, or accept_loss=keydb-3 if you can spare them"),
+    ((DEAD, orphan(2), orphan(3, replication_id=stream("b"), previous_replication_id=stream("a"), second_offset=1001)), to(2), "refused: target-behind keydb-2: the data of keydb-3 come from a later stream, and may hold more; use to=keydb-3, or accept_loss=keydb-3 if you can spare them"),
     ((DEAD, orphan(2, memory_used=9, memory_limit=9)), ANY, "refused: memory-full keydb-2: uses 9 bytes of 9: as the primary it would refuse every write; raise keydb_maxmemory, or choose another target"),
     ((silent(1), guarded(2)), SPLIT, "refused: target-returned keydb-2: was restarted, and keydb-1, which can't be read, may follow its address and hold more; reach or stop keydb-1, or accept_loss=keydb-1"),
     ((silent(1), guarded(2, keys=0)), SPLIT, "refused: target-empty keydb-2: was restarted and holds no keys, and keydb-1, which can't be read, may follow its address; reach or stop keydb-1; if it is lost for good, take it out of the inventory"),

@@ -81,7 +81,7 @@ REFUSALS = [
     ((primary(1), primary(2)), TO_2, "refused: two-primaries demo: keydb-1 and keydb-2 are primaries, and neither lineage nor epoch tells which is the rightful one; stop the one whose writes you can spare, then rejoin"),
     ((primary(1), replica(2)), TO_2, "refused: primary-answers keydb-1: is the primary and answers; run switchover to=keydb-2"),
     ((primary(2, paused=True), replica(1, 2)), TO_2, "refused: paused keydb-2: holds writes back for a run that died; run abort"),
-    ((primary(2, keys=0), guarded(1)), TO_2, "refused: empty-primary keydb-2: is the primary and holds no keys, but others do; stop it, then run failover"),
+    ((primary(2, keys=0), guarded(1)), TO_2, "refused: empty-primary keydb-2: is the primary and holds no keys, but others do; run failover, which promotes who holds the most"),
     ((silent(1), orphan(2)), TO_2, "refused: not-fenced old primary: keydb-1 may still take writes; stop its server or its machine, then this again (last resort: accept_split=yes, and its writes from now on are lost)"),
     ((guarded(1), guarded(2, offset=900)), TO_2, "refused: target-behind keydb-2: keydb-1 holds writes that it lacks; use to=keydb-1, or accept_loss=keydb-1 if you can spare them"),
     ((guarded(1), guarded(2, replication_id=stream("f"))), TO_2, "refused: unrelated keydb-2: shares no known history with keydb-1, so nobody can tell who has more; accept_loss=keydb-1 if you can spare what it holds"),
