@@ -62,11 +62,11 @@ def _refuse_followed(topology: Topology, node: Node, rightful: Node | None) -> R
 
 def _guard(topology: Topology, node: Node) -> Plan:
     others = [one.name for one in topology.primaries if one is not node]
-    standing = f"{' and '.join(others)} {'stay primaries' if others[1:] else 'stays a primary'}" if others else "nobody is a primary then"
+    standing, gap = "nobody is a primary then", "until failover or promote makes a node the primary"
+    if others:
+        standing = f"{' and '.join(others)} {'stay primaries' if others[1:] else 'stays a primary'}"
+        gap = f"for clients of {node.name}, until they find {' or '.join(others)}"
     steps = (Guard(node.name), *release((node,)))
-    gap = f"for clients of {node.name}, until they find " + " or ".join(others)
-    if not others:
-        gap = "until failover or promote makes a node the primary"
     return _plan(topology, node, steps, gap, f"{node.name} is nobody's replica, read-only; {standing}")
 
 
