@@ -3,7 +3,8 @@
     pyinfra inventories/sandbox.py deploys/abort.py
 
 --data allow_unread=NAME  a silent node that the run that died did not promote (several: NAME,NAME)
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
+--data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 
 With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.

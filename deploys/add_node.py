@@ -5,7 +5,8 @@
 --data node=NAME          the node that joins
 --data accept=no-room     go on though memory or disk may be too small for all that the primary holds
 --data allow_unread=NAME  another node or proxy that need not answer (several: NAME,NAME)
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
+--data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 
 On pods the StatefulSet grows, by what install would make (docs/kubernetes.md).

@@ -7,7 +7,7 @@
 --data accept_loss=NAME   a node that holds writes of its own is left out, for rejoin (several: NAME,NAME)
 --data allow_unread=NAME  a proxy that need not answer
 --data accept=CODE        a pre-check that may fail (several: CODE,CODE); docs/checks.md lists them
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
 --data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 

@@ -6,7 +6,8 @@
 --data accept_split=yes   go on although it isn't proved that the old primary takes no more writes
 --data accept_loss=NAME   a node whose own writes may be thrown away later (several: NAME,NAME)
 --data allow_unread=NAME  a proxy that need not answer
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
+--data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 
 With --dry the plan is shown and nothing is changed; without -y pyinfra asks before it acts.

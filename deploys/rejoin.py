@@ -7,7 +7,7 @@
 --data save=node          where they are saved: node, fetch (save_to=DIRECTORY of this machine) or no
 --data compare=yes        list the keys that differ (listed=N of them by name), or no
 --data to=PRIMARY         its data are the right ones, though others have a history that it lacks
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
 --data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 

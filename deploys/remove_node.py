@@ -5,7 +5,8 @@
 --data node=NAME          the node that leaves, still in the inventory; never a primary
 --data accept=no-replica-left  leave a primary alone
 --data allow_unread=NAME  a node or proxy that need not answer, this one too if its machine is off for good
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
+--data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 
 On pods it is the one of the highest number, and its volume stays (docs/kubernetes.md).

@@ -6,7 +6,7 @@
 --data to=NAME            the node that shall be the next primary; without it the best replica
 --data allow_unread=NAME  a node or proxy that need not answer (several: NAME,NAME)
 --data accept=CODE        a pre-check that may fail (several: CODE,CODE)
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
 --data catch_up_timeout=SECONDS  how long its switchover waits for a node that is behind; 30 without it
 --data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several

@@ -8,7 +8,7 @@
 --data accept_again=yes   restore the same backup once more, and give up what was written since
 --data allow_unread=NAME  a silent node or proxy that may be left out (several: NAME,NAME)
 --data accept_split=yes   go on although a silent node, or a pod no longer listed, may take writes
---data accept_minority_lock=yes  go on though less than half of the nodes answer
+--data accept_minority_lock=yes  go on though no more than half of the nodes answer
 --data report=FILE.json   the whole run as one document (schemas/report.json)
 --data group=NAME         which group, if the inventory has several
 

@@ -371,7 +371,7 @@ hear() {
     return 1
 }
 
-# Sends the same to every node, then hears them all; fails if one of them, or of those before, is silent.
+# Sends the same to every node that answered so far, then hears them all; fails if one of them is silent.
 ask() {
     local node learn=$1 complete=0
     shift
