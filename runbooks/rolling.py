@@ -29,7 +29,6 @@ from keydb_runbooks.runbooks.refusals import (
     refuse_unread,
 )
 from keydb_runbooks.runbooks.replication import Link, Node, Role
-from keydb_runbooks.runbooks.rescue import sole_holders
 from keydb_runbooks.runbooks.steps import (
     ENDLESS_PAUSE_MILLISECONDS,
     Pause,
@@ -159,7 +158,8 @@ def _refuse_stopped(topology: Topology, request: Request) -> Refusal | None:
 
 def _refuse_state(wish: Wish, topology: Topology, seen: Topology, primary: Node, request: Request) -> Refusal | None:
     """Why nobody may be restarted now: others are not as they should be, or who is restarted might not come back."""
-    for node in sole_holders(topology, strays(topology, primary), primary):
+    alone = (node for node in strays(topology, primary) if not topology.relation(node, primary).explained)
+    for node in alone:
         told = f"does not follow {primary.name}, and holds what only it has"
         return Refusal("sole-holder", node.name, told, f"rejoin accept_loss={node.name} saves and attaches it")
     for node in seen.nodes:

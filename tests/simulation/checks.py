@@ -370,7 +370,8 @@ class Watch:
         missing = self.missing(replica, source)
         self._late_are_kept(replica, source, [write for write in missing if write in self.late])
         # Every run may step a primary down that took writes behind the look; its copy is kept first, and told.
-        self.given_up |= {write for write in missing if self._is_kept(replica, write)}
+        if self._steps_down(replica):
+            self.given_up |= {write for write in missing if self._is_kept(replica, write)}
         lost = [write for write in missing if write not in self.given_up and not self._will_be_kept(replica, write)]
         if not lost:
             return
@@ -418,6 +419,11 @@ class Watch:
         return any(
             name == replica.name and stream.has(write, place, position) for name, stream, position in self.world.kept
         )
+
+    def _steps_down(self, replica: Server) -> bool:
+        """Whether a plan saves a node only if it got more than was seen of it, so that nobody could give that up by name."""
+        plans = [one.plan for one in self.world.operators.values() if one.plan is not None]
+        return any(isinstance(step, SaveIfMore) and step.where == replica.name for plan in plans for step in plan.steps)
 
     def _will_be_kept(self, replica: Server, write: int) -> bool:
         """Whether the source of a sibling that was sent away first has the write as well, and is saved before it goes."""

@@ -175,6 +175,18 @@ def test_half_a_switchover_is_finished_and_the_old_primary_restarted():
     assert RecordLineage("keydb-2", 1) in plan.steps
 
 
+def test_pings_behind_half_a_switchover_are_in_nobodys_way_and_anything_else_is():
+    def members(more):
+        old_primary = old(primary(1, paused=True, offset=1000 + more))
+        return old_primary, young(promoted(2)), young(replica(3, offset=1000 + more)), proxy(1)
+
+    plan = asked(*members(28))
+    assert lines(plan)[-3:] == turn(1)
+    assert [line for line in lines(plan) if line.startswith("SaveIfMore")] == ["SaveIfMore keydb-1"]
+    assert plan.loss.bytes == 28
+    assert asked(*members(29)).code == "diverged"
+
+
 def test_whoever_was_the_primary_before_that_may_be_the_next_one():
     plan = asked(young(primary(1, paused=True)), old(promoted(2)), young(replica(3)), proxy(1))
     assert (plan.former, plan.primary) == ("keydb-2", "keydb-1")
