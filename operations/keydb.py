@@ -27,6 +27,7 @@ from keydb_runbooks.facts.running import recorded_of
 from keydb_runbooks.facts.users import read_clients
 from keydb_runbooks.operations import owners
 from keydb_runbooks.operations.files import look, mend_access, put_file, replace_file
+from keydb_runbooks.operations.links import read_once
 from keydb_runbooks.operations.pod_objects import SECRET_FILES, is_pod
 from keydb_runbooks.operations.service import start_server, stays_in_front
 from keydb_runbooks.operations.users import ACL
@@ -34,7 +35,7 @@ from keydb_runbooks.runbooks.adopting import KEYS, managed
 from keydb_runbooks.runbooks.configuration import SECRET_DIRECTIVES, Difference, differences, merge, quote
 from keydb_runbooks.runbooks.fencing import with_fence
 from keydb_runbooks.runbooks.objects import TLS_MOUNT
-from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
+from keydb_runbooks.runbooks.replication import InfoError, Node
 from keydb_runbooks.runbooks.rotate import Stage
 from keydb_runbooks.templates import render
 
@@ -340,13 +341,9 @@ def read_role(entry: NodeEntry) -> Node:
     :raises OperationError: if it can't be read
     """
     try:
-        client = link(entry)
-        text = client.execute_command("INFO")
-        client.close()
+        return read_once(entry)
     except (LinkError, redis.RedisError, OSError) as error:
         raise OperationError(f"{entry.name}: {explain(error, entry.address).detail}") from None
-    try:
-        return node_from_info(entry.name, entry.address, text)
     except InfoError as error:
         raise OperationError(f"{entry.name}: {error}") from None
 

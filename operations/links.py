@@ -16,6 +16,19 @@ from keydb_runbooks.operations.lock import Lock
 from keydb_runbooks.runbooks.replication import InfoError, Node, node_from_info
 
 
+def read_once(entry: NodeEntry) -> Node:
+    """What a server says of itself now, over a link of its own: for whoever holds none, or one that met silence.
+
+    :raises LinkError: if it can't be reached; redis.RedisError and OSError if it says nothing then
+    :raises InfoError: if it is no server of ours
+    """
+    client = link(entry)
+    try:
+        return node_from_info(entry.name, entry.address, client.execute_command("INFO"))
+    finally:
+        client.close()
+
+
 class Links:
     """The held connections of a run: to every node and every proxy that answers, opened before it begins.
 

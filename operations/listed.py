@@ -7,9 +7,10 @@ from functools import partial
 import redis
 
 from keydb_runbooks.connectors.group import Group, NodeEntry
-from keydb_runbooks.connectors.link import LinkError, in_parallel, link
+from keydb_runbooks.connectors.link import LinkError, in_parallel
+from keydb_runbooks.operations.links import read_once
 from keydb_runbooks.runbooks.listed import may_join, only_stranger, row_of
-from keydb_runbooks.runbooks.replication import InfoError, Node, Replica, node_from_info
+from keydb_runbooks.runbooks.replication import InfoError, Node, Replica
 
 
 def find_listed(name: str, primary: Node, group: Group) -> Replica | None:
@@ -28,12 +29,7 @@ def find_listed(name: str, primary: Node, group: Group) -> Replica | None:
 def _may_be(entry: NodeEntry, primary: Node) -> bool:
     """Whether a node may be one that its primary lists by another address: who is silent may."""
     try:
-        # A link of its own: a step would miss the held one, if that met silence.
-        client = link(entry)
-        try:
-            node = node_from_info(entry.name, entry.address, client.execute_command("INFO"))
-        finally:
-            client.close()
+        # Not over the held link: a step would miss that, if it met silence.
+        return may_join(read_once(entry), primary.address)
     except (LinkError, redis.RedisError, OSError, InfoError):
         return True
-    return may_join(node, primary.address)

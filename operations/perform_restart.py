@@ -18,13 +18,13 @@ from keydb_runbooks.operations.dump import background_save
 from keydb_runbooks.operations.failures import StepFailed
 from keydb_runbooks.operations.files import READABLE, put_file, read_file
 from keydb_runbooks.operations.keydb import config_path
-from keydb_runbooks.operations.links import Links
+from keydb_runbooks.operations.links import Links, read_once
 from keydb_runbooks.operations.lock import LockRefused
 from keydb_runbooks.operations.perform import perform, send_together
 from keydb_runbooks.operations.pod_objects import is_pod
 from keydb_runbooks.operations.resync import Joining, Primary
 from keydb_runbooks.operations.waits import Approach, meanwhile, until
-from keydb_runbooks.runbooks.replication import Node, node_from_info
+from keydb_runbooks.runbooks.replication import Node
 from keydb_runbooks.runbooks.rolling import runs
 from keydb_runbooks.runbooks.steps_restart import BackInSync, Restart, RestartAlone, SaveToDisk, UseProgram
 
@@ -169,11 +169,7 @@ def _answering(entry: NodeEntry, step: Restart | RestartAlone) -> Node:
     def answers() -> Node | None:
         nonlocal told
         try:
-            client = link(entry)
-            try:
-                node = node_from_info(entry.name, entry.address, client.execute_command("INFO"))
-            finally:
-                client.close()
+            node = read_once(entry)
         except LinkError as error:
             if error.code not in STARTING:
                 raise

@@ -131,12 +131,10 @@ def supersedes(newer: Node, older: Node) -> bool:
     """Whether ``newer`` took the primary role after ``older``, by lineage, then by epoch."""
     known = newer.epoch is not None and older.epoch is not None
     later = known and (newer.epoch or 0) > (older.epoch or 0)
-    earlier = known and (newer.epoch or 0) < (older.epoch or 0)
     if descends(newer, older):
         # Every verb counts a promotion: the same epoch means that somebody else made it, perhaps by mistake, and an
         # older primary that goes on may have all the clients; that it holds writes back now may be anybody's doing.
-        uncounted = known and not later
-        return not earlier and not uncounted
+        return later or not known
     if descends(older, newer):
         return False
     # Who came up without its data has no epoch either, and took the role after nobody.

@@ -422,15 +422,16 @@ class Watch:
 
     def _steps_down(self, replica: Server) -> bool:
         """Whether a plan saves a node only if it got more than was seen of it, so that nobody could give that up by name."""
-        plans = [one.plan for one in self.world.operators.values() if one.plan is not None]
-        return any(isinstance(step, SaveIfMore) and step.where == replica.name for plan in plans for step in plan.steps)
+        return replica.name in self._saved_if_more()
 
     def _will_be_kept(self, replica: Server, write: int) -> bool:
         """Whether the source of a sibling that was sent away first has the write as well, and is saved before it goes."""
-        plans = [one.plan for one in self.world.operators.values() if one.plan is not None]
-        saved = {step.where for plan in plans for step in plan.steps if isinstance(step, SaveIfMore)} - {replica.name}
-        holders = (self.world.servers[name] for name in saved)
+        holders = (self.world.servers[name] for name in self._saved_if_more() - {replica.name})
         return any(one.running and self.world.holds(one, write) for one in holders)
+
+    def _saved_if_more(self) -> set[str]:
+        plans = [one.plan for one in self.world.operators.values() if one.plan is not None]
+        return {step.where for plan in plans for step in plan.steps if isinstance(step, SaveIfMore)}
 
     def _announced_copy(self, replica: Server, source: Server) -> bool:
         """Whether the plan that promoted the source told that a node which it couldn't read will be made a copy of it."""

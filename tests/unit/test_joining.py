@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parent / "runbooks"))
 from worlds import address, broken, orphan, promoted, replica
 
 from keydb_runbooks.connectors.link import LinkError
+from keydb_runbooks.operations import links as opened
 from keydb_runbooks.operations import listed as listing
 from keydb_runbooks.operations import perform_restart, perform_sync, waits
 from keydb_runbooks.operations.failures import StepFailed
@@ -373,7 +374,7 @@ RESYNCS = IN_SYNC.replace("status:up", "status:down").replace("progress:0", "pro
 
 def strange(monkeypatch, other_says, **looks):
     other = Other(other_says)
-    monkeypatch.setattr(listing, "link", other.link)
+    monkeypatch.setattr(opened, "link", other.link)
     monkeypatch.setattr(listing, "in_parallel", lambda work, items: [work(item) for item in items])
     row = replace(listed(online=False, waits=True), address=GATEWAY)
     links = Links(

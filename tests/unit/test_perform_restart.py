@@ -56,7 +56,7 @@ def test_restart(links, monkeypatch):
     def nobody(entry):
         raise LinkError("refused", "nothing listens there")
 
-    monkeypatch.setattr(perform_restart, "link", nobody)
+    monkeypatch.setattr(perform_restart, "read_once", nobody)
     monkeypatch.setattr(perform_restart, "_replace_process", lambda entry, run_id: None)
     monkeypatch.setattr(perform_restart, "PROCESS_SECONDS", -1.0)
     with pytest.raises(StepFailed, match=SENTENCE):
